@@ -1,0 +1,3 @@
+//! Addresses and protocol codecs: values in, values out; no socket, no clock, no randomness.
+
+pub mod addr;
