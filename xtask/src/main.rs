@@ -1,2 +1,60 @@
-//! xtask
-fn main() {}
+//! The project's chores: `cargo xtask test`, `cargo xtask tidy` and `cargo xtask bench`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod packages;
+mod test;
+mod tidy;
+
+/// The project's chores
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Args {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Run every check and every test, as CI does
+    Test(test::Args),
+    /// Check the house rules: layers between crates and stages, lengths, words, unsafe
+    Tidy,
+    /// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path
+    Bench(bench::Args),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test                            everything that CI runs
+  cargo xtask test --nightly --no-install     the longer forms, with no package installed
+  cargo xtask tidy                            the house rules alone, in a second
+  cargo xtask bench                           all kinds, all contenders, about 12 minutes
+  cargo xtask bench request64 bulk1 --quick   a first look at two kinds
+  cargo xtask bench --only nginx,go connect   chosen contenders
+  cargo xtask bench --save                    keep the figures in docs/bench.json and docs/bench.svg";
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().chore {
+        Chore::Test(args) => test::run(&args),
+        Chore::Tidy => tidy::run(&root()),
+        Chore::Bench(args) => bench::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The root of the workspace.
+fn root() -> PathBuf {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package).to_path_buf()
+}
