@@ -1,0 +1,131 @@
+//! Listeners: where they bind and which pool they name.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+
+use towpath_wire::addr::Listen;
+
+use super::pool::{Pools, note_twice};
+use super::{EXAMPLE, note_absent, on, socket};
+use crate::error::Mistake;
+use crate::file;
+use crate::model::{Listener, Mode};
+use crate::near::near;
+use crate::read::{Field, Tables};
+use crate::report::Report;
+use crate::words::Name;
+
+/// A listener of the file, as far as it could be understood.
+pub(crate) struct Found {
+    /// The listener; `None` if there is no pool of the name that it gives.
+    pub(crate) listener: Option<Arc<Listener>>,
+    /// Its binds and their bytes in the text.
+    pub(crate) binds: Vec<(Listen, Range<usize>)>,
+    /// The place of its pool in the file.
+    pub(crate) pool: Option<usize>,
+}
+
+/// Checks the listeners of the file.
+pub(crate) fn listeners(
+    field: Field<Tables<file::Listener>>,
+    pools: &Pools,
+    report: &mut Report,
+) -> Vec<Found> {
+    let Field::Given(Tables(tables), span) = field else {
+        if field.is_absent() {
+            report.absent(Mistake::at(0..0, "there is no [[listener]]").hint(EXAMPLE));
+        }
+        return Vec::new();
+    };
+    if tables.items.is_empty() && !tables.struck {
+        report.absent(Mistake::at(span, "there is no [[listener]]").hint(EXAMPLE));
+    }
+    let mut places: HashMap<Arc<str>, Range<usize>> = HashMap::new();
+    let mut all = Vec::with_capacity(tables.items.len());
+    for (shape, table) in tables.items {
+        note_absent(
+            &shape.name,
+            ("[[listener]]", "name", "name = \"web\""),
+            &table,
+            report,
+        );
+        note_absent(
+            &shape.bind,
+            ("[[listener]]", "bind", "bind = \":8080\""),
+            &table,
+            report,
+        );
+        note_absent(
+            &shape.pool,
+            ("[[listener]]", "pool", "pool = \"web\", the name of a [[pool]]"),
+            &table,
+            report,
+        );
+        if let Field::Given(name, span) = &shape.name {
+            match places.entry(Arc::from(name.0.as_str())) {
+                Entry::Occupied(first) => note_twice("listener", &name.0, span.clone(), first.get(), report),
+                Entry::Vacant(place) => {
+                    place.insert(span.clone());
+                }
+            }
+        }
+        all.push(listener(shape, pools, report));
+    }
+    all
+}
+
+fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found {
+    let mut binds = Vec::new();
+    if let Field::Given(list, span) = shape.bind {
+        if list.items.is_empty() && !list.struck {
+            let mistake = Mistake::at(span, "this listener binds nowhere");
+            report.absent(mistake.hint("give at least one address, as in bind = [\":8080\"]"));
+        }
+        binds = list
+            .items
+            .into_iter()
+            .map(|(word, span)| (word.0, span))
+            .collect();
+    }
+    let pool = named_pool(shape.pool, pools, report);
+    let listener = pool.map(|index| Listener {
+        name: shape
+            .name
+            .given()
+            .map_or_else(|| Arc::from(""), |name| Arc::from(name.0)),
+        bind: binds.iter().map(|(listen, _)| listen.clone()).collect(),
+        mode: shape.mode.given().map_or(Mode::Tcp, |word| word.0),
+        pool: Arc::clone(&pools.at(index).pool),
+        max_connections: shape.max_connections.given().map(|count| count.number() as usize),
+        accept_rate: shape.accept_rate.given().map(|rate| rate.0),
+        idle_timeout: on(shape.idle_timeout).map(|time| time.0),
+        socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
+    });
+    Found {
+        listener: listener.map(Arc::new),
+        binds,
+        pool,
+    }
+}
+
+fn named_pool(field: Field<Name>, pools: &Pools, report: &mut Report) -> Option<usize> {
+    let Field::Given(Name(name), span) = field else {
+        return None;
+    };
+    if let Some(index) = pools.find(&name) {
+        return Some(index);
+    }
+    // A pool whose name could not be read may be the one that is meant.
+    if pools.is_complete() && !report.is_full() {
+        let hint = match (near(&name, pools.names()), pools.names().count()) {
+            (Some(near), _) => format!("did you mean `{near}`?"),
+            (None, 0) => format!("add [[pool]] with name = \"{name}\" and backend = \"10.0.0.1:80\""),
+            (None, 1..=8) => format!("the pools are {}", pools.names().collect::<Vec<_>>().join(", ")),
+            (None, _) => format!("add a [[pool]] with name = \"{name}\""),
+        };
+        report.push(Mistake::at(span, format!("there is no pool named `{name}`")).hint(hint));
+    }
+    None
+}

@@ -1,0 +1,128 @@
+//! From the shapes of the file to the checked model: defaults, references and what cannot work.
+
+mod binds;
+mod listener;
+mod loops;
+mod pool;
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::error::Mistake;
+use crate::file::{self, Root};
+use crate::model::{Config, Dns, Keepalive, Log, LogFormat, Relay, SocketOptions};
+use crate::read::{Field, OrOff, Switch};
+use crate::report::Report;
+use crate::words::UserTimeout;
+
+const EXAMPLE: &str = r#"a minimal file is
+[[listener]]
+name = "web"
+bind = ":8080"
+pool = "web"
+
+[[pool]]
+name = "web"
+backend = "10.0.0.1:80""#;
+
+/// The model of a file. With mistakes in the report it is not the one that was meant.
+pub(crate) fn config(root: Root, report: &mut Report) -> Option<Config> {
+    let pools = pool::pools(root.pool, report);
+    let listeners = listener::listeners(root.listener, &pools, report);
+    binds::note_collisions(&listeners, report);
+    binds::note_range_lengths(&listeners, &pools, report);
+    loops::note_loops(&listeners, &pools, report);
+    Some(Config {
+        workers: root
+            .workers
+            .given()
+            .and_then(|count| NonZeroUsize::new(count.number() as usize)),
+        max_connections: root.max_connections.given().map(|count| count.number() as usize),
+        drain_timeout: root
+            .drain_timeout
+            .given()
+            .map_or(Duration::from_secs(30), |time| time.0),
+        log: log(root.log.given().unwrap_or_default()),
+        dns: dns(root.dns.given().unwrap_or_default()),
+        relay: relay(root.relay.given().unwrap_or_default()),
+        listeners: listeners.into_iter().filter_map(|found| found.listener).collect(),
+        pools: pools.into_models(),
+    })
+}
+
+fn log(shape: file::Log) -> Log {
+    Log {
+        format: shape.format.given().map_or(LogFormat::Text, |word| word.0),
+        records: shape.records.given().is_none_or(|switch| switch.0),
+    }
+}
+
+fn dns(shape: file::Dns) -> Dns {
+    let servers = shape
+        .servers
+        .given()
+        .map(|servers| servers.items)
+        .unwrap_or_default();
+    Dns {
+        servers: servers.into_iter().map(|(server, _)| server.0).collect(),
+        timeout: shape
+            .timeout
+            .given()
+            .map_or(Duration::from_secs(5), |time| time.0),
+    }
+}
+
+fn relay(shape: file::Relay) -> Relay {
+    let splice = shape.splice.given().is_none_or(|switch| switch.0);
+    let after = shape.splice_after.given().map_or(128 << 10, |size| size.0);
+    Relay {
+        buffer_bytes: shape.buffer.given().map_or(256 << 10, |size| size.0),
+        splice_after_bytes: splice.then_some(after as u64),
+        pipe_bytes: shape.pipe.given().map_or(1 << 20, |size| size.0),
+    }
+}
+
+fn socket(
+    nodelay: Field<Switch>,
+    keepalive: Field<OrOff<file::Keepalive>>,
+    user_timeout: Field<OrOff<UserTimeout>>,
+) -> SocketOptions {
+    let keepalive = match keepalive.given() {
+        Some(OrOff::Off) => None,
+        Some(OrOff::On(shape)) => Some(shape),
+        None => Some(file::Keepalive::default()),
+    };
+    SocketOptions {
+        nodelay: nodelay.given().is_none_or(|switch| switch.0),
+        keepalive: keepalive.map(|shape| Keepalive {
+            idle: shape.idle.given().map_or(Duration::from_secs(60), |time| time.0),
+            interval: shape
+                .interval
+                .given()
+                .map_or(Duration::from_secs(10), |time| time.0),
+            count: shape.count.given().map_or(6, |count| count.number()),
+        }),
+        user_timeout: on(user_timeout).map(|time| time.0),
+    }
+}
+
+/// The value of a key that is off by default.
+fn on<T>(field: Field<OrOff<T>>) -> Option<T> {
+    match field.given() {
+        Some(OrOff::On(value)) => Some(value),
+        Some(OrOff::Off) | None => None,
+    }
+}
+
+/// Notes that a required key is not there.
+fn note_absent<T>(
+    field: &Field<T>,
+    (title, key, example): (&str, &str, &str),
+    table: &std::ops::Range<usize>,
+    report: &mut Report,
+) {
+    if field.is_absent() {
+        let mistake = Mistake::at(table.clone(), format!("this {title} has no `{key}`"));
+        report.absent(mistake.hint(format!("add {example}")));
+    }
+}
