@@ -1,14 +1,235 @@
-//! `cargo xtask bench`: to come.
+//! `cargo xtask bench`: the same work through towpath and its peers, in rounds that take turns.
 
-use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use crate::packages;
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::{packages, root, test};
+use contender::{Contender, Programs, Running};
+use load::Kind;
+use report::{ContenderReport, KindReport, Report, Sample};
+
+mod contender;
+mod load;
+mod measure;
+mod openloop;
+mod plot;
+mod process;
+mod report;
 
 /// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path
+///
+/// CPU is user and system time of all threads of the forwarder, memory is that of its own (RssAnon), without
+/// sockets. Writes target/bench/bench.json and bench.svg.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// What to measure; all by default
+    #[arg(value_name = "KIND")]
+    kinds: Vec<Kind>,
+    /// Rounds of each kind [default: 5, or 2 with --quick]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: Option<u32>,
+    /// Seconds of each run [default: 4, or 2 with --quick]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: Option<u32>,
+    /// Fewer and shorter rounds: a first look
+    #[arg(long)]
+    quick: bool,
+    /// Measure only these contenders
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<Contender>,
+    /// Copy the figures to docs/bench.json and docs/bench.svg
+    #[arg(long)]
+    save: bool,
+    /// Install no Debian package
+    #[arg(long)]
+    no_install: bool,
+}
 
-pub(crate) fn run(_: &Args) -> Result<()> {
-    packages::install_missing(packages::FOR_BENCH)?;
-    bail!("bench is still to come")
+/// Measures, prints tables and writes the figures.
+///
+/// # Errors
+///
+/// When a contender or a client cannot be built, started or understood.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let root = root();
+    if !args.no_install {
+        packages::install_missing(packages::FOR_BENCH)?;
+    }
+    let contenders = chosen(&args.only);
+    let plan = Plan {
+        rounds: args.rounds.unwrap_or(if args.quick { 2 } else { 5 }),
+        seconds: args.seconds.unwrap_or(if args.quick { 2 } else { 4 }),
+        programs: Programs::build(&root, &contenders)?,
+        contenders,
+    };
+    let mut report = plan.report();
+    for warning in &report.warnings {
+        println!("warning: {warning}");
+    }
+    for kind in chosen(&args.kinds) {
+        let results = plan
+            .measure(kind)
+            .with_context(|| format!("bench {}", kind.name()))?;
+        let results = KindReport::new(kind, results);
+        print!("{}", results.table());
+        report.kinds.push(results);
+        // After each kind, so that a failure of the next does not cost what is measured.
+        write(&report, &test::target_dir(&root)?.join("bench"))?;
+    }
+    if args.save {
+        write(&report, &root.join("docs"))?;
+    }
+    Ok(())
+}
+
+/// All, unless some are named; in their order, and each once.
+fn chosen<T: ValueEnum + Ord>(named: &[T]) -> Vec<T> {
+    let mut chosen = if named.is_empty() {
+        T::value_variants().to_vec()
+    } else {
+        named.to_vec()
+    };
+    chosen.sort();
+    chosen.dedup();
+    chosen
+}
+
+/// Writes the figures and their picture to `folder`.
+fn write(report: &Report, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let path = |name: &str| -> PathBuf { folder.join(name) };
+    let json = serde_json::to_string_pretty(report)? + "\n";
+    fs::write(path("bench.json"), json).with_context(|| format!("cannot write to {}", folder.display()))?;
+    plot::draw(report, &path("bench.svg"))
+}
+
+/// Who is measured, and for how long.
+struct Plan {
+    rounds: u32,
+    seconds: u32,
+    programs: Programs,
+    contenders: Vec<Contender>,
+}
+
+impl Plan {
+    /// A report without figures yet.
+    fn report(&self) -> Report {
+        let version = |contender: &Contender| Some((contender.name(), self.programs.version(*contender)?));
+        let mut versions: BTreeMap<_, _> = self.contenders.iter().filter_map(version).collect();
+        versions.insert("wrk", process::version(Path::new("wrk"), &["-v"]));
+        versions.insert("iperf3", process::version(Path::new("iperf3"), &["--version"]));
+        versions.insert("backend", process::version(Path::new("nginx"), &["-v"]));
+        Report {
+            kernel: measure::kernel(),
+            cpu: measure::cpu(),
+            versions,
+            rounds: self.rounds,
+            seconds: self.seconds,
+            warnings: measure::warnings(),
+            kinds: Vec::new(),
+        }
+    }
+
+    /// All rounds of one kind.
+    fn measure(&self, kind: Kind) -> Result<Vec<ContenderReport>> {
+        let backend = kind.backend()?;
+        let start = |contender: &Contender| Running::start(*contender, &self.programs, backend.port);
+        if kind == Kind::Idle {
+            let forwarders: Vec<_> = self
+                .contenders
+                .iter()
+                .copied()
+                .filter(|contender| *contender != Contender::Direct)
+                .collect();
+            // Each time a new process: one that has held connections before has kept memory from them.
+            return self.take_turns(
+                &forwarders,
+                |contender| *contender,
+                |contender| idle(&start(contender)?),
+            );
+        }
+        let running = self.contenders.iter().map(start).collect::<Result<Vec<_>>>()?;
+        for running in &running {
+            kind.run(running.address, 1)
+                .with_context(|| format!("{} warms up", running.contender.name()))?;
+        }
+        self.take_turns(
+            &running,
+            |running| running.contender,
+            |running| work(kind, running, self.seconds),
+        )
+    }
+
+    /// A turn for each entrant in each round; another one begins each time.
+    fn take_turns<T>(
+        &self,
+        entrants: &[T],
+        contender: impl Fn(&T) -> Contender,
+        turn: impl Fn(&T) -> Result<Sample>,
+    ) -> Result<Vec<ContenderReport>> {
+        let report = |entrant| ContenderReport {
+            contender: contender(entrant),
+            rounds: Vec::new(),
+        };
+        let mut reports: Vec<_> = entrants.iter().map(report).collect();
+        for round in 0..self.rounds as usize {
+            for place in 0..entrants.len() {
+                let index = (round + place) % entrants.len();
+                let name = reports[index].contender.name();
+                let sample =
+                    turn(&entrants[index]).with_context(|| format!("{name}, round {}", round + 1))?;
+                reports[index].rounds.push(sample);
+            }
+        }
+        Ok(reports)
+    }
+}
+
+/// One run of work, and the CPU time it took the forwarder.
+fn work(kind: Kind, running: &Running, seconds: u32) -> Result<Sample> {
+    let pids = running.pids();
+    let before = measure::cpu_seconds(&pids)?;
+    let load = kind.run(running.address, seconds)?;
+    let used = measure::cpu_seconds(&pids)? - before;
+    let forwards = !pids.is_empty() && load.units > 0.0;
+    Ok(Sample {
+        cost: forwards.then(|| kind.cost(used / load.units)),
+        rate: Some(kind.rate(load.units / load.seconds)),
+        p50_us: load.p50_us,
+        p99_us: load.p99_us,
+        errors: load.errors,
+    })
+}
+
+/// Connections that had one request each, and the memory that they take the forwarder.
+fn idle(running: &Running) -> Result<Sample> {
+    // What the first connection ever allocates is not the price of each.
+    drop(openloop::hold(running.address, 1)?);
+    let pids = running.pids();
+    let before = measure::resting_memory_bytes(&pids)?;
+    let held = openloop::hold(running.address, load::IDLE_CONNECTIONS)?;
+    let after = measure::resting_memory_bytes(&pids)?;
+    let cost = (after as f64 - before as f64) / held.len() as f64;
+    Ok(Sample {
+        cost: Some(cost),
+        ..Sample::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_chosen_unless_some_are_named() {
+        assert_eq!(chosen::<Kind>(&[]).len(), 7);
+        assert_eq!(
+            chosen(&[Kind::Idle, Kind::Connect, Kind::Idle]),
+            [Kind::Connect, Kind::Idle]
+        );
+    }
 }

@@ -1,0 +1,257 @@
+//! The clients of a benchmark, and what each kind of it asks of them.
+
+use std::net::SocketAddrV4;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::contender::Backend;
+use super::{openloop, process};
+
+/// A kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    /// HTTP requests for 1 kB over 64 connections that stay open
+    Request64,
+    /// The same over one connection
+    Request1,
+    /// Connect, one request, close; 64 at a time
+    Connect,
+    /// One stream, as fast as it goes
+    Bulk1,
+    /// Eight such streams
+    Bulk8,
+    /// 2,000 requests a second over 64 connections, on time: latency below saturation
+    Open,
+    /// 3,000 connections that each had one request: memory of the forwarder's own
+    Idle,
+}
+
+/// Requests a second of [`Kind::Open`].
+const OPEN_RATE: u32 = 2_000;
+/// Connections of [`Kind::Open`].
+const OPEN_CONNECTIONS: u32 = 64;
+/// Connections of [`Kind::Idle`]. Go keeps six descriptors for each, and 20,000 is a common limit.
+pub(super) const IDLE_CONNECTIONS: u32 = 3_000;
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Request64 => "request64",
+            Kind::Request1 => "request1",
+            Kind::Connect => "connect",
+            Kind::Bulk1 => "bulk1",
+            Kind::Bulk8 => "bulk8",
+            Kind::Open => "open",
+            Kind::Idle => "idle",
+        }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Kind::Request64 => "64 connections, 1 kB HTTP requests",
+            Kind::Request1 => "1 connection, 1 kB HTTP requests",
+            Kind::Connect => "connect, one request, close",
+            Kind::Bulk1 => "1 bulk stream",
+            Kind::Bulk8 => "8 bulk streams",
+            Kind::Open => "2,000 requests a second over 64 connections",
+            Kind::Idle => "user memory per idle connection",
+        }
+    }
+
+    /// What one unit of work costs is given in this.
+    pub(super) fn cost_unit(self) -> &'static str {
+        match self {
+            Kind::Request64 | Kind::Request1 | Kind::Open => "us/request",
+            Kind::Connect => "us/connection",
+            Kind::Bulk1 | Kind::Bulk8 => "cpu-s/GB",
+            Kind::Idle => "bytes/connection",
+        }
+    }
+
+    /// CPU seconds a unit, in the unit of the cost.
+    pub(super) fn cost(self, seconds_per_unit: f64) -> f64 {
+        match self {
+            Kind::Bulk1 | Kind::Bulk8 => seconds_per_unit,
+            _ => seconds_per_unit * 1e6,
+        }
+    }
+
+    pub(super) fn rate_unit(self) -> &'static str {
+        match self {
+            Kind::Request64 | Kind::Request1 | Kind::Open => "requests/s",
+            Kind::Connect => "connections/s",
+            Kind::Bulk1 | Kind::Bulk8 => "Gb/s",
+            Kind::Idle => "",
+        }
+    }
+
+    /// Units a second, in the unit of the rate.
+    pub(super) fn rate(self, units_per_second: f64) -> f64 {
+        match self {
+            Kind::Bulk1 | Kind::Bulk8 => units_per_second * 8.0,
+            _ => units_per_second,
+        }
+    }
+
+    /// Starts what the contenders forward to.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub(super) fn backend(self) -> Result<Backend> {
+        match self {
+            Kind::Bulk1 | Kind::Bulk8 => Backend::bulk(),
+            _ => Backend::http(),
+        }
+    }
+
+    /// Puts the load on `address` for `seconds`; [`Kind::Idle`] has none of that sort.
+    ///
+    /// # Errors
+    ///
+    /// When the client fails.
+    pub(super) fn run(self, address: SocketAddrV4, seconds: u32) -> Result<Load> {
+        let duration = Duration::from_secs(seconds.into());
+        match self {
+            Kind::Request64 => wrk(address, seconds, 64, false),
+            Kind::Request1 => wrk(address, seconds, 1, false),
+            Kind::Connect => wrk(address, seconds, 64, true),
+            Kind::Bulk1 => iperf3(address, seconds, 1),
+            Kind::Bulk8 => iperf3(address, seconds, 8),
+            Kind::Open => openloop::run(address, OPEN_RATE, OPEN_CONNECTIONS, duration),
+            Kind::Idle => Ok(Load::default()),
+        }
+    }
+}
+
+/// What a client saw.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Load {
+    /// Requests, connections, or GB.
+    pub(super) units: f64,
+    pub(super) seconds: f64,
+    pub(super) p50_us: Option<f64>,
+    pub(super) p99_us: Option<f64>,
+    /// Requests that went wrong.
+    pub(super) errors: u64,
+}
+
+/// Makes wrk say at its end, exactly, what it prints rounded.
+const WRK_SCRIPT: &str = r#"
+done = function(summary, latency)
+  local errors = summary.errors
+  io.write(string.format('\n{"requests":%d,"duration_us":%d,"p50_us":%d,"p99_us":%d,"errors":%d}\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout))
+end
+"#;
+
+#[derive(Deserialize)]
+struct WrkSummary {
+    requests: u64,
+    duration_us: u64,
+    p50_us: f64,
+    p99_us: f64,
+    errors: u64,
+}
+
+fn wrk(address: SocketAddrV4, seconds: u32, connections: u32, close: bool) -> Result<Load> {
+    let folder = process::folder(&[("summary.lua", WRK_SCRIPT.to_owned())])?;
+    let mut command = Command::new("wrk");
+    command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "-s"]);
+    command.arg(folder.path().join("summary.lua"));
+    if close {
+        command.args(["-H", "Connection: close"]);
+    }
+    command.arg(format!("http://{address}/"));
+    let output = process::run("wrk", &command, client_limit(seconds))?;
+    parse_wrk(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn parse_wrk(text: &str) -> Result<Load> {
+    let line = text
+        .lines()
+        .rev()
+        .find(|line| line.starts_with('{'))
+        .context("wrk printed no summary")?;
+    let summary: WrkSummary = serde_json::from_str(line).context("cannot understand wrk's summary")?;
+    Ok(Load {
+        units: summary.requests as f64,
+        seconds: summary.duration_us as f64 / 1e6,
+        p50_us: Some(summary.p50_us),
+        p99_us: Some(summary.p99_us),
+        errors: summary.errors,
+    })
+}
+
+fn iperf3(address: SocketAddrV4, seconds: u32, streams: u32) -> Result<Load> {
+    let mut command = Command::new("iperf3");
+    command.args([
+        "-J",
+        "-c",
+        &address.ip().to_string(),
+        "-p",
+        &address.port().to_string(),
+    ]);
+    command.args(["-t", &seconds.to_string(), "-P", &streams.to_string()]);
+    let output = process::run("iperf3", &command, client_limit(seconds))?;
+    parse_iperf3(&output.stdout)
+}
+
+fn parse_iperf3(json: &[u8]) -> Result<Load> {
+    let report: Value = serde_json::from_slice(json).context("cannot understand iperf3's report")?;
+    let sum = &report["end"]["sum_received"];
+    let number = |name: &str| {
+        sum[name]
+            .as_f64()
+            .with_context(|| format!("no {name} in iperf3's report"))
+    };
+    Ok(Load {
+        units: number("bytes")? / 1e9,
+        seconds: number("seconds")?,
+        ..Load::default()
+    })
+}
+
+/// How long a client may take that should take `seconds`.
+fn client_limit(seconds: u32) -> Duration {
+    Duration::from_secs(u64::from(seconds) + 15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_of_wrk_is_found() {
+        let text = "Running 1s test\n{\"requests\":1000,\"duration_us\":500000,\"p50_us\":12,\"p99_us\":34,\"errors\":1}\n";
+        let load = parse_wrk(text).unwrap();
+        assert_eq!(
+            (load.units, load.seconds, load.p99_us, load.errors),
+            (1000.0, 0.5, Some(34.0), 1)
+        );
+        assert!(parse_wrk("Running 1s test\n").is_err());
+    }
+
+    #[test]
+    fn what_iperf3_received_counts() {
+        let report =
+            br#"{"end":{"sum_sent":{"bytes":3e9,"seconds":1},"sum_received":{"bytes":2e9,"seconds":1.5}}}"#;
+        let load = parse_iperf3(report).unwrap();
+        assert_eq!((load.units, load.seconds), (2.0, 1.5));
+        assert!(parse_iperf3(br#"{"error":"unable to connect"}"#).is_err());
+    }
+
+    #[test]
+    fn costs_and_rates_come_in_their_units() {
+        assert_eq!(Kind::Request1.cost(20e-6), 20.0);
+        assert_eq!(Kind::Bulk1.cost(0.18), 0.18);
+        assert_eq!(Kind::Bulk8.rate(2.5), 20.0);
+    }
+}
