@@ -1,1 +1,8 @@
-//! sys
+//! System calls that towpath makes, each behind a safe function: the only crate that may hold `unsafe`.
+
+pub mod limits;
+pub mod listener;
+pub mod options;
+pub mod pipe;
+pub mod socket;
+pub mod stream;

@@ -1,0 +1,162 @@
+//! The engine as a whole: its workers, started, counted and stopped together.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use towpath_config::Config;
+
+use crate::balance::Balancer;
+use crate::listen::{Acceptor, Bound, Source, UnixPathGuard};
+use crate::metrics::{Counters, Totals};
+use crate::record::RecordSink;
+use crate::worker::{self, Peer, Post};
+
+/// How far the engine has come; it only goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+pub(crate) enum Phase {
+    /// Connections are accepted.
+    Running,
+    /// None are accepted; those that live go on.
+    Draining,
+    /// Those that live are reset.
+    Ended,
+}
+
+/// What descriptors allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Live connections in all; each takes two descriptors.
+    pub max_connections: usize,
+    /// Pipes of bulk streams in all; each takes two descriptors.
+    pub max_pipes: usize,
+}
+
+/// A running data plane.
+#[derive(Debug)]
+pub struct Engine {
+    workers: Vec<JoinHandle<io::Result<()>>>,
+    peers: Arc<[Peer]>,
+    phase: watch::Sender<Phase>,
+    unix_paths: Vec<UnixPathGuard>,
+}
+
+impl Engine {
+    /// Starts `workers` workers on the sockets of `bound`. Each finished connection leaves a record in `records`.
+    ///
+    /// # Errors
+    /// When a thread cannot be made.
+    pub fn start(
+        config: Arc<Config>,
+        bound: Vec<Bound>,
+        workers: usize,
+        limits: Limits,
+        records: Option<RecordSink>,
+    ) -> io::Result<Self> {
+        let (phase, _) = watch::channel(Phase::Running);
+        let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (inbox, mail) = mpsc::unbounded_channel();
+                (Peer { counters: Arc::<Counters>::default(), inbox }, mail)
+            })
+            .unzip();
+        let peers: Arc<[Peer]> = peers.into();
+        let (shares, unix_paths) = share_out(&config, bound, workers, limits.max_connections);
+        let mut engine = Self { workers: Vec::new(), peers: peers.clone(), phase, unix_paths };
+        for (id, (inbox, share)) in inboxes.into_iter().zip(shares).enumerate() {
+            let post = Post {
+                id,
+                config: config.clone(),
+                pipe_limit: limits.max_pipes / workers,
+                peers: peers.clone(),
+                inbox,
+                records: records.clone(),
+                phase: engine.phase.subscribe(),
+            };
+            let acceptors = move || {
+                share.into_iter().map(|part| Acceptor::new(part.socket, part.source, part.offset)).collect()
+            };
+            let thread = thread::Builder::new().name(format!("worker-{id}"));
+            engine.workers.push(thread.spawn(move || worker::run(post, acceptors))?);
+        }
+        Ok(engine)
+    }
+
+    /// What all workers have done so far.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for peer in self.peers.iter() {
+            peer.counters.add_to(&mut totals);
+        }
+        totals
+    }
+
+    /// Stops accepting; live connections go on, and each worker ends with its last.
+    pub fn drain(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// Resets what still lives and ends the workers.
+    pub fn end(&self) {
+        self.phase.send_replace(Phase::Ended);
+    }
+
+    /// Whether a worker still runs.
+    pub fn is_running(&self) -> bool {
+        self.workers.iter().any(|worker| !worker.is_finished())
+    }
+
+    /// Waits until all workers have ended.
+    ///
+    /// # Errors
+    /// The first error of a worker.
+    pub fn join(self) -> io::Result<()> {
+        let results: Vec<_> = self.workers.into_iter().map(JoinHandle::join).collect();
+        drop(self.unix_paths);
+        results.into_iter().try_for_each(|result| result.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
+    }
+}
+
+/// One listening socket, for one worker.
+struct Part {
+    socket: OwnedFd,
+    source: Arc<Source>,
+    offset: u16,
+}
+
+/// Gives each worker its sockets: one of each group, and those that stand alone in turn.
+fn share_out(
+    config: &Config,
+    bound: Vec<Bound>,
+    workers: usize,
+    max_connections: usize,
+) -> (Vec<Vec<Part>>, Vec<UnixPathGuard>) {
+    let room_in_all = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
+    let balancers: HashMap<&str, Arc<Balancer>> =
+        config.pools.iter().map(|pool| (&*pool.name, Arc::new(Balancer::new(pool.clone())))).collect();
+    let mut sources: HashMap<Arc<str>, Arc<Source>> = HashMap::new();
+    let mut shares: Vec<Vec<Part>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut unix_paths = Vec::new();
+    let mut turn = 0;
+    for Bound { listener, offset, sockets, unix_path } in bound {
+        unix_paths.extend(unix_path);
+        let source = sources
+            .entry(listener.name.clone())
+            .or_insert_with(|| {
+                let balancer = balancers
+                    .get(&*listener.pool.name)
+                    .cloned()
+                    .unwrap_or_else(|| Arc::new(Balancer::new(listener.pool.clone())));
+                Arc::new(Source::new(listener.clone(), balancer, room_in_all.clone()))
+            })
+            .clone();
+        for socket in sockets {
+            shares[turn % workers].push(Part { socket, source: source.clone(), offset });
+            turn += 1;
+        }
+    }
+    (shares, unix_paths)
+}

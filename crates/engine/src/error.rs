@@ -1,0 +1,97 @@
+//! Why a connection could not be brought to a server, and whether another server may do better.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use crate::resolve::ResolveError;
+
+/// One attempt to reach a server that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The server did not answer in time.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The server or the network refused, or this machine could not even ask.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Both ended their streams, the client first.
+    ClientClosed,
+    /// Both ended their streams, the server first.
+    ServerClosed,
+    /// The client reset the connection.
+    ClientReset,
+    /// The server reset the connection.
+    ServerReset,
+    /// The client stopped answering.
+    ClientLost,
+    /// The server stopped answering.
+    ServerLost,
+    /// Nothing was carried for the idle time.
+    Idle,
+    /// The server, or all of them, refused.
+    ConnectRefused,
+    /// No server answered in time.
+    ConnectTimedOut,
+    /// No way to the server.
+    Unreachable,
+    /// The server's name does not exist.
+    NoSuchHost,
+    /// The name servers did not answer.
+    ResolveFailed,
+    /// Descriptors or socket memory ran out.
+    NoDescriptors,
+    /// towpath ended before the connection did.
+    Shutdown,
+}
+
+impl Reason {
+    /// The words for it in a record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client closed",
+            Self::ServerClosed => "server closed",
+            Self::ClientReset => "client reset",
+            Self::ServerReset => "server reset",
+            Self::ClientLost => "client lost",
+            Self::ServerLost => "server lost",
+            Self::Idle => "idle",
+            Self::ConnectRefused => "connect refused",
+            Self::ConnectTimedOut => "connect timed out",
+            Self::Unreachable => "unreachable",
+            Self::NoSuchHost => "no such host",
+            Self::ResolveFailed => "name servers failed",
+            Self::NoDescriptors => "no descriptors",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+impl From<&ConnectError> for Reason {
+    fn from(error: &ConnectError) -> Self {
+        match error {
+            ConnectError::TimedOut(_) => Self::ConnectTimedOut,
+            ConnectError::Io(error) if towpath_sys::limits::is_exhausted(error) => Self::NoDescriptors,
+            ConnectError::Io(error) => match error.kind() {
+                // A unix socket that is not there is a server that is not up.
+                ErrorKind::ConnectionRefused | ErrorKind::NotFound => Self::ConnectRefused,
+                ErrorKind::TimedOut => Self::ConnectTimedOut,
+                ErrorKind::ConnectionReset => Self::ServerReset,
+                _ => Self::Unreachable,
+            },
+        }
+    }
+}
+
+impl From<ResolveError> for Reason {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::NoSuchHost(_) | ResolveError::NoAddress(_) => Self::NoSuchHost,
+            ResolveError::Failed { .. } => Self::ResolveFailed,
+        }
+    }
+}

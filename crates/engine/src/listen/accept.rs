@@ -1,0 +1,93 @@
+//! The accept loop of one socket on one worker: it only accepts.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::Interest;
+use tokio::time::sleep;
+use towpath_sys::socket::Socket;
+use towpath_sys::{limits, listener};
+
+use super::source::{Permits, Source};
+use crate::worker::Worker;
+
+/// How long accepting rests when the kernel has nothing left to make a connection of.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A client that has been let in.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: OwnedFd,
+    /// A unix client has no address.
+    pub(crate) client: Option<SocketAddr>,
+    pub(crate) source: Arc<Source>,
+    /// Place of the port in the listener's range.
+    pub(crate) offset: u16,
+    pub(crate) permits: Permits,
+}
+
+/// A listening socket on the worker that accepts from it.
+#[derive(Debug)]
+pub(crate) struct Acceptor {
+    socket: Socket,
+    source: Arc<Source>,
+    offset: u16,
+}
+
+impl Acceptor {
+    /// Must be made on the worker's thread.
+    ///
+    /// # Errors
+    /// When the event loop cannot take the socket.
+    pub(crate) fn new(socket: OwnedFd, source: Arc<Source>, offset: u16) -> io::Result<Self> {
+        let mut socket = Socket::new(socket);
+        socket.register(Interest::READABLE)?;
+        Ok(Self { socket, source, offset })
+    }
+
+    /// Accepts for as long as it is polled. A place within the limits is taken before each accept.
+    pub(crate) async fn run(&self, worker: &Rc<Worker>) {
+        while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
+            if let Some(pace) = &self.source.pace {
+                pace.turn().await;
+            }
+            let Some(permits) = self.source.permits().await else { return };
+            match self.accept(permits) {
+                Ok(accepted) => worker.take(accepted),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Err(error) => {
+                    worker.warn_now_and_then(|| complain(&self.source, &error));
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Takes those clients that the kernel has let in already: closing the socket would reset them.
+    pub(crate) fn take_waiting(&self, worker: &Rc<Worker>) {
+        while let Some(permits) = self.source.permits_now()
+            && let Ok(accepted) = self.accept(permits)
+        {
+            worker.serve(accepted);
+        }
+    }
+
+    fn accept(&self, permits: Permits) -> io::Result<Accepted> {
+        let (socket, client) = listener::accept(self.socket.as_fd())?;
+        Ok(Accepted { socket, client, source: self.source.clone(), offset: self.offset, permits })
+    }
+}
+
+fn complain(source: &Source, error: &io::Error) {
+    let name = &source.listener.name;
+    if limits::is_exhausted(error) {
+        tracing::warn!("listener {name} pauses: {error}; raise the limit of open files (ulimit -n)");
+    } else {
+        tracing::warn!("listener {name} cannot accept: {error}");
+    }
+}

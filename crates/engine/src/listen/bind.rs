@@ -1,0 +1,250 @@
+//! Making the sockets that listeners want, or taking those that were handed to the process.
+
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use towpath_config::{Config, Listener};
+use towpath_sys::listener::{self as sys, Sharing};
+use towpath_sys::options::reset_on_close;
+use towpath_sys::stream::{connect_unix, local_address, local_path, unix_socket};
+use towpath_wire::addr::{Listen, ListenHost, UnixPath};
+
+use crate::options;
+use crate::resolve::{ResolveError, Resolver};
+
+/// The sockets of one address of a listener.
+#[derive(Debug)]
+pub struct Bound {
+    pub(crate) listener: Arc<Listener>,
+    /// Place of the port in the listener's range.
+    pub(crate) offset: u16,
+    /// One for each worker, or one for all.
+    pub(crate) sockets: Vec<OwnedFd>,
+    pub(crate) unix_path: Option<UnixPathGuard>,
+}
+
+impl Bound {
+    /// The listener's name.
+    pub fn listener(&self) -> &Arc<Listener> {
+        &self.listener
+    }
+
+    /// The address as the kernel tells it, which knows the port where any was asked for; `None` for a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        local_address(self.sockets.first()?).ok().flatten()
+    }
+}
+
+/// Why a listener has no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The kernel refused the address.
+    #[error("listener {listener} cannot bind {address}: {error}")]
+    Tcp {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The kernel refused the path.
+    #[error("listener {listener} cannot bind unix:{}: {error}", path.display())]
+    Unix {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// There is something at the path that is not a socket.
+    #[error("listener {listener} cannot bind unix:{}: a file that is not a socket is there", path.display())]
+    NotASocket {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The path.
+        path: PathBuf,
+    },
+    /// The name to listen on has no address.
+    #[error("listener {listener} cannot bind: {error}")]
+    Resolve {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// What the look-up said.
+        error: ResolveError,
+    },
+}
+
+/// Binds all listeners of `config`, for `workers` workers. A socket of `inherited` that has a wanted address is used
+/// instead of a new one; those that no listener wants are left there.
+///
+/// # Errors
+/// The first address that cannot be bound.
+pub async fn bind(
+    config: &Config,
+    workers: usize,
+    resolver: &Resolver,
+    inherited: &mut Vec<OwnedFd>,
+) -> Result<Vec<Bound>, BindError> {
+    let mut bound = Vec::new();
+    for listener in &config.listeners {
+        for bind in &listener.bind {
+            match bind {
+                Listen::Unix(path) => bound.push(bind_unix(listener, path, inherited)?),
+                Listen::Tcp { host, ports } => {
+                    for (offset, port) in (0..).zip(ports.iter()) {
+                        for address in addresses(listener, host, port, resolver).await? {
+                            let any = *host == ListenHost::Any;
+                            let sockets = bind_tcp(listener, address, any, workers, inherited)?;
+                            bound.push(Bound { listener: listener.clone(), offset, sockets, unix_path: None });
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(bound)
+}
+
+async fn addresses(
+    listener: &Listener,
+    host: &ListenHost,
+    port: u16,
+    resolver: &Resolver,
+) -> Result<Vec<SocketAddr>, BindError> {
+    let ips = match host {
+        ListenHost::Any => vec![IpAddr::V6(Ipv6Addr::UNSPECIFIED)],
+        ListenHost::Ip(ip) => vec![*ip],
+        ListenHost::Name(name) => resolver
+            .host(name)
+            .await
+            .map_err(|error| BindError::Resolve { listener: listener.name.clone(), error })?,
+    };
+    Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+}
+
+/// Binds `address`; for `any`, all v4 addresses as well, or those alone where the machine has no v6.
+fn bind_tcp(
+    listener: &Listener,
+    address: SocketAddr,
+    any: bool,
+    workers: usize,
+    inherited: &mut Vec<OwnedFd>,
+) -> Result<Vec<OwnedFd>, BindError> {
+    let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
+    let is_it = |has: SocketAddr| has == address || (any && has == v4);
+    let taken = take(inherited, |fd| local_address(fd).is_ok_and(|has| has.is_some_and(is_it)));
+    let group = if !taken.is_empty() {
+        Ok(taken)
+    } else if any {
+        match bind_group(&address, true, workers) {
+            Err(error) if has_no_v6(&error) => bind_group(&v4, false, workers),
+            result => result,
+        }
+    } else {
+        bind_group(&address, false, workers)
+    };
+    group
+        .and_then(|sockets| {
+            for socket in &sockets {
+                options::tcp(&listener.socket).apply(socket)?;
+                reset_on_close(socket, true)?;
+                sys::set_nonblocking(socket.as_fd())?;
+                sys::listen(socket.as_fd())?;
+            }
+            Ok(sockets)
+        })
+        .map_err(|error| BindError::Tcp { listener: listener.name.clone(), address, error })
+}
+
+/// One socket for each worker, among which the kernel spreads connections.
+fn bind_group(address: &SocketAddr, dual: bool, workers: usize) -> io::Result<Vec<OwnedFd>> {
+    // A group may be joined by any process of this user. The first socket, alone, finds out whether one is there.
+    let alone = sys::bind_tcp(address, dual, Sharing::Alone)?;
+    sys::listen(alone.as_fd())?;
+    if workers == 1 {
+        return Ok(vec![alone]);
+    }
+    drop(alone);
+    (0..workers).map(|_| sys::bind_tcp(address, dual, Sharing::Group)).collect()
+}
+
+fn has_no_v6(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable || error.kind() == ErrorKind::Unsupported
+}
+
+fn bind_unix(
+    listener: &Arc<Listener>,
+    path: &UnixPath,
+    inherited: &mut Vec<OwnedFd>,
+) -> Result<Bound, BindError> {
+    let path = path.as_path();
+    let refused = |error| BindError::Unix { listener: listener.name.clone(), path: path.to_owned(), error };
+    let mut sockets = take(inherited, |fd| local_path(fd).is_ok_and(|has| has.as_deref() == Some(path)));
+    let mut unix_path = None;
+    if sockets.is_empty() {
+        if !remove_stale(path).map_err(refused)? {
+            return Err(BindError::NotASocket { listener: listener.name.clone(), path: path.to_owned() });
+        }
+        sockets.push(sys::bind_unix(path).map_err(refused)?);
+        unix_path = UnixPathGuard::new(path);
+    }
+    for socket in &sockets {
+        sys::set_nonblocking(socket.as_fd()).map_err(refused)?;
+        sys::listen(socket.as_fd()).map_err(refused)?;
+    }
+    Ok(Bound { listener: listener.clone(), offset: 0, sockets, unix_path })
+}
+
+/// Removes a socket that nobody listens on; false when something else is at `path`.
+fn remove_stale(path: &Path) -> io::Result<bool> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => return Ok(false),
+        Ok(_) => {}
+    }
+    match connect_unix(unix_socket()?.as_fd(), path) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path).map(|()| true),
+        Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+        _ => Err(ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// Takes the descriptors out of `from` that listen and that `wanted` knows.
+fn take(from: &mut Vec<OwnedFd>, wanted: impl Fn(&OwnedFd) -> bool) -> Vec<OwnedFd> {
+    let (taken, left) = from.drain(..).partition(|fd| sys::is_listening(fd.as_fd()) && wanted(fd));
+    *from = left;
+    taken
+}
+
+/// The path of a unix socket that this process made, removed with it unless another is there by then.
+#[derive(Debug)]
+pub(crate) struct UnixPathGuard {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl UnixPathGuard {
+    fn new(path: &Path) -> Option<Self> {
+        Some(Self { path: path.to_owned(), identity: identity(path)? })
+    }
+}
+
+impl Drop for UnixPathGuard {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = path.symlink_metadata().ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}

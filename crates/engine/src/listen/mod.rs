@@ -1,0 +1,11 @@
+//! Where connections come in: binding sockets, accepting from them, and the limits on it.
+
+mod accept;
+mod bind;
+mod pace;
+mod source;
+
+pub(crate) use accept::{Accepted, Acceptor};
+pub(crate) use bind::UnixPathGuard;
+pub use bind::{BindError, Bound, bind};
+pub(crate) use source::Source;

@@ -1,0 +1,51 @@
+//! Connecting straight to the server.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+use towpath_config::Pool;
+use towpath_sys::options::reset_on_close;
+use towpath_sys::stream::{Connecting, connect_tcp, connect_unix, tcp_socket, unix_socket};
+use towpath_wire::addr::UnixPath;
+
+use crate::error::ConnectError;
+use crate::options;
+use crate::stream::Stream;
+
+/// How long to wait before asking again at a unix socket whose backlog is full: no event tells when it has room.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
+
+pub(super) async fn tcp(address: &SocketAddr, pool: &Pool) -> Result<Stream, ConnectError> {
+    let socket = tcp_socket(address)?;
+    options::tcp(&pool.socket).apply(&socket)?;
+    reset_on_close(&socket, true)?;
+    let connecting = connect_tcp(socket.as_fd(), address)?;
+    let mut stream = Stream::new(socket);
+    match connecting {
+        Connecting::Done => stream.expect_silence()?,
+        // Boxed: only those that wait need its room.
+        Connecting::Pending => Box::pin(timeout(pool.connect_timeout, stream.connected()))
+            .await
+            .map_err(|_| ConnectError::TimedOut(pool.connect_timeout))??,
+    }
+    Ok(stream)
+}
+
+pub(super) async fn unix(path: &UnixPath, pool: &Pool) -> Result<Stream, ConnectError> {
+    let deadline = Instant::now() + pool.connect_timeout;
+    let socket = unix_socket()?;
+    loop {
+        match connect_unix(socket.as_fd(), path.as_path()) {
+            Ok(()) => break,
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+            Err(_) if Instant::now() >= deadline => return Err(ConnectError::TimedOut(pool.connect_timeout)),
+            Err(_) => Box::pin(sleep(BACKLOG_PAUSE)).await,
+        }
+    }
+    let mut stream = Stream::new(socket);
+    stream.expect_silence()?;
+    Ok(stream)
+}

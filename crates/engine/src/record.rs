@@ -1,0 +1,101 @@
+//! The way of records from the workers to whoever writes them down, which never makes a worker wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use crate::flow::Record;
+
+/// Records that may wait to be written; more are dropped and counted.
+const WAITING_RECORDS: usize = 16_384;
+
+/// How long a woken writer lets records gather, so that one wake-up serves many.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Where workers put records.
+#[derive(Clone, Debug)]
+pub struct RecordSink {
+    queue: SyncSender<Record>,
+    shared: Arc<Shared>,
+}
+
+/// Where the one writer takes them from.
+#[derive(Debug)]
+pub struct RecordSource {
+    queue: Receiver<Record>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    asleep: AtomicBool,
+    closed: AtomicBool,
+    dropped: AtomicU64,
+    writer: Thread,
+}
+
+impl RecordSink {
+    /// A queue of records whose source the thread `writer` reads.
+    pub fn new(writer: Thread) -> (Self, RecordSource) {
+        let (sender, receiver) = sync_channel(WAITING_RECORDS);
+        let shared = Arc::new(Shared {
+            asleep: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            dropped: AtomicU64::new(0),
+            writer,
+        });
+        (Self { queue: sender, shared: shared.clone() }, RecordSource { queue: receiver, shared })
+    }
+
+    /// Queues a record, or counts it as dropped when the writer is too slow (a full disk, a stopped terminal).
+    pub(crate) fn send(&self, record: Record) {
+        if self.queue.try_send(record).is_err() {
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.shared.asleep.load(Ordering::SeqCst) && self.shared.asleep.swap(false, Ordering::SeqCst) {
+            self.shared.writer.unpark();
+        }
+    }
+
+    /// Says that no more records come; the writer writes those that wait and ends.
+    pub fn close(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.writer.unpark();
+    }
+}
+
+impl RecordSource {
+    /// Waits for records and hands over those that have gathered; false when the sink was closed and none is left.
+    pub fn wait(&self, mut write: impl FnMut(Record)) -> bool {
+        while !self.hand_over(&mut write) {
+            if self.shared.closed.load(Ordering::SeqCst) {
+                return self.hand_over(&mut write);
+            }
+            self.shared.asleep.store(true, Ordering::SeqCst);
+            if self.hand_over(&mut write) {
+                break; // it came before a sink could know that we sleep
+            }
+            thread::park();
+            if !self.shared.closed.load(Ordering::SeqCst) {
+                thread::sleep(GATHER);
+            }
+        }
+        true
+    }
+
+    /// Records dropped since this was last asked.
+    pub fn take_dropped(&self) -> u64 {
+        self.shared.dropped.swap(0, Ordering::Relaxed)
+    }
+
+    fn hand_over(&self, write: &mut impl FnMut(Record)) -> bool {
+        let mut count = 0;
+        for record in self.queue.try_iter().take(WAITING_RECORDS) {
+            count += 1;
+            write(record);
+        }
+        count > 0
+    }
+}

@@ -1,0 +1,140 @@
+//! Moving the bytes of one connection both ways until it ends, and ending both sides alike.
+
+mod buffers;
+mod direction;
+mod idle;
+mod last_bytes;
+#[cfg(test)]
+mod tests;
+
+use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+pub(crate) use buffers::Buffers;
+use direction::{Direction, Step};
+use idle::IdleTimer;
+
+use crate::stream::Stream;
+
+/// The two ends of a connection, as towpath sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Whoever connected to us.
+    Client,
+    /// Whom we connected to.
+    Server,
+}
+
+/// How a connection ended that had reached its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides ended their streams; this one was first.
+    Closed(Side),
+    /// This side's connection broke; the other was reset after the bytes before it.
+    Broken(Side, ErrorKind),
+    /// Nothing was carried for the idle time; both were reset.
+    Idle,
+}
+
+/// Told of every byte that reaches the other side's socket.
+pub(crate) trait Meter {
+    /// `count` bytes from client to server.
+    fn up(&self, count: u64);
+    /// `count` bytes from server to client.
+    fn down(&self, count: u64);
+}
+
+/// Carries bytes both ways until both streams have ended or one connection breaks, and closes both.
+pub(crate) async fn run(
+    client: Stream,
+    server: Stream,
+    idle_timeout: Option<Duration>,
+    buffers: &Buffers,
+    meter: &impl Meter,
+) -> End {
+    let mut relay = Relay {
+        client,
+        server,
+        up: Direction::new(),
+        down: Direction::new(),
+        first_end: None,
+        idle: idle_timeout.map(IdleTimer::new),
+    };
+    let end = poll_fn(|cx| relay.poll(cx, buffers, meter)).await;
+    let Relay { client, server, .. } = relay;
+    match end {
+        End::Closed(_) => {
+            client.finish();
+            server.finish();
+        }
+        End::Broken(Side::Client, _) => Box::pin(last_bytes::deliver(server)).await,
+        End::Broken(Side::Server, _) => Box::pin(last_bytes::deliver(client)).await,
+        End::Idle => {}
+    }
+    end
+}
+
+struct Relay {
+    client: Stream,
+    server: Stream,
+    up: Direction,
+    down: Direction,
+    first_end: Option<Side>,
+    idle: Option<Box<IdleTimer>>,
+}
+
+impl Relay {
+    fn poll(&mut self, cx: &mut Context<'_>, buffers: &Buffers, meter: &impl Meter) -> Poll<End> {
+        let Self { client, server, up, down, .. } = self;
+        let mut carried = 0;
+        let up_step = up.poll(cx, client, server, down.is_over(), buffers, |count| {
+            carried += count;
+            meter.up(count);
+        });
+        self.first_end = self.first_end.or(up.has_ended().then_some(Side::Client));
+        let down_step = down.poll(cx, server, client, up.is_over(), buffers, |count| {
+            carried += count;
+            meter.down(count);
+        });
+        self.first_end = self.first_end.or(down.has_ended().then_some(Side::Server));
+
+        // A stream that was read to its end tells of a reset only when asked.
+        if up.has_ended() && !down.is_over() {
+            let _ = client.poll_hangup(cx);
+        }
+        if down.has_ended() && !up.is_over() {
+            let _ = server.poll_hangup(cx);
+        }
+        if let Some(end) = self.end() {
+            return Poll::Ready(end);
+        }
+        if up_step == Step::Again || down_step == Step::Again {
+            poll_again_after_others(cx);
+        }
+        match &mut self.idle {
+            Some(idle) => idle.poll(cx, carried > 0).map(|()| End::Idle),
+            None => Poll::Pending,
+        }
+    }
+
+    /// The end, once nothing is left to carry. Nothing can be carried to a broken side; what came from it still counts.
+    fn end(&self) -> Option<End> {
+        let broken = |side, stream: &Stream| Some(End::Broken(side, stream.broken()?));
+        let client_broken = broken(Side::Client, &self.client).filter(|_| self.up.is_over());
+        let server_broken = broken(Side::Server, &self.server).filter(|_| self.down.is_over());
+        let closed = || {
+            let over = self.up.is_over() && self.down.is_over();
+            over.then(|| End::Closed(self.first_end.unwrap_or(Side::Client)))
+        };
+        client_broken.or(server_broken).or_else(closed)
+    }
+}
+
+/// Has this task polled again once the event loop has looked at every other connection.
+fn poll_again_after_others(cx: &mut Context<'_>) {
+    // Its first poll hands the waker to the runtime, which wakes it behind the next look for events.
+    let _ = pin!(tokio::task::yield_now()).as_mut().poll(cx);
+}

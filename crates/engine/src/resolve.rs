@@ -1,0 +1,215 @@
+//! From a target to the addresses to try, through DNS where it has a name.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::config::{NameServerConfig, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::RData;
+use hickory_resolver::{Resolver as Hickory, TokioResolver};
+use tokio::time::timeout;
+use towpath_config::Dns;
+use towpath_wire::addr::{HostName, Target};
+
+/// Answers are kept at least so long, whatever their TTL: a TTL of 0 must not cost a query a connection.
+const TTL_FLOOR: Duration = Duration::from_secs(1);
+
+/// Names whose answers are kept; beyond it the cache starts anew.
+const CACHED_NAMES: usize = 4096;
+
+/// Looks names up, and keeps each answer for its TTL. One for each event loop.
+pub struct Resolver {
+    hickory: Option<TokioResolver>,
+    limit: Duration,
+    answers: RefCell<HashMap<Question, Answer>>,
+}
+
+/// Why a name has no address.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The name servers are sure that it does not exist.
+    #[error("no such host: {0}")]
+    NoSuchHost(HostName),
+    /// It exists, without an address.
+    #[error("{0} has no address")]
+    NoAddress(HostName),
+    /// Nobody knows: no answer, or a bad one.
+    #[error("cannot look up {name}: {reason}")]
+    Failed {
+        /// What was asked for.
+        name: HostName,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Where to connect: one address of a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    ip: IpAddr,
+    /// For a service record, which names its own port.
+    port: Option<u16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Question {
+    Host(HostName),
+    Service(HostName),
+}
+
+struct Answer {
+    places: Rc<[Place]>,
+    valid_until: Instant,
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Resolver {
+    /// A resolver that asks the servers of `dns`, or those of /etc/resolv.conf where it names none. It works within the
+    /// tokio runtime in which it is made.
+    pub fn new(dns: &Dns) -> Self {
+        let hickory = build(dns)
+            .inspect_err(|error| tracing::warn!("names cannot be looked up: {error}; check /etc/resolv.conf"))
+            .ok();
+        Self { hickory, limit: dns.timeout, answers: RefCell::default() }
+    }
+
+    /// All addresses of a TCP target in the order to try them, for the listener at `offset` of its port range; none for
+    /// a unix target.
+    ///
+    /// # Errors
+    /// When it has a name and the name has no address.
+    pub async fn addresses(&self, target: &Target, offset: u16) -> Result<Vec<SocketAddr>, ResolveError> {
+        let (question, ports) = match target {
+            Target::Unix(_) => return Ok(Vec::new()),
+            Target::Ip { ip, ports } => return Ok(vec![SocketAddr::new(*ip, ports.at(offset))]),
+            Target::Name { host, ports } => (Question::Host(host.clone()), Some(*ports)),
+            Target::Srv(name) => (Question::Service(name.clone()), None),
+        };
+        let places = match self.cached(&question) {
+            Some(places) => places,
+            None => Box::pin(self.ask(question)).await?,
+        };
+        let port = |place: &Place| place.port.or(ports.map(|ports| ports.at(offset))).unwrap_or_default();
+        Ok(places.iter().map(|place| SocketAddr::new(place.ip, port(place))).collect())
+    }
+
+    /// All addresses of a host that towpath listens on.
+    ///
+    /// # Errors
+    /// When the name has no address.
+    pub async fn host(&self, name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
+        let places = self.ask(Question::Host(name.clone())).await?;
+        Ok(places.iter().map(|place| place.ip).collect())
+    }
+
+    fn cached(&self, question: &Question) -> Option<Rc<[Place]>> {
+        let answers = self.answers.borrow();
+        let answer = answers.get(question)?;
+        (answer.valid_until > Instant::now()).then(|| answer.places.clone())
+    }
+
+    async fn ask(&self, question: Question) -> Result<Rc<[Place]>, ResolveError> {
+        let name = match &question {
+            Question::Host(name) | Question::Service(name) => name.clone(),
+        };
+        let failed = |reason: &str| ResolveError::Failed { name: name.clone(), reason: reason.to_owned() };
+        let hickory = self.hickory.as_ref().ok_or_else(|| failed("no name servers are known"))?;
+        let lookup = async {
+            match &question {
+                Question::Host(name) => look_up_host(hickory, name).await,
+                Question::Service(name) => look_up_service(hickory, name).await,
+            }
+        };
+        let (places, valid_until) =
+            timeout(self.limit, lookup).await.map_err(|_| failed("the name servers do not answer"))??;
+        if places.is_empty() {
+            return Err(ResolveError::NoAddress(name));
+        }
+        let places: Rc<[Place]> = places.into();
+        let valid_until = valid_until.max(Instant::now() + TTL_FLOOR);
+        let mut answers = self.answers.borrow_mut();
+        if answers.len() >= CACHED_NAMES {
+            answers.clear();
+        }
+        answers.insert(question, Answer { places: places.clone(), valid_until });
+        Ok(places)
+    }
+}
+
+fn build(dns: &Dns) -> Result<TokioResolver, NetError> {
+    let mut builder = if dns.servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let servers = dns.servers.iter().map(|server| {
+            let mut config = NameServerConfig::udp_and_tcp(server.ip());
+            for connection in &mut config.connections {
+                connection.port = server.port();
+            }
+            config
+        });
+        let config = ResolverConfig::from_name_servers(servers.collect());
+        Hickory::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    let options = builder.options_mut();
+    options.timeout = dns.timeout / 2;
+    options.attempts = 2;
+    builder.build()
+}
+
+async fn look_up_host(hickory: &TokioResolver, name: &HostName) -> Result<(Vec<Place>, Instant), ResolveError> {
+    let lookup = hickory.lookup_ip(name.as_str()).await.map_err(|error| explain(name, &error))?;
+    let mut ips: Vec<IpAddr> = lookup.iter().collect();
+    // v4 first: where v6 leads nowhere it does so slowly.
+    ips.sort_by_key(IpAddr::is_ipv6);
+    ips.dedup();
+    let places = ips.into_iter().map(|ip| Place { ip, port: None }).collect();
+    Ok((places, lookup.valid_until()))
+}
+
+/// The targets of a service record, lowest priority first and within one by weighted lot (RFC 2782).
+async fn look_up_service(
+    hickory: &TokioResolver,
+    name: &HostName,
+) -> Result<(Vec<Place>, Instant), ResolveError> {
+    let lookup = hickory.srv_lookup(name.as_str()).await.map_err(|error| explain(name, &error))?;
+    let mut valid_until = lookup.valid_until();
+    let mut services: Vec<_> = lookup
+        .answers()
+        .iter()
+        .filter_map(|record| if let RData::SRV(srv) = &record.data { Some(srv) } else { None })
+        .map(|srv| {
+            // Weighted lots without replacement: the least of exponential variables (Efraimidis and Spirakis, 2006).
+            let lot = -fastrand::f64().ln() / (f64::from(srv.weight) + 0.01);
+            (srv.priority, lot, srv)
+        })
+        .collect();
+    services.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    let mut places = Vec::new();
+    for (_, _, srv) in services {
+        let Ok(host) = srv.target.to_string().parse::<HostName>() else { continue };
+        let Ok((hosts, until)) = look_up_host(hickory, &host).await else { continue };
+        valid_until = valid_until.min(until);
+        places.extend(hosts.iter().map(|place| Place { ip: place.ip, port: Some(srv.port) }));
+    }
+    Ok((places, valid_until))
+}
+
+fn explain(name: &HostName, error: &NetError) -> ResolveError {
+    if error.is_nx_domain() {
+        ResolveError::NoSuchHost(name.clone())
+    } else if error.is_no_records_found() {
+        ResolveError::NoAddress(name.clone())
+    } else {
+        ResolveError::Failed { name: name.clone(), reason: error.to_string() }
+    }
+}

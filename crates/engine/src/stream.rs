@@ -1,0 +1,228 @@
+//! A connected socket and what is known of its readiness: the one type that stages pass on.
+
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::Interest;
+use towpath_sys::pipe::Pipe;
+use towpath_sys::socket::Socket;
+use towpath_sys::{options, stream as sys};
+
+/// A connected stream socket, TCP or unix.
+///
+/// It joins the event loop late and for as little as will do: a socket is tried first and registered when a call finds
+/// nothing, and it asks for writability only once a write met a full queue. That saves the empty wake-up that each
+/// new registration for writing brings.
+///
+/// A TCP socket resets its connection when it is dropped, however that comes about (an error, a shutdown, kill -9):
+/// only [`Stream::finish`] ends it in order. So a truncated stream never looks complete.
+///
+/// It must stay on the thread of its event loop: [`Stream::poll_send`] relies on events arriving only between polls.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    socket: Socket,
+    waits_for_writes: bool,
+    queue_full: bool,
+    broken: Option<ErrorKind>,
+}
+
+impl Stream {
+    /// Takes a connected (or connecting) nonblocking socket whose close is a reset.
+    pub(crate) fn new(socket: OwnedFd) -> Self {
+        Self { socket: Socket::new(socket), waits_for_writes: false, queue_full: false, broken: None }
+    }
+
+    /// The error that ended this connection, once a call has met it.
+    pub(crate) fn broken(&self) -> Option<ErrorKind> {
+        self.broken
+    }
+
+    /// Expects nothing to read yet, so that the first read waits for an event instead of trying.
+    ///
+    /// # Errors
+    /// When the event loop cannot take the socket.
+    pub(crate) fn expect_silence(&mut self) -> io::Result<()> {
+        if self.socket.is_registered() { Ok(()) } else { self.socket.register(Interest::READABLE) }
+    }
+
+    /// Reads; 0 is the end of the stream.
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let whole = buffer.len();
+        let result = ready!(self.poll_read(cx, |fd| sys::recv(fd, buffer), |count| count < whole));
+        Poll::Ready(self.note(result))
+    }
+
+    /// Moves what there is into an empty pipe; 0 is the end of the stream.
+    pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let result = ready!(self.poll_read(cx, |fd| pipe.fill(fd), |_| false));
+        Poll::Ready(self.note(result))
+    }
+
+    /// Runs `read` when there may be something; `drained` tells from its count whether it took all there was.
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        drained: impl Fn(usize) -> bool,
+    ) -> Poll<io::Result<usize>> {
+        while !self.socket.is_registered() {
+            match read(self.socket.as_fd()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.register(Interest::READABLE)?,
+                Ok(count) if count > 0 && drained(count) => {
+                    self.socket.register(Interest::READABLE)?;
+                    return Poll::Ready(Ok(count));
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+        loop {
+            let mut ready = ready!(self.socket.poll_read_ready(cx))?;
+            match read(self.socket.as_fd()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Ok(count) if count > 0 && drained(count) => {
+                    ready.clear_ready();
+                    return Poll::Ready(Ok(count));
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Writes what there is room for, without waiting; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match sys::send(self.socket.as_fd(), bytes) {
+            Ok(count) => {
+                self.queue_full = count < bytes.len();
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.queue_full = true;
+                Ok(0)
+            }
+            result => self.note(result),
+        }
+    }
+
+    /// Waits for room and writes.
+    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result =
+            ready!(self.poll_write(cx, |fd| sys::send(fd, bytes), |count| count < bytes.len()));
+        Poll::Ready(self.note(result))
+    }
+
+    /// Waits for room and moves the content of the pipe to the socket, as far as there is room.
+    pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
+        let result = ready!(self.poll_write(cx, |fd| pipe.drain(fd), |_| false));
+        Poll::Ready(self.note(result))
+    }
+
+    /// Runs `write` when there may be room; `filled` tells from its count whether it took all the room there was.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+        filled: impl Fn(usize) -> bool,
+    ) -> Poll<io::Result<usize>> {
+        if !self.queue_full {
+            match write(self.socket.as_fd()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.queue_full = true,
+                result => return Poll::Ready(result),
+            }
+        }
+        self.register_for_writes(cx)?;
+        loop {
+            let mut ready = ready!(self.socket.poll_write_ready(cx))?;
+            match write(self.socket.as_fd()) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
+                Ok(count) => {
+                    self.queue_full = filled(count);
+                    if self.queue_full {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(count));
+                }
+                result => return Poll::Ready(result),
+            }
+        }
+    }
+
+    /// Waits until the connection is gone in both directions: reset, or given up by the kernel. For a stream that has
+    /// been read to its end, which no read can tell any more.
+    pub(crate) fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.broken.is_some() {
+            return Poll::Ready(());
+        }
+        if self.queue_full {
+            return Poll::Pending; // the writer waits already, and meets the error
+        }
+        if self.expect_silence().is_err() {
+            return Poll::Pending;
+        }
+        loop {
+            match ready!(self.socket.poll_write_ready(cx)) {
+                Ok(mut ready) if ready.ready().is_write_closed() || ready.ready().is_error() => {
+                    let error = sys::take_error(self.socket.as_fd()).err();
+                    self.broken = Some(error.map_or(ErrorKind::ConnectionReset, |error| error.kind()));
+                    ready.retain_ready();
+                    return Poll::Ready(());
+                }
+                Ok(mut ready) => ready.clear_ready(),
+                Err(_) => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Ends the stream that is written; what was written before is delivered first.
+    pub(crate) fn end_writes(&mut self) {
+        if sys::shutdown_write(self.socket.as_fd()).is_err() {
+            self.broken.get_or_insert(ErrorKind::ConnectionReset);
+        }
+    }
+
+    /// Bytes written and not yet acknowledged by the peer.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        sys::unacknowledged(self.socket.as_fd()).unwrap_or(0)
+    }
+
+    /// Closes in order: what was written is delivered, then the end of the stream.
+    pub(crate) fn finish(self) {
+        // A unix socket has no such option and needs none.
+        let _ = options::reset_on_close(&self.socket, false);
+    }
+
+    /// Waits until a socket that is connecting has its answer.
+    ///
+    /// # Errors
+    /// Why it could not connect.
+    pub(crate) async fn connected(&mut self) -> io::Result<()> {
+        self.waits_for_writes = true;
+        self.socket.register(Interest::READABLE | Interest::WRITABLE)?;
+        poll_fn(|cx| self.socket.poll_write_ready(cx).map_ok(|mut ready| ready.retain_ready())).await?;
+        sys::take_error(self.socket.as_fd())
+    }
+
+    /// Asks for writability as well as readability, and keeps a reader waiting that waited before.
+    fn register_for_writes(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.waits_for_writes {
+            return Ok(());
+        }
+        self.socket.register(Interest::READABLE | Interest::WRITABLE)?;
+        self.waits_for_writes = true;
+        if self.socket.poll_read_ready(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        Ok(())
+    }
+
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &result {
+            self.broken.get_or_insert(error.kind());
+        }
+        result
+    }
+}

@@ -1,0 +1,50 @@
+//! Options of TCP sockets.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+/// What is set on each TCP socket; see socket(7) and tcp(7).
+#[derive(Clone, Copy, Debug)]
+pub struct TcpOptions {
+    /// TCP_NODELAY.
+    pub nodelay: bool,
+    /// TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT; `None` leaves keepalive off.
+    pub keepalive: Option<(Duration, Duration, u32)>,
+    /// TCP_USER_TIMEOUT; `None` leaves the kernel's.
+    pub user_timeout: Option<Duration>,
+}
+
+impl TcpOptions {
+    /// Sets the options. On a listening socket, the connections that it accepts inherit them.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn apply(&self, socket: impl AsFd) -> io::Result<()> {
+        let fd = socket.as_fd();
+        if self.nodelay {
+            sockopt::set_tcp_nodelay(fd, true)?;
+        }
+        if let Some((idle, interval, count)) = self.keepalive {
+            sockopt::set_socket_keepalive(fd, true)?;
+            sockopt::set_tcp_keepidle(fd, idle)?;
+            sockopt::set_tcp_keepintvl(fd, interval)?;
+            sockopt::set_tcp_keepcnt(fd, count)?;
+        }
+        if let Some(timeout) = self.user_timeout {
+            let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+            sockopt::set_tcp_user_timeout(fd, millis)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes close(2) reset the connection instead of ending it in order, or puts that back (SO_LINGER of 0 seconds).
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn reset_on_close(socket: impl AsFd, reset: bool) -> io::Result<()> {
+    Ok(sockopt::set_socket_linger(socket.as_fd(), reset.then_some(Duration::ZERO))?)
+}

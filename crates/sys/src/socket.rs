@@ -1,0 +1,80 @@
+//! A socket and its place in tokio's event loop, once it has one.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::Interest;
+use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+
+/// A nonblocking socket that joins the event loop when it is told to.
+#[derive(Debug)]
+pub struct Socket {
+    // Before `fd`: fields are dropped in this order, and it must leave the event loop before the descriptor is closed.
+    registration: Option<AsyncFd<Registered>>,
+    fd: OwnedFd,
+}
+
+/// The number of the descriptor that the [`Socket`] around it owns.
+#[derive(Debug)]
+pub struct Registered(RawFd);
+
+impl AsRawFd for Registered {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Socket {
+    /// A socket outside the event loop.
+    pub fn new(fd: OwnedFd) -> Self {
+        Self { registration: None, fd }
+    }
+
+    /// Whether the event loop has it.
+    pub fn is_registered(&self) -> bool {
+        self.registration.is_some()
+    }
+
+    /// Joins the event loop of the current runtime for `interest` alone, anew if it was in it. The loop tells first of
+    /// what is ready by then.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn register(&mut self, interest: Interest) -> io::Result<()> {
+        self.registration = None;
+        let registered = Registered(self.fd.as_raw_fd());
+        // SAFETY: `fd` is open until this value is dropped, which drops `registration` first, and nobody outside can
+        // reach into either.
+        let registration = unsafe { AsyncFd::register_with_interest(registered, interest) }?;
+        self.registration = Some(registration);
+        Ok(())
+    }
+
+    /// Waits until the event loop has told of something to read, and has not been told since that it was read.
+    ///
+    /// # Errors
+    /// When the event loop is gone.
+    pub fn poll_read_ready<'a>(&'a self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'a>>> {
+        let Some(registration) = &self.registration else { return Poll::Pending };
+        Poll::Ready(ready!(registration.poll_read_ready(cx)))
+    }
+
+    /// The same for room to write.
+    ///
+    /// # Errors
+    /// When the event loop is gone.
+    pub fn poll_write_ready<'a>(&'a self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'a>>> {
+        let Some(registration) = &self.registration else { return Poll::Pending };
+        Poll::Ready(ready!(registration.poll_write_ready(cx)))
+    }
+}
+
+/// Readiness that the event loop has told of; see [`AsyncFdReadyGuard::clear_ready`].
+pub type Ready<'a> = AsyncFdReadyGuard<'a, Registered>;
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
