@@ -221,7 +221,7 @@ impl JsonSchema for Backend {
     }
 }
 
-/// The table that has a key, if only one has.
+/// The table that has a key, if only one has; some keys are of several.
 pub(crate) fn home_of(key: &str) -> Option<&'static str> {
     let all = [
         (Root::TITLE, Root::KEYS),

@@ -7,9 +7,11 @@ mod model;
 mod near;
 mod parse;
 mod read;
+mod render;
 mod report;
 mod resolve;
 mod schema;
+mod syntax;
 mod units;
 mod words;
 

@@ -3,6 +3,9 @@
 /// Words longer than this are not compared: the cost grows with the product of the lengths.
 const WORD_MAX: usize = 64;
 
+/// No more known words than this are compared.
+const KNOWN_MAX: usize = 1000;
+
 /// The known word that is nearest to `word`, if it is near enough to be a slip of the fingers.
 pub(crate) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > WORD_MAX {
@@ -12,6 +15,7 @@ pub(crate) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
     let slips = (word.len() / 3).max(1);
     known
         .into_iter()
+        .take(KNOWN_MAX)
         .map(|known| {
             (
                 strsim::damerau_levenshtein(&word, &known.to_ascii_lowercase().replace('-', "_")),

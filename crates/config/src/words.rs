@@ -147,7 +147,8 @@ word! {
         if text.is_empty() {
             Err(Bad::new("the name is empty", hint))
         } else if let Some(wrong) = text.chars().find(|c| !c.is_ascii() || !fine(*c as u8)) {
-            Err(Bad::new(format!("the name `{}` has a `{wrong}` in it", excerpt(text)), hint))
+            let wrong = if wrong == ' ' { "space".to_owned() } else { format!("`{wrong}`") };
+            Err(Bad::new(format!("the name `{}` has a {wrong} in it", excerpt(text)), hint))
         } else if text.len() > 64 {
             Err(Bad::new(format!("the name `{}` has {} characters", excerpt(text), text.len()), hint))
         } else {

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let entries = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    entries
+    let entries = std::fs::read_dir(folder).expect("the folder of examples");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
         .filter(|path| path.extension().is_some_and(|kind| kind == "toml"))
         .collect()
 }

@@ -41,6 +41,8 @@ pub struct Engine {
     workers: Vec<JoinHandle<io::Result<()>>>,
     peers: Arc<[Peer]>,
     phase: watch::Sender<Phase>,
+    ends: mpsc::UnboundedReceiver<()>,
+    running: usize,
     unix_paths: Vec<UnixPathGuard>,
 }
 
@@ -65,7 +67,9 @@ impl Engine {
             .unzip();
         let peers: Arc<[Peer]> = peers.into();
         let (shares, unix_paths) = share_out(&config, bound, workers, limits.max_connections);
-        let mut engine = Self { workers: Vec::new(), peers: peers.clone(), phase, unix_paths };
+        let (end, ends) = mpsc::unbounded_channel();
+        let mut engine =
+            Self { workers: Vec::new(), peers: peers.clone(), phase, ends, running: workers, unix_paths };
         for (id, (inbox, share)) in inboxes.into_iter().zip(shares).enumerate() {
             let post = Post {
                 id,
@@ -80,7 +84,11 @@ impl Engine {
                 share.into_iter().map(|part| Acceptor::new(part.socket, part.source, part.offset)).collect()
             };
             let thread = thread::Builder::new().name(format!("worker-{id}"));
-            engine.workers.push(thread.spawn(move || worker::run(post, acceptors))?);
+            let end = EndTold(end.clone());
+            engine.workers.push(thread.spawn(move || {
+                let _end = end;
+                worker::run(post, acceptors)
+            })?);
         }
         Ok(engine)
     }
@@ -104,9 +112,11 @@ impl Engine {
         self.phase.send_replace(Phase::Ended);
     }
 
-    /// Whether a worker still runs.
-    pub fn is_running(&self) -> bool {
-        self.workers.iter().any(|worker| !worker.is_finished())
+    /// Waits until a worker has ended and returns how many still run.
+    pub async fn worker_ended(&mut self) -> usize {
+        // The engine's own sender is gone since the start: this ends with the last worker at the latest.
+        self.running = if self.ends.recv().await.is_some() { self.running - 1 } else { 0 };
+        self.running
     }
 
     /// Waits until all workers have ended.
@@ -117,6 +127,16 @@ impl Engine {
         let results: Vec<_> = self.workers.into_iter().map(JoinHandle::join).collect();
         drop(self.unix_paths);
         results.into_iter().try_for_each(|result| result.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
+    }
+}
+
+/// Tells that its thread is over, panics included.
+struct EndTold(mpsc::UnboundedSender<()>);
+
+impl Drop for EndTold {
+    fn drop(&mut self) {
+        // Without an engine nobody asks.
+        let _ = self.0.send(());
     }
 }
 

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::Mistake;
+use crate::file::Root;
 use crate::near::{excerpt, near};
 use crate::report::Report;
 
@@ -122,39 +123,54 @@ pub(crate) trait Shape: Sized {
     /// Takes its keys out of a table.
     fn take(table: &mut Keys<'_>, report: &mut Report) -> Self;
 
-    /// Reads it; `elsewhere` says where a key that is unknown here would belong.
+    /// Reads it. An unknown key that is nearly a known one stands for it: that is not also said to be absent.
     fn from_table(table: DeTable<'_>, report: &mut Report) -> Self {
-        let mut keys = Keys(table);
-        let shape = Self::take(&mut keys, report);
-        for (key, _) in keys.0 {
+        let mut keys = Keys {
+            table,
+            struck: Vec::new(),
+        };
+        for key in keys.table.keys() {
+            let word = key.get_ref();
+            if Self::KEYS.contains(&word.as_ref()) {
+                continue;
+            }
             if report.is_full() {
                 break;
             }
-            let message = format!("unknown key `{}` in {}", excerpt(key.get_ref()), Self::TITLE);
-            report.push(Mistake::at(key.span(), message).hint(unknown_key_hint::<Self>(key.get_ref())));
+            let near = near(word, Self::KEYS.iter().copied());
+            keys.struck.extend(near);
+            let mistake = Mistake::at(key.span(), format!("unknown key `{}`", excerpt(word)));
+            report.push(mistake.hint(unknown_key_hint::<Self>(word, near)));
         }
-        shape
+        Self::take(&mut keys, report)
     }
 }
 
-fn unknown_key_hint<S: Shape>(key: &str) -> String {
-    if let Some(near) = near(key, S::KEYS.iter().copied()) {
-        return format!("did you mean `{near}`?");
-    }
-    match crate::file::home_of(key) {
-        Some(title) => format!("`{key}` belongs in {title}"),
-        None => format!("the keys of {} are {}", S::TITLE, S::KEYS.join(", ")),
+fn unknown_key_hint<S: Shape>(key: &str, near: Option<&str>) -> String {
+    match (near, crate::file::home_of(key)) {
+        (Some(near), _) => format!("did you mean `{near}`?"),
+        (None, Some(Root::TITLE)) => format!("`{key}` belongs at the top, before the first header"),
+        (None, Some(title)) => format!("`{key}` belongs in {title}"),
+        (None, None) => format!("the keys of {} are {}", S::TITLE, S::KEYS.join(", ")),
     }
 }
 
-/// A table whose keys are taken out one by one, so that the unknown ones remain.
-pub(crate) struct Keys<'i>(DeTable<'i>);
+/// A table from which keys are taken.
+pub(crate) struct Keys<'i> {
+    table: DeTable<'i>,
+    /// Known keys that others seem to be meant for.
+    struck: Vec<&'static str>,
+}
 
 impl Keys<'_> {
     /// Takes a key out.
     pub(crate) fn take<T: Read>(&mut self, key: &'static str, report: &mut Report) -> Field<T> {
-        let Some(value) = self.0.remove(key) else {
-            return Field::Absent;
+        let Some(value) = self.table.remove(key) else {
+            return if self.struck.contains(&key) {
+                Field::Struck
+            } else {
+                Field::Absent
+            };
         };
         let span = value.span();
         match read(key, value, report) {

@@ -34,13 +34,13 @@ pub(crate) fn listeners(
     report: &mut Report,
 ) -> Vec<Found> {
     let Field::Given(Tables(tables), span) = field else {
-        if field.is_absent() {
-            report.absent(Mistake::at(0..0, "there is no [[listener]]").hint(EXAMPLE));
+        if field.is_absent() && !report.has_lost_tables() {
+            report.push(Mistake::of_the_file("there is no [[listener]]").hint(EXAMPLE));
         }
         return Vec::new();
     };
     if tables.items.is_empty() && !tables.struck {
-        report.absent(Mistake::at(span, "there is no [[listener]]").hint(EXAMPLE));
+        report.push(Mistake::at(span, "there is no [[listener]]").hint(EXAMPLE));
     }
     let mut places: HashMap<Arc<str>, Range<usize>> = HashMap::new();
     let mut all = Vec::with_capacity(tables.items.len());

@@ -26,13 +26,13 @@ name = "web"
 backend = "10.0.0.1:80""#;
 
 /// The model of a file. With mistakes in the report it is not the one that was meant.
-pub(crate) fn config(root: Root, report: &mut Report) -> Option<Config> {
+pub(crate) fn config(root: Root, report: &mut Report) -> Config {
     let pools = pool::pools(root.pool, report);
     let listeners = listener::listeners(root.listener, &pools, report);
     binds::note_collisions(&listeners, report);
     binds::note_range_lengths(&listeners, &pools, report);
     loops::note_loops(&listeners, &pools, report);
-    Some(Config {
+    Config {
         workers: root
             .workers
             .given()
@@ -47,7 +47,7 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Option<Config> {
         relay: relay(root.relay.given().unwrap_or_default()),
         listeners: listeners.into_iter().filter_map(|found| found.listener).collect(),
         pools: pools.into_models(),
-    })
+    }
 }
 
 fn log(shape: file::Log) -> Log {
@@ -121,7 +121,7 @@ fn note_absent<T>(
     table: &std::ops::Range<usize>,
     report: &mut Report,
 ) {
-    if field.is_absent() {
+    if field.is_absent() && !report.is_full() {
         let mistake = Mistake::at(table.clone(), format!("this {title} has no `{key}`"));
         report.absent(mistake.hint(format!("add {example}")));
     }

@@ -66,7 +66,7 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, report: &mut Report) -> Po
     let mut pools = Pools {
         all: Vec::new(),
         by_name: HashMap::new(),
-        complete: !report.is_torn(),
+        complete: !report.has_lost_tables(),
     };
     let mut places: HashMap<Arc<str>, Range<usize>> = HashMap::new();
     let Field::Given(Tables(tables), _) = field else {

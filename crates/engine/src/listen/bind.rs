@@ -33,6 +33,11 @@ impl Bound {
         &self.listener
     }
 
+    /// Place of the port in the listener's range.
+    pub fn offset(&self) -> u16 {
+        self.offset
+    }
+
     /// The address as the kernel tells it, which knows the port where any was asked for; `None` for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         local_address(self.sockets.first()?).ok().flatten()

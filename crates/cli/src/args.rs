@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+/// TCP forwarder: carries connections faithfully to where they should go.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  towpath tcp :5432 db.internal:5432                    forward a port
+  towpath tcp :5432 10.0.0.11:5432,10.0.0.12:5432       spread it over two servers
+  towpath tcp unix:/run/db.sock 127.0.0.1:5432          from a unix socket
+  towpath tcp :5432 db:5432 --print-config              the same as a file
+  towpath run towpath.toml                              everything from a file
+  towpath demo                                          see it work
+
+Exit codes: 0 done, 1 failure, 2 bad usage or configuration.
+Messages: TOWPATH_LOG=debug shows more, TOWPATH_LOG=warn less.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Forward TCP connections to a target
+    #[command(after_help = TCP_EXAMPLES)]
+    Tcp(Tcp),
+    /// Run what a configuration file says
+    #[command(after_help = "Example:\n  towpath run /etc/towpath.toml --workers 2")]
+    Run(Run),
+    /// Check a configuration file and report every mistake in it
+    #[command(after_help = "Examples:\n  towpath check towpath.toml\n  towpath check --schema > schema.json")]
+    Check(Check),
+}
+
+const TCP_EXAMPLES: &str = "\
+LISTEN is :PORT (every address, v4 and v6), HOST:PORT, [V6]:PORT or unix:PATH; PORT may be a range.
+TARGET is HOST:PORT, unix:PATH or srv+NAME; with a range of ports, they map one to one.
+
+Examples:
+  towpath tcp :5432 db.internal:5432
+  towpath tcp 127.0.0.1:8000-8010 backend:9000-9010
+  towpath tcp :6379,unix:/run/redis.sock 10.0.0.1:6379,10.0.0.2:6379 --idle-timeout 1h
+  towpath tcp :389 srv+_ldap._tcp.example.com";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Tcp {
+    /// Where to listen; several with commas between
+    #[arg(value_name = "LISTEN[,LISTEN…]", value_delimiter = ',', required = true)]
+    pub(crate) listen: Vec<String>,
+    /// Where to connect; several take turns, and the next is tried when one refuses
+    #[arg(value_name = "TARGET[,TARGET…]", value_delimiter = ',', required = true)]
+    pub(crate) target: Vec<String>,
+    /// End connections that carry nothing for so long, as 30m; off by default
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) idle_timeout: Option<String>,
+    /// Give up an attempt to connect after so long [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) connect_timeout: Option<String>,
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Print the configuration file for the same thing and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+/// What every command that runs an instance takes.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct Instance {
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N", env = "TOWPATH_WORKERS")]
+    pub(crate) workers: Option<std::num::NonZeroU16>,
+    /// Live connections in all [default: what the limit of open files allows]
+    #[arg(long, value_name = "N")]
+    pub(crate) max_connections: Option<std::num::NonZeroU32>,
+    /// How long live connections may go on after SIGTERM [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) drain_timeout: Option<String>,
+    /// Form of log lines [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Format>,
+    /// Do not record finished connections
+    #[arg(long)]
+    pub(crate) no_records: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Format {
+    /// Words and key=value pairs
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Run {
+    /// The configuration file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Worker threads, in place of the file's
+    #[arg(long, value_name = "N", env = "TOWPATH_WORKERS")]
+    pub(crate) workers: Option<std::num::NonZeroU16>,
+    /// Form of log lines, in place of the file's
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<Format>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Check {
+    /// The configuration file
+    #[arg(value_name = "FILE", required_unless_present = "schema")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print the JSON schema of configuration files and exit
+    #[arg(long, conflicts_with = "file")]
+    pub(crate) schema: bool,
+}

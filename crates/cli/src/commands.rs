@@ -1,0 +1,57 @@
+//! What each command does.
+
+use std::num::NonZeroUsize;
+
+use towpath_config::{Config, LogFormat};
+use towpath_control::Instance;
+
+use crate::args::{Check, Command, Format, Run, Tcp};
+use crate::exit::Failure;
+use crate::{log, shorthand};
+
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Tcp(args) => tcp(&args),
+        Command::Run(args) => file(&args),
+        Command::Check(args) => check(&args),
+    }
+}
+
+fn tcp(args: &Tcp) -> Result<(), Failure> {
+    let text = shorthand::tcp(args);
+    let config = shorthand::parse(&text)?;
+    if args.print_config {
+        print!("{text}");
+        return Ok(());
+    }
+    serve(config)
+}
+
+fn file(args: &Run) -> Result<(), Failure> {
+    let mut config = towpath_config::load(&args.file).map_err(Failure::File)?;
+    if let Some(workers) = args.workers {
+        config.workers = Some(NonZeroUsize::from(workers));
+    }
+    match args.log_format {
+        Some(Format::Json) => config.log.format = LogFormat::Json,
+        Some(Format::Text) => config.log.format = LogFormat::Text,
+        None => {}
+    }
+    serve(config)
+}
+
+fn check(args: &Check) -> Result<(), Failure> {
+    let Some(file) = &args.file else {
+        print!("{}", towpath_config::schema());
+        return Ok(());
+    };
+    let config = towpath_config::load(file).map_err(Failure::File)?;
+    let (listeners, pools) = (config.listeners.len(), config.pools.len());
+    println!("{}: fine, {listeners} listeners and {pools} pools", file.display());
+    Ok(())
+}
+
+fn serve(config: Config) -> Result<(), Failure> {
+    log::start(config.log.format);
+    Ok(Instance::start(config)?.run()?)
+}

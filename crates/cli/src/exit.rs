@@ -1,0 +1,58 @@
+//! How the program ends: 0, 1 for a failure, 2 for bad usage or a bad configuration.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use towpath_config::Mistakes;
+use towpath_control::StartError;
+
+/// Exit code of a failure that is nobody's mistake.
+const FAILURE: u8 = 1;
+/// Exit code of bad usage or a bad configuration; clap's too.
+const USAGE: u8 = 2;
+
+/// Why the program ends with another code than 0.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// A bad file: every mistake with its line.
+    File(Mistakes),
+    /// A bad argument, or something else for the user to mend, in one line.
+    Usage(String),
+    /// Anything else.
+    Other(anyhow::Error),
+}
+
+impl Failure {
+    /// Tells the user, and picks the exit code.
+    pub(crate) fn report(self) -> ExitCode {
+        match self {
+            Self::File(mistakes) => {
+                eprintln!("{}", mistakes.render(io::stderr().is_terminal()).trim_end());
+                ExitCode::from(USAGE)
+            }
+            Self::Usage(message) => {
+                eprintln!("towpath: {message}");
+                ExitCode::from(USAGE)
+            }
+            Self::Other(error) => {
+                eprintln!("towpath: {error:#}");
+                ExitCode::from(FAILURE)
+            }
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Io(error) => Self::Other(error.into()),
+            error => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Other(error.into())
+    }
+}

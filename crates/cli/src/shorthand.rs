@@ -1,0 +1,74 @@
+//! The one-liners as configuration files: they are nothing else.
+
+use std::fmt::Write;
+
+use towpath_config::Config;
+
+use crate::args::{Format, Instance, Tcp};
+use crate::exit::Failure;
+
+/// The file that says the same as `towpath tcp …`.
+pub(crate) fn tcp(args: &Tcp) -> String {
+    let mut text = String::new();
+    instance(&args.instance, &mut text);
+    text.push_str("\n[[listener]]\nname = \"tcp\"\n");
+    key("bind", list(&args.listen), &mut text);
+    text.push_str("mode = \"tcp\"\npool = \"target\"\n");
+    optional("idle_timeout", args.idle_timeout.as_deref(), &mut text);
+    text.push_str("\n[[pool]]\nname = \"target\"\nbalance = \"round_robin\"\n");
+    key("backend", list(&args.target), &mut text);
+    optional("connect_timeout", args.connect_timeout.as_deref(), &mut text);
+    text.trim_start().to_owned()
+}
+
+/// Reads such a file. A mistake in it is one of the arguments, so it is told without the lines of a file nobody wrote.
+pub(crate) fn parse(text: &str) -> Result<Config, Failure> {
+    towpath_config::parse(text, "command line").map_err(|mistakes| {
+        let lines = mistakes.items().iter().map(|mistake| match &mistake.hint {
+            Some(hint) => format!("{} ({hint})", mistake.message),
+            None => mistake.message.clone(),
+        });
+        Failure::Usage(lines.collect::<Vec<_>>().join("\ntowpath: "))
+    })
+}
+
+fn instance(args: &Instance, text: &mut String) {
+    if let Some(workers) = args.workers {
+        key("workers", workers, text);
+    }
+    if let Some(limit) = args.max_connections {
+        key("max_connections", limit, text);
+    }
+    optional("drain_timeout", args.drain_timeout.as_deref(), text);
+    if args.log_format.is_some() || args.no_records {
+        text.push_str("\n[log]\n");
+    }
+    match args.log_format {
+        Some(Format::Json) => key("format", quoted("json"), text),
+        Some(Format::Text) => key("format", quoted("text"), text),
+        None => {}
+    }
+    if args.no_records {
+        key("records", false, text);
+    }
+}
+
+fn optional(name: &str, value: Option<&str>, text: &mut String) {
+    if let Some(value) = value {
+        key(name, quoted(value), text);
+    }
+}
+
+fn key(name: &str, value: impl std::fmt::Display, text: &mut String) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{name} = {value}");
+}
+
+fn list(values: &[String]) -> String {
+    let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+fn quoted(value: &str) -> String {
+    toml::Value::from(value).to_string()
+}

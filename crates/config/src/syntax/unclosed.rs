@@ -1,0 +1,123 @@
+//! Arrays and inline tables that are never closed, found by the key or header that follows inside them.
+
+use std::ops::Range;
+
+use toml::de::Error;
+
+use crate::error::Mistake;
+
+/// An opening bracket without its closing one.
+pub(super) struct Unclosed {
+    bracket: char,
+    at: usize,
+    next_line: usize,
+    /// The bytes from the line of the bracket up to the line that cannot be in it.
+    pub(super) lines: Range<usize>,
+}
+
+impl Unclosed {
+    /// The mistake to report.
+    pub(super) fn mistake(&self) -> Mistake {
+        let close = if self.bracket == '[' { ']' } else { '}' };
+        let message = format!("this `{}` is not closed", self.bracket);
+        Mistake::at(self.at..self.at + 1, message)
+            .hint(format!("add `{close}` before line {}", self.next_line))
+    }
+}
+
+/// The first error that comes from an unclosed bracket, if one does; the errors are in order.
+pub(super) fn find(text: &str, errors: &[Error]) -> Option<Unclosed> {
+    let first = errors.iter().find(|error| {
+        let reason = error.message();
+        reason.starts_with("missing comma between") || reason.starts_with("unexpected `=` in array")
+    })?;
+    let at = first.span()?.start;
+    let line = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+    let rest = &text[line..];
+    if line == 0 || !text[line..at].trim().is_empty() || !begins_statement(rest) {
+        return None;
+    }
+    let (statement, bracket, at) = opening(&text[..line])?;
+    if bracket == '{' && is_closed_later(rest) {
+        return None;
+    }
+    let next_line = 1 + text[..line].bytes().filter(|&byte| byte == b'\n').count();
+    Some(Unclosed {
+        bracket,
+        at,
+        next_line,
+        lines: statement..line,
+    })
+}
+
+/// The text with some lines emptied, every other byte where it was.
+pub(super) fn blank(text: &str, lines: Range<usize>) -> String {
+    let emptied = text[lines.clone()]
+        .bytes()
+        .map(|byte| if byte == b'\n' { '\n' } else { ' ' });
+    let mut out = String::with_capacity(text.len());
+    out.push_str(&text[..lines.start]);
+    out.extend(emptied);
+    out.push_str(&text[lines.end..]);
+    out
+}
+
+/// Where the lines begin that look like table headers.
+pub(super) fn headers(text: &str) -> Vec<usize> {
+    let mut at = 0;
+    let lines = text.split_inclusive('\n').map(|line| {
+        at += line.len();
+        (at - line.len(), line)
+    });
+    lines
+        .filter(|(_, line)| is_header(line.trim_start()))
+        .map(|(start, _)| start)
+        .collect()
+}
+
+/// The last `KEY = [` or `KEY = {` line: where it begins, its bracket and where that is.
+fn opening(text: &str) -> Option<(usize, char, usize)> {
+    let mut end = text.len();
+    for line in text.split_inclusive('\n').rev() {
+        let start = end - line.len();
+        end = start;
+        if !begins_statement(line) {
+            continue;
+        }
+        let (key, value) = line.split_once('=')?;
+        let bracket = value
+            .trim_start()
+            .chars()
+            .next()
+            .filter(|first| matches!(first, '[' | '{'))?;
+        let indent = value.len() - value.trim_start().len();
+        return Some((start, bracket, start + key.len() + 1 + indent));
+    }
+    None
+}
+
+/// Whether a line begins with `KEY =` or a header.
+fn begins_statement(line: &str) -> bool {
+    let line = line.trim_start();
+    let key = line.trim_start_matches(is_key_byte);
+    is_header(line) || (key.len() < line.len() && key.trim_start_matches([' ', '\t']).starts_with('='))
+}
+
+fn is_header(line: &str) -> bool {
+    let inner = line.trim_start_matches('[');
+    let key = inner.trim_start_matches(is_key_byte);
+    let close = key.trim_start();
+    line.starts_with('[') && key.len() < inner.len() && (close.starts_with(']') || close.is_empty())
+}
+
+fn is_key_byte(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.')
+}
+
+/// Whether a line with only `}` comes before the next header: then a comma is what is missing.
+fn is_closed_later(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start);
+    lines
+        .take_while(|line| !is_header(line))
+        .any(|line| line.starts_with('}'))
+}

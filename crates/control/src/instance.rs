@@ -1,0 +1,248 @@
+//! One running towpath: from a configuration to sockets, workers and records, until a signal ends it.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+use towpath_config::Config;
+use towpath_engine::{BindError, Bound, Engine, ResolveError, Resolver, Totals, bind};
+use towpath_wire::addr::Target;
+
+use crate::records::Recorder;
+use crate::{descriptors, loops, occupant};
+
+/// A started instance.
+#[derive(Debug)]
+pub struct Instance {
+    config: Arc<Config>,
+    runtime: LocalRuntime,
+    engine: Engine,
+    recorder: Option<Recorder>,
+}
+
+/// Why an instance did not start. All but `Io` are for the user to mend in what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address that cannot be bound, with what to do.
+    #[error("{error}; {hint}")]
+    Bind {
+        /// Which address, and what the kernel said.
+        error: BindError,
+        /// What to do.
+        hint: String,
+    },
+    /// A name of the configuration that does not exist.
+    #[error("pool {pool}: {error}; check the spelling, or the name servers in /etc/resolv.conf or [dns]")]
+    NoSuchHost {
+        /// The pool of the backend.
+        pool: Arc<str>,
+        /// Which name.
+        error: ResolveError,
+    },
+    /// A listener that would feed itself.
+    #[error("listener {listener} would forward to itself: its target {target} leads back to it; change one of the two")]
+    Loop {
+        /// The listener.
+        listener: Arc<str>,
+        /// The backend.
+        target: Target,
+    },
+    /// The machine has not what it takes.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Instance {
+    /// Binds what `config` wants, or takes the sockets that the process was started with, and starts the workers.
+    ///
+    /// # Errors
+    /// What stands in the way; nothing runs then.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+        let bound = runtime.block_on(prepare(&config, workers))?;
+        let limits = descriptors::limits(workers, config.max_connections)?;
+        let recorder = config.log.records.then(|| Recorder::start(config.log.format)).transpose()?;
+        let records = recorder.as_ref().map(Recorder::sink);
+        let engine = Engine::start(config.clone(), bound, workers, limits, records)?;
+        tracing::debug!("{workers} workers, at most {} connections", limits.max_connections);
+        Ok(Self { config, runtime, engine, recorder })
+    }
+
+    /// What has been carried so far.
+    pub fn totals(&self) -> Totals {
+        self.engine.totals()
+    }
+
+    /// Serves until SIGTERM or SIGINT, then finishes what is live, up to the drain timeout or a second signal.
+    ///
+    /// # Errors
+    /// When a worker fails.
+    pub fn run(self) -> io::Result<()> {
+        let Self { config, runtime, mut engine, recorder } = self;
+        let result = runtime.block_on(async {
+            let mut signals = Signals::new()?;
+            // Without a supervisor there is nobody to tell.
+            let _ = sd_notify::notify(&[NotifyState::Ready]);
+            tokio::select! {
+                name = signals.next() => tracing::info!("{name}: draining"),
+                _ = engine.worker_ended() => {
+                    engine.end();
+                    return Err(io::Error::other("a worker has ended early"));
+                }
+            }
+            let _ = sd_notify::notify(&[NotifyState::Stopping]);
+            drain(&config, &mut engine, &mut signals).await;
+            Ok(())
+        });
+        let joined = engine.join();
+        if let Some(recorder) = recorder {
+            recorder.finish();
+        }
+        result.and(joined)
+    }
+
+    /// Stops at once; what is live is reset.
+    ///
+    /// # Errors
+    /// When a worker has failed.
+    pub fn stop(self) -> io::Result<()> {
+        self.engine.end();
+        let joined = self.engine.join();
+        if let Some(recorder) = self.recorder {
+            recorder.finish();
+        }
+        joined
+    }
+}
+
+async fn drain(config: &Config, engine: &mut Engine, signals: &mut Signals) {
+    let live = engine.totals().live();
+    if live > 0 {
+        let limit = config.drain_timeout;
+        tracing::info!("waiting up to {limit:?} for {live} connections; a second signal ends them at once");
+    }
+    engine.drain();
+    let all_ended = async { while engine.worker_ended().await > 0 {} };
+    let cut = tokio::select! {
+        () = all_ended => return,
+        name = signals.next() => name,
+        () = sleep(config.drain_timeout) => "drain timeout",
+    };
+    tracing::warn!("{cut}: {} connections are reset", engine.totals().live());
+    engine.end();
+}
+
+/// SIGTERM and SIGINT, which mean the same.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Looks up the names of all targets and binds all listeners.
+async fn prepare(config: &Arc<Config>, workers: usize) -> Result<Vec<Bound>, StartError> {
+    let resolver = Rc::new(Resolver::new(&config.dns));
+    look_up_targets(config, &resolver).await?;
+    let mut inherited = inherited();
+    let bound = bind(config, workers, &resolver, &mut inherited)
+        .await
+        .map_err(|error| StartError::Bind { hint: bind_hint(&error), error })?;
+    if !inherited.is_empty() {
+        tracing::warn!("{} inherited sockets fit no listener and are not used", inherited.len());
+    }
+    for bound in &bound {
+        if let Some(address) = bound.address() {
+            let listener = bound.listener();
+            for backend in &listener.pool.backends {
+                let targets = resolver.addresses(&backend.address, bound.offset()).await.unwrap_or_default();
+                if targets.iter().any(|target| loops::leads_back(&address, target)) {
+                    let target = backend.address.clone();
+                    return Err(StartError::Loop { listener: listener.name.clone(), target });
+                }
+            }
+            tracing::info!("listener {} on {address}", listener.name);
+        }
+    }
+    Ok(bound)
+}
+
+/// A name that does not exist is a mistake; one that cannot be looked up now may come back.
+async fn look_up_targets(config: &Config, resolver: &Rc<Resolver>) -> Result<(), StartError> {
+    let lookups: Vec<_> = config
+        .pools
+        .iter()
+        .flat_map(|pool| pool.backends.iter().map(move |backend| (pool.name.clone(), backend.address.clone())))
+        .map(|(pool, target)| {
+            let resolver = resolver.clone();
+            spawn_local(async move { (pool, resolver.addresses(&target, 0).await) })
+        })
+        .collect();
+    for lookup in lookups {
+        match lookup.await.map_err(io::Error::other)? {
+            (_, Ok(_)) => {}
+            (pool, Err(error @ ResolveError::Failed { .. })) => tracing::warn!("pool {pool}: {error}"),
+            (pool, Err(error)) => return Err(StartError::NoSuchHost { pool, error }),
+        }
+    }
+    Ok(())
+}
+
+/// The sockets that the process was started with (LISTEN_FDS, sd_listen_fds(3)).
+fn inherited() -> Vec<OwnedFd> {
+    let mut listen_fds = ListenFd::from_env();
+    (0..listen_fds.len())
+        .filter_map(|index| {
+            let tcp = listen_fds.take_tcp_listener(index).ok().flatten().map(OwnedFd::from);
+            tcp.or_else(|| listen_fds.take_unix_listener(index).ok().flatten().map(OwnedFd::from))
+        })
+        .collect()
+}
+
+fn bind_hint(error: &BindError) -> String {
+    match error {
+        BindError::Tcp { address, error, .. } => match error.kind() {
+            io::ErrorKind::AddrInUse => match occupant::describe(address) {
+                Some(occupant) => format!("{occupant}; stop it or choose another port"),
+                None => "something listens there; stop it or choose another port".to_owned(),
+            },
+            io::ErrorKind::PermissionDenied => format!(
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE: run as root, or \
+                 `setcap cap_net_bind_service=+ep` on the towpath binary, or choose a port above {}",
+                1023
+            ),
+            io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
+            _ => "see the listener's `bind`".to_owned(),
+        },
+        BindError::Unix { error, .. } => match error.kind() {
+            io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another path".to_owned(),
+            io::ErrorKind::NotFound => "its directory does not exist; make it first".to_owned(),
+            io::ErrorKind::PermissionDenied => "this user may not write to its directory".to_owned(),
+            _ => "see the listener's `bind`".to_owned(),
+        },
+        BindError::NotASocket { .. } => "remove it or choose another path".to_owned(),
+        BindError::Resolve { .. } => "listen on an address instead, or on :PORT for all".to_owned(),
+    }
+}

@@ -1,0 +1,45 @@
+//! A record as one JSON object on a line.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use towpath_engine::Record;
+
+/// The keys of a record; times in seconds, addresses as text.
+#[derive(Serialize)]
+struct Line<'a> {
+    start: Option<String>,
+    listener: &'a str,
+    client: Option<String>,
+    pool: Option<&'a str>,
+    backend: Option<String>,
+    address: Option<String>,
+    duration_seconds: f64,
+    connect_seconds: Option<f64>,
+    up_bytes: u64,
+    down_bytes: u64,
+    stage: &'a str,
+    end: &'a str,
+}
+
+/// Appends the line of `record` to `to`.
+pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
+    let backend = record.backend.as_ref();
+    let line = Line {
+        start: Timestamp::try_from(record.start).ok().map(|start| format!("{start:.6}")),
+        listener: &record.listener.name,
+        client: record.client.map(|client| super::canonical(client).to_string()),
+        pool: backend.map(|backend| &*backend.pool.name),
+        backend: backend.map(|backend| backend.pool.backends[backend.backend].address.to_string()),
+        address: backend.and_then(|backend| backend.address).map(|address| address.to_string()),
+        duration_seconds: record.duration.as_secs_f64(),
+        connect_seconds: record.connect_time.map(|time| time.as_secs_f64()),
+        up_bytes: record.up_bytes,
+        down_bytes: record.down_bytes,
+        stage: record.stage.as_str(),
+        end: record.reason.as_str(),
+    };
+    // Writing to memory cannot fail, and neither can the keys.
+    if serde_json::to_writer(&mut *to, &line).is_ok() {
+        to.push(b'\n');
+    }
+}
