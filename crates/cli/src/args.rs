@@ -50,11 +50,11 @@ Examples:
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Tcp {
     /// Where to listen; several with commas between
-    #[arg(value_name = "LISTEN[,LISTEN…]", value_delimiter = ',', required = true)]
-    pub(crate) listen: Vec<String>,
+    #[arg(value_name = "LISTEN[,LISTEN…]")]
+    pub(crate) listen: String,
     /// Where to connect; several take turns, and the next is tried when one refuses
-    #[arg(value_name = "TARGET[,TARGET…]", value_delimiter = ',', required = true)]
-    pub(crate) target: Vec<String>,
+    #[arg(value_name = "TARGET[,TARGET…]")]
+    pub(crate) target: String,
     /// End connections that carry nothing for so long, as 30m; off by default
     #[arg(long, value_name = "DURATION")]
     pub(crate) idle_timeout: Option<String>,

@@ -64,8 +64,8 @@ fn key(name: &str, value: impl std::fmt::Display, text: &mut String) {
     let _ = writeln!(text, "{name} = {value}");
 }
 
-fn list(values: &[String]) -> String {
-    let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+fn list(values: &str) -> String {
+    let quoted: Vec<String> = values.split(',').map(quoted).collect();
     format!("[{}]", quoted.join(", "))
 }
 

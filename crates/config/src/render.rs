@@ -22,13 +22,9 @@ pub(crate) fn mistakes(source: &str, text: &str, items: &[Mistake], color: bool)
     let mut out = String::new();
     for item in items {
         let mut group = Group::with_title(Level::ERROR.primary_title(&item.message));
-        let origin = Origin::path(source);
-        group = if item.is_of_the_file() {
-            group.element(origin)
-        } else {
-            group
-                .element(origin.line(item.line).char_column(item.column))
-                .element(snippet(text, item))
+        group = match item.is_of_the_file() {
+            true => group.element(Origin::path(source)),
+            false => snippet(source, text, item, group),
         };
         if let Some(also) = item.also.as_ref().filter(|also| !is_shown(item, &also.span)) {
             group = group.element(Level::NOTE.message(format!("line {}: {}", also.line, also.label)));
@@ -48,7 +44,7 @@ fn is_shown(item: &Mistake, also: &Range<usize>) -> bool {
 }
 
 /// Only the lines that matter, and not all of a long line: the renderer reads whatever it is given.
-fn snippet<'a>(text: &'a str, item: &'a Mistake) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+fn snippet<'a>(source: &'a str, text: &'a str, item: &'a Mistake, group: Group<'a>) -> Group<'a> {
     let also = item.also.as_ref().filter(|also| is_shown(item, &also.span));
     let (mut low, mut high) = (item.span.start, item.span.start);
     let mut first_line = item.line;
@@ -70,5 +66,11 @@ fn snippet<'a>(text: &'a str, item: &'a Mistake) -> Snippet<'a, annotate_snippet
     if let Some(also) = also {
         snippet = snippet.annotation(AnnotationKind::Context.span(within(&also.span)).label(also.label));
     }
-    snippet
+    if start == line_start {
+        return group.element(snippet.path(source));
+    }
+    // The renderer would count columns from where the line is cut.
+    group
+        .element(Origin::path(source).line(item.line).char_column(item.column))
+        .element(snippet)
 }

@@ -16,6 +16,9 @@ use crate::report::Report;
 /// How many unclosed arrays and inline tables are looked behind.
 const UNCLOSED_MAX: usize = 8;
 
+/// TOML errors that are looked at; most are noise long before.
+const ERRORS_MAX: usize = 10_000;
+
 /// Texts beyond this are not read again to look behind unclosed arrays.
 const AGAIN_BYTES_MAX: usize = 64 << 10;
 
@@ -27,6 +30,7 @@ pub(crate) fn root(text: &str, report: &mut Report) -> Root {
         if errors.is_empty() {
             return Root::from_table(table.into_inner(), report);
         }
+        errors.truncate(ERRORS_MAX);
         errors.sort_by_key(|error| error.span().unwrap_or_default().start);
         if round == 0 {
             report.headers(unclosed::headers(text));
