@@ -132,7 +132,9 @@ impl Chart {
 }
 
 fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, ink: RGBColor, side: HPos) -> Result<()> {
-    let style = TextStyle::from(("Helvetica, Arial, sans-serif", size).into_font()).color(&ink);
+    // plotters takes the height of a line, which it holds to be 1.24 times the size of the letters.
+    let height = f64::from(size) * 1.24;
+    let style = TextStyle::from(("Helvetica, Arial, sans-serif", height).into_font()).color(&ink);
     area.draw(&Text::new(
         text.to_owned(),
         at,

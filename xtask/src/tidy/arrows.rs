@@ -69,8 +69,8 @@ const STAGES: &[&str] = &[
 /// What tells the story of a connection or of a request; the stages do not call it.
 const STORIES: &[&str] = &["conn", "http"];
 
-/// What every stage sees, and what therefore sees no stage.
-const SHARED: &[&str] = &["flow", "stream", "error", "metrics", "record"];
+/// What puts the stages into threads, before there is a connection.
+const WIRING: &[&str] = &["engine", "worker", "listen"];
 
 /// Checks the arrows between the crates of the workspace at `root`.
 pub(super) fn crates(root: &Path) -> Result<Vec<Violation>> {
@@ -132,9 +132,9 @@ pub(super) fn stages(source: &Source<'_>) -> Vec<Violation> {
         return Vec::new();
     };
     let top = module.first().map(String::as_str).unwrap_or_default();
-    let tells_a_story = matches!(top, "" | "worker" | "listen")
-        || matches!(&module[..], [only] if STORIES.contains(&only.as_str()));
-    if tells_a_story || module.iter().any(|part| part == "tests") {
+    let tells_a_story = matches!(&module[..], [only] if STORIES.contains(&only.as_str()));
+    let joins = top.is_empty() || tells_a_story || WIRING.contains(&top);
+    if joins || module.iter().any(|part| part == "tests") {
         return Vec::new();
     }
     let mut uses = Uses {
@@ -151,8 +151,6 @@ pub(super) fn stages(source: &Source<'_>) -> Vec<Violation> {
             continue;
         } else if STAGES.contains(&top) {
             format!("stage `{top}` must not know `{used}`: stages meet in conn.rs and http/mod.rs")
-        } else if SHARED.contains(&top) {
-            format!("`{top}` is for every stage and must not know `{used}`")
         } else if is_stage && known.insert(used) && known.len() > 1 {
             format!("a second stage, `{used}`: only conn.rs and http/mod.rs join stages")
         } else {

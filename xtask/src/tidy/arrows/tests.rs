@@ -118,8 +118,11 @@ fn only_the_stories_join_stages() {
     }
     assert_eq!(stage_sample("http/body.rs", two), 1);
     assert_eq!(stage_sample("http/body.rs", "use crate::relay;"), 0);
-    assert_eq!(stage_sample("flow.rs", "use crate::relay;"), 1);
-    assert_eq!(stage_sample("flow.rs", "use crate::error::Error;"), 0);
+    assert_eq!(stage_sample("flow.rs", two), 1);
+    assert_eq!(
+        stage_sample("flow.rs", "use crate::{error, relay, relay::Side};"),
+        0
+    );
 }
 
 #[test]
