@@ -38,11 +38,22 @@ macro_rules! shape {
 
         impl Read for $name {
             fn expected() -> String {
-                format!("a table ({})", Self::TITLE)
+                match Self::TITLE.starts_with('[') {
+                    true => format!("a {} table", Self::TITLE),
+                    false => "a table".to_owned(),
+                }
             }
 
             fn accepts(value: &DeValue<'_>) -> bool {
                 value.is_table()
+            }
+
+            fn hint(key: &str, _value: &DeValue<'_>) -> Option<String> {
+                let key_of = Self::KEYS.first().copied().unwrap_or_default();
+                Some(match Self::TITLE.starts_with('[') {
+                    true => format!("put its keys under a header {}", Self::TITLE),
+                    false => format!("write {key} = {{ {key_of} = … }}"),
+                })
             }
 
             fn convert(_key: &'static str, value: Spanned<DeValue<'_>>, report: &mut Report) -> Option<Self> {
@@ -221,20 +232,12 @@ impl JsonSchema for Backend {
     }
 }
 
-/// The table that has a key, if only one has; some keys are of several.
-pub(crate) fn home_of(key: &str) -> Option<&'static str> {
-    let all = [
-        (Root::TITLE, Root::KEYS),
-        (Log::TITLE, Log::KEYS),
-        (Dns::TITLE, Dns::KEYS),
-        (Relay::TITLE, Relay::KEYS),
-        (Listener::TITLE, Listener::KEYS),
-        (Pool::TITLE, Pool::KEYS),
-    ];
-    let mut homes = all
-        .iter()
-        .filter(|(_, keys)| keys.contains(&key))
-        .map(|(title, _)| *title);
-    let home = homes.next()?;
-    homes.next().is_none().then_some(home)
-}
+/// Each table and its keys.
+pub(crate) const TABLES: [(&str, &[&str]); 6] = [
+    (Root::TITLE, Root::KEYS),
+    (Log::TITLE, Log::KEYS),
+    (Dns::TITLE, Dns::KEYS),
+    (Relay::TITLE, Relay::KEYS),
+    (Listener::TITLE, Listener::KEYS),
+    (Pool::TITLE, Pool::KEYS),
+];

@@ -62,6 +62,12 @@ impl FromStr for Timespan {
                 "write it as in \"250ms\", \"30s\" or \"1m30s\"",
             ));
         }
+        if text.contains('.') {
+            return Err(Bad {
+                hint: "use a smaller unit, as in \"1500ms\"".to_owned(),
+                ..bad(": it has a fraction")
+            });
+        }
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             let hint = format!("add a unit (ms, s, m, h, d), as in \"{}s\"", excerpt(text));
             return Err(Bad::new(format!("`{}` has no unit", excerpt(text)), hint));
@@ -87,7 +93,7 @@ impl FromStr for Timespan {
         match Duration::from_millis(total) {
             Duration::ZERO => Err(Bad::new(
                 "a duration of zero is not possible here",
-                "give at least \"1ms\"",
+                "give more than zero",
             )),
             long if long > Self::MAX.0 => Err(Bad::new(
                 format!("`{}` is longer than a year", excerpt(text)),

@@ -29,7 +29,7 @@ macro_rules! word {
             }
 
             fn hint(value: &DeValue<'_>) -> Option<String> {
-                number_hint(value, $example)
+                quotes_hint(value, $example)
             }
         }
 
@@ -49,20 +49,21 @@ macro_rules! word {
 
 /// Defines a type that is one of a few strings.
 macro_rules! choice {
-    ($(#[$meta:meta])* $name:ident($inner:ty), [$($word:literal => $value:expr),+], [$($later:literal),*]) => {
+    ($(#[$meta:meta])* $name:ident($inner:ty), [$first:literal => $default:expr $(, $word:literal => $value:expr)*], [$($later:literal),*]) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct $name(pub(crate) $inner);
 
         impl Word for $name {
-            const EXPECTED: &'static str = concat!("one of", $(" \"", $word, "\""),+);
+            const EXPECTED: &'static str = concat!("\"", $first, "\"" $(, " or \"", $word, "\"")*);
 
             fn from_word(text: &str) -> Result<Self, Bad> {
                 let later: &[&str] = &[$($later),*];
                 match text {
-                    $($word => Ok(Self($value)),)+
-                    _ if later.contains(&text) => Err(not_yet(text, &[$($word),+])),
-                    _ => Err(no_choice(text, &[$($word),+])),
+                    $first => Ok(Self($default)),
+                    $($word => Ok(Self($value)),)*
+                    _ if later.contains(&text) => Err(not_yet(text, &[$first $(, $word)*])),
+                    _ => Err(no_choice(text, &[$first $(, $word)*])),
                 }
             }
         }
@@ -75,7 +76,7 @@ macro_rules! choice {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "enum": [$($word),+] })
+                json_schema!({ "type": "string", "enum": [$first $(, $word)*] })
             }
         }
     };
@@ -125,11 +126,16 @@ word! {
 
 fn size_within(text: &str, min: Size, max: Size) -> Result<usize, Bad> {
     let size: Size = text.parse()?;
+    let hint = if size < min {
+        format!("give at least \"{min}\"")
+    } else {
+        format!("give at most \"{max}\"")
+    };
     match usize::try_from(size.0) {
         Ok(bytes) if size >= min && size <= max => Ok(bytes),
         _ => Err(Bad::new(
             format!("`{}` is outside {min} to {max}", excerpt(text)),
-            format!("give {min} to {max}"),
+            hint,
         )),
     }
 }
@@ -176,6 +182,12 @@ fn bad_address(text: &str, error: &AddrError) -> Bad {
     };
     if text.is_empty() {
         return Bad::new("an address is empty", "write HOST:PORT, :PORT or unix:PATH");
+    }
+    if text.parse::<u16>().is_ok() {
+        return Bad::new(
+            format!("`{text}` is only a port"),
+            format!("write \":{text}\" or \"HOST:{text}\""),
+        );
     }
     if text.contains("://") {
         let hint = "write HOST:PORT, without a scheme or a path";
@@ -249,12 +261,16 @@ fn quoted(words: &[&str]) -> String {
         .join(" or ")
 }
 
-fn number_hint(value: &DeValue<'_>, example: &str) -> Option<String> {
-    let unit = example.starts_with(|c: char| c.is_ascii_digit())
-        && example.ends_with(|c: char| c.is_ascii_alphabetic());
-    let number = matches!(value, DeValue::Integer(_) | DeValue::Float(_));
-    Some(match number && unit {
-        true => format!("add a unit and quotes, as in \"{example}\""),
-        false => format!("write it in quotes, as in \"{example}\""),
+/// What to say of a value without quotes.
+fn quotes_hint(value: &DeValue<'_>, example: &str) -> Option<String> {
+    let unit = example.starts_with(|c: char| c.is_ascii_digit()) && example.ends_with(char::is_alphabetic);
+    Some(match value {
+        DeValue::Integer(number) if example.starts_with(':') => {
+            format!("write \":{}\"", excerpt(number.as_str()))
+        }
+        DeValue::Integer(_) | DeValue::Float(_) if unit => {
+            format!("add a unit and quotes, as in \"{example}\"")
+        }
+        _ => format!("write it in quotes, as in \"{example}\""),
     })
 }

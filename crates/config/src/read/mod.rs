@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::error::Mistake;
-use crate::file::Root;
+use crate::file::{Root, TABLES};
 use crate::near::{excerpt, near};
 use crate::report::Report;
 
@@ -146,12 +146,22 @@ pub(crate) trait Shape: Sized {
     }
 }
 
-fn unknown_key_hint<S: Shape>(key: &str, near: Option<&str>) -> String {
-    match (near, crate::file::home_of(key)) {
-        (Some(near), _) => format!("did you mean `{near}`?"),
-        (None, Some(Root::TITLE)) => format!("`{key}` belongs at the top, before the first header"),
-        (None, Some(title)) => format!("`{key}` belongs in {title}"),
-        (None, None) => format!("the keys of {} are {}", S::TITLE, S::KEYS.join(", ")),
+fn unknown_key_hint<S: Shape>(key: &str, near_here: Option<&str>) -> String {
+    if let Some(near) = near_here {
+        return format!("did you mean `{near}`?");
+    }
+    let elsewhere = near(key, TABLES.iter().flat_map(|(_, keys)| keys.iter().copied()));
+    let home = |key: &str| {
+        let mut homes = TABLES
+            .iter()
+            .filter(|(_, keys)| keys.contains(&key))
+            .map(|(title, _)| *title);
+        homes.next().filter(|_| homes.next().is_none())
+    };
+    match elsewhere.and_then(|near| Some((near, home(near)?))) {
+        Some((near, Root::TITLE)) => format!("`{near}` belongs at the top, before the first header"),
+        Some((near, title)) => format!("`{near}` belongs in {title}"),
+        None => format!("the keys of {} are {}", S::TITLE, S::KEYS.join(", ")),
     }
 }
 

@@ -23,6 +23,13 @@ impl Read for Switch {
     }
 
     fn hint(_key: &str, value: &DeValue<'_>) -> Option<String> {
+        if let Some(number) = value.as_integer() {
+            return match number.as_str() {
+                "1" => Some("write true".to_owned()),
+                "0" => Some("write false".to_owned()),
+                _ => None,
+            };
+        }
         match value.as_str()? {
             "on" | "yes" | "true" => Some("write true, without quotes".to_owned()),
             "off" | "no" | "false" => Some("write false, without quotes".to_owned()),

@@ -135,7 +135,7 @@ pub(crate) struct Tables<T>(pub(crate) OneOrMany<T>);
 
 impl<T: Shape + Read> Read for Tables<T> {
     fn expected() -> String {
-        format!("{} tables", T::TITLE)
+        format!("an array of {} tables", T::TITLE)
     }
 
     fn accepts(value: &DeValue<'_>) -> bool {

@@ -128,6 +128,11 @@ const WORDS: &[(&str, &str, &str)] = &[
         "a comma is missing before this",
         "put a comma between two values",
     ),
+    (
+        "missing key for inline table",
+        "a key is missing here",
+        "write { KEY = VALUE, KEY = VALUE }",
+    ),
     ("extra comma", "there is a comma too many", "remove it"),
     ("extra `=`", "there is a `=` too many", "remove it"),
     ("key with no value", "this key has no value", "write KEY = VALUE"),

@@ -6,6 +6,9 @@ use toml::de::Error;
 
 use crate::error::Mistake;
 
+/// Lines that an array is thought to have at most.
+const LINES_MAX: usize = 10_000;
+
 /// An opening bracket without its closing one.
 pub(super) struct Unclosed {
     bracket: char,
@@ -25,20 +28,38 @@ impl Unclosed {
     }
 }
 
-/// The first error that comes from an unclosed bracket, if one does; the errors are in order.
+/// What the parser says when it meets the next key or header inside of brackets.
+const REASONS: [&str; 4] = [
+    "missing comma between",
+    "unexpected `=` in array",
+    "string values must be quoted",
+    "missing key for inline table",
+];
+
+/// The first unclosed bracket that explains an error; the errors are in order.
 pub(super) fn find(text: &str, errors: &[Error]) -> Option<Unclosed> {
-    let first = errors.iter().find(|error| {
-        let reason = error.message();
-        reason.starts_with("missing comma between") || reason.starts_with("unexpected `=` in array")
-    })?;
-    let at = first.span()?.start;
-    let line = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
-    let rest = &text[line..];
-    if line == 0 || !text[line..at].trim().is_empty() || !begins_statement(rest) {
+    let from_within = |error: &&Error| REASONS.iter().any(|reason| error.message().starts_with(reason));
+    let mut last_line = None;
+    errors.iter().filter(from_within).find_map(|error| {
+        let at = error.span()?.start;
+        let line = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
+        let new = last_line.replace(line) != Some(line);
+        let first_word = text[line..at].trim_matches([' ', '\t', '[']).is_empty();
+        if new && first_word {
+            before(text, line)
+        } else {
+            None
+        }
+    })
+}
+
+/// The unclosed bracket before a line that begins with a key or header.
+fn before(text: &str, line: usize) -> Option<Unclosed> {
+    if !begins_statement(&text[line..]) {
         return None;
     }
     let (statement, bracket, at) = opening(&text[..line])?;
-    if bracket == '{' && is_closed_later(rest) {
+    if bracket == '{' && is_closed_later(&text[line..]) {
         return None;
     }
     let next_line = 1 + text[..line].bytes().filter(|&byte| byte == b'\n').count();
@@ -75,13 +96,18 @@ pub(super) fn headers(text: &str) -> Vec<usize> {
         .collect()
 }
 
-/// The last `KEY = [` or `KEY = {` line: where it begins, its bracket and where that is.
+/// The last `KEY = [` or `KEY = {` that is open at the end: where its line begins, the bracket, where that is.
 fn opening(text: &str) -> Option<(usize, char, usize)> {
     let mut end = text.len();
-    for line in text.split_inclusive('\n').rev() {
+    let mut depth = 0;
+    for line in text.split_inclusive('\n').rev().take(LINES_MAX) {
         let start = end - line.len();
         end = start;
-        if !begins_statement(line) {
+        depth += line.matches(['[', '{']).count() as isize - line.matches([']', '}']).count() as isize;
+        if is_header(line.trim_start()) {
+            return None;
+        }
+        if depth <= 0 || !begins_statement(line) {
             continue;
         }
         let (key, value) = line.split_once('=')?;

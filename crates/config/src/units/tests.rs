@@ -35,7 +35,7 @@ fn durations_that_are_none_say_why() {
         ("30s1m", "units do not fall"),
         ("1s1s", "units do not fall"),
         ("5x", "the units are"),
-        ("1.5s", "is not a duration"),
+        ("1.5s", "it has a fraction"),
         ("-1s", "is not a duration"),
         ("0s", "zero"),
         ("366d", "longer than a year"),
