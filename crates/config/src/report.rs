@@ -35,8 +35,7 @@ impl Report {
     /// Notes that a key is absent from the table that begins at the mistake, unless it may be in a torn line.
     pub(crate) fn absent(&mut self, mistake: Mistake) {
         let start = mistake.span.start;
-        let next = self.headers.partition_point(|&header| header <= start);
-        let end = self.headers.get(next).copied().unwrap_or(usize::MAX);
+        let end = self.next_header(start).unwrap_or(usize::MAX);
         let torn = self
             .torn
             .range(..end)
@@ -58,6 +57,12 @@ impl Report {
     /// Says where the tables of a text with syntax errors begin.
     pub(crate) fn headers(&mut self, headers: Vec<usize>) {
         self.headers = headers;
+    }
+
+    /// Where the first table behind a byte begins, in a text with syntax errors.
+    pub(crate) fn next_header(&self, at: usize) -> Option<usize> {
+        let next = self.headers.partition_point(|&header| header <= at);
+        self.headers.get(next).copied()
     }
 
     /// Says that there may be tables that could not be read.

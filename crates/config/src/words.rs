@@ -15,7 +15,7 @@ use crate::{Balance, LogFormat, Mode};
 
 /// Defines a type that is written as a string: what it holds, what to write, how it is understood.
 macro_rules! word {
-    ($(#[$meta:meta])* $name:ident($inner:ty), $expected:literal, $example:literal, $from:expr) => {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $expected:literal, $example:literal, $pattern:expr, $from:expr) => {
         $(#[$meta])*
         #[derive(Clone, Debug)]
         pub(crate) struct $name(pub(crate) $inner);
@@ -41,11 +41,19 @@ macro_rules! word {
                 stringify!($name).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "examples": [$example] })
+                let pattern: &str = $pattern;
+                match pattern {
+                    "" => json_schema!({ "type": "string", "examples": [$example] }),
+                    _ => json_schema!({ "type": "string", "examples": [$example], "pattern": pattern }),
+                }
             }
         }
     };
 }
+
+// What editors can check; reading the values says more.
+const TIME: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+const SIZE: &str = "^[0-9]+([KMG]i|[kMG])?B$";
 
 /// Defines a type that is one of a few strings.
 macro_rules! choice {
@@ -84,12 +92,12 @@ macro_rules! choice {
 
 word! {
     /// A length of time.
-    Timespan(Duration), "a duration", "30s", |text| text.parse().map(units::Timespan::duration)
+    Timespan(Duration), "a duration", "30s", TIME, |text| text.parse().map(units::Timespan::duration)
 }
 
 word! {
     /// A length of time that TCP_USER_TIMEOUT can hold: milliseconds in an int (tcp(7)).
-    UserTimeout(Duration), "a duration", "30s", |text| {
+    UserTimeout(Duration), "a duration", "30s", TIME, |text| {
         let time = text.parse::<units::Timespan>()?.duration();
         if time.as_millis() > i32::MAX as u128 {
             return Err(Bad::new(format!("`{text}` is more than the kernel takes here"), "give at most \"24d\""));
@@ -100,7 +108,7 @@ word! {
 
 word! {
     /// A length of time that the keepalive options can hold: 1 to 32767 whole seconds (tcp(7)).
-    Seconds(Duration), "a duration in whole seconds", "60s", |text| {
+    Seconds(Duration), "a duration in whole seconds", "60s", TIME, |text| {
         let time = text.parse::<units::Timespan>()?.duration();
         if time.subsec_millis() != 0 {
             return Err(Bad::new(format!("`{text}` is not whole seconds"), "the kernel counts seconds here, as in \"10s\""));
@@ -116,12 +124,12 @@ const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 word! {
     /// The size of a buffer or pipe: 4KiB to 16MiB.
-    Pipe(usize), "a size", "256KiB", |text| size_within(text, Size(4 << 10), Size(16 << 20))
+    Pipe(usize), "a size", "256KiB", SIZE, |text| size_within(text, Size(4 << 10), Size(16 << 20))
 }
 
 word! {
     /// The bytes after which a stream is bulk: up to 1GiB.
-    SpliceAfter(usize), "a size", "128KiB", |text| size_within(text, Size(0), Size(1 << 30))
+    SpliceAfter(usize), "a size", "128KiB", SIZE, |text| size_within(text, Size(0), Size(1 << 30))
 }
 
 fn size_within(text: &str, min: Size, max: Size) -> Result<usize, Bad> {
@@ -142,12 +150,12 @@ fn size_within(text: &str, min: Size, max: Size) -> Result<usize, Bad> {
 
 word! {
     /// New connections a second.
-    Rate(f64), "a rate", "500/s", |text| text.parse().map(units::Rate::per_second)
+    Rate(f64), "a rate", "500/s", "^[0-9]+/[smh]$", |text| text.parse().map(units::Rate::per_second)
 }
 
 word! {
     /// The name of a listener or pool.
-    Name(String), "a name", "web", |text| {
+    Name(String), "a name", "web", "^[A-Za-z0-9_.-]{1,64}$", |text| {
         let hint = "a name has 1 to 64 of the characters A-Z a-z 0-9 - _ .";
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if text.is_empty() {
@@ -165,12 +173,12 @@ word! {
 
 word! {
     /// Where a listener binds.
-    ListenWord(Listen), "an address", ":8080", |text| text.parse().map_err(|error| bad_address(text, &error))
+    ListenWord(Listen), "an address", ":8080", "^unix:.|:[0-9]+(-[0-9]+)?$", |text| text.parse().map_err(|error| bad_address(text, &error))
 }
 
 word! {
     /// Where a backend is.
-    TargetWord(Target), "an address", "10.0.0.11:5432", |text| text.parse().map_err(|error| bad_address(text, &error))
+    TargetWord(Target), "an address", "10.0.0.11:5432", "^unix:.|^srv[+].|:[0-9]+(-[0-9]+)?$", |text| text.parse().map_err(|error| bad_address(text, &error))
 }
 
 /// The message of an address, with what it advises taken apart as the hint.
@@ -208,7 +216,7 @@ fn bad_address(text: &str, error: &AddrError) -> Bad {
 
 word! {
     /// A name server.
-    Server(SocketAddr), "the address of a name server", "10.0.0.1:53", |text| {
+    Server(SocketAddr), "the address of a name server", "10.0.0.1:53", "", |text| {
         let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
         let v6 = bare.parse::<Ipv6Addr>().map(IpAddr::V6);
         let address = match text.parse::<IpAddr>().or(v6) {

@@ -163,6 +163,6 @@ impl<T: JsonSchema> JsonSchema for Tables<T> {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let item = generator.subschema_for::<T>();
-        json_schema!({ "type": "array", "items": item })
+        json_schema!({ "type": "array", "items": item, "minItems": 1 })
     }
 }

@@ -70,7 +70,13 @@ fn note(text: &str, errors: &[Error], report: &mut Report) {
         if header || to_the_end.iter().any(|start| error.message().starts_with(start)) {
             report.lose_tables();
         }
-        report.syntax(line.clone(), mistake(text, error.message(), span));
+        // Nobody knows which table the keys under a torn header are for.
+        let end = if header {
+            report.next_header(line.start).unwrap_or(text.len())
+        } else {
+            line.end
+        };
+        report.syntax(line.start..end, mistake(text, error.message(), span));
     }
 }
 
