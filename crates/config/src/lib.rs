@@ -1,4 +1,8 @@
 //! The configuration: text in, a checked and immutable [`Config`] out, or every mistake at once.
+//!
+//! The text becomes tables (`syntax`), the tables become the shapes of the file (`file`, with `read`, `words` and
+//! `units` for what may be written), the shapes become the model (`resolve`). Each stage notes what is wrong in
+//! a `report` and goes on.
 
 mod error;
 mod file;

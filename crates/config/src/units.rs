@@ -93,7 +93,7 @@ impl FromStr for Timespan {
         match Duration::from_millis(total) {
             Duration::ZERO => Err(Bad::new(
                 "a duration of zero is not possible here",
-                "give more than zero",
+                "give more than zero; a timeout that can be switched off takes \"off\"",
             )),
             long if long > Self::MAX.0 => Err(Bad::new(
                 format!("`{}` is longer than a year", excerpt(text)),

@@ -45,7 +45,7 @@ fn leads_back(listen: &Listen, target: &Target) -> bool {
     match (listen, target) {
         (Listen::Unix(ours), Target::Unix(theirs)) => ours == theirs,
         (Listen::Tcp { host, ports }, Target::Ip { ip, ports: theirs }) => {
-            common(*ports, *theirs) && accepts(host, reached(*ip))
+            meet(*ports, *theirs) && accepts(host, reached(*ip))
         }
         (
             Listen::Tcp { host, ports },
@@ -56,14 +56,14 @@ fn leads_back(listen: &Listen, target: &Target) -> bool {
         ) => {
             let same = matches!(host, ListenHost::Name(ours) if plain(ours) == plain(name));
             let local = is_localhost(name) && LOOPBACKS.into_iter().any(|ip| accepts(host, ip));
-            common(*ports, *theirs) && (same || local)
+            meet(*ports, *theirs) && (same || local)
         }
         _ => false,
     }
 }
 
 /// Whether a port of the backend is one of the bind. Ranges of unequal length are another mistake.
-fn common(ours: PortRange, theirs: PortRange) -> bool {
+fn meet(ours: PortRange, theirs: PortRange) -> bool {
     let fit = theirs.count() == 1 || theirs.count() == ours.count();
     fit && ours.first() <= last(theirs) && theirs.first() <= last(ours)
 }

@@ -13,45 +13,86 @@ use crate::near::excerpt;
 use crate::read::Shape;
 use crate::report::Report;
 
-/// How many unclosed arrays and inline tables are looked behind.
-const UNCLOSED_MAX: usize = 8;
+/// How often a text is read again without the lines that hide what follows.
+const ROUNDS_MAX: usize = 8;
 
 /// TOML errors that are looked at; most are noise long before.
 const ERRORS_MAX: usize = 10_000;
 
-/// Texts beyond this are not read again to look behind unclosed arrays.
+/// Texts beyond this are not read again.
 const AGAIN_BYTES_MAX: usize = 64 << 10;
+
+/// Errors at which the parser ends the document: what follows is read without their lines.
+const STOPS: [&str; 2] = ["key with no value", "missing value for key"];
+
+/// Errors that may take all that follows with them.
+const SWALLOWS: [&str; 5] = [
+    "invalid multi-line",
+    "unclosed array,",
+    "unclosed inline",
+    "cannot recurse",
+    "recursion limit",
+];
 
 /// The shapes of a text. Whatever is wrong is in the report.
 pub(crate) fn root(text: &str, report: &mut Report) -> Root {
     let mut readable = Cow::Borrowed(text);
     for round in 0.. {
         let (table, mut errors) = DeTable::parse_recoverable(&readable);
-        if errors.is_empty() {
-            return Root::from_table(table.into_inner(), report);
-        }
         errors.truncate(ERRORS_MAX);
         errors.sort_by_key(|error| error.span().unwrap_or_default().start);
-        if round == 0 {
+        if round == 0 && !errors.is_empty() {
             report.headers(unclosed::headers(text));
         }
-        // An unclosed bracket swallows all that follows: without its lines the rest can be read.
-        if let Some(found) = unclosed::find(&readable, &errors) {
-            let lines = found.lines.clone();
-            report.syntax(lines.start..lines.end.saturating_sub(1), found.mistake());
-            if round < UNCLOSED_MAX && text.len() <= AGAIN_BYTES_MAX {
-                readable = Cow::Owned(unclosed::blank(&readable, lines));
-                continue;
-            }
-            report.lose_tables();
-        } else {
-            note(text, &errors, report);
+        let again = round < ROUNDS_MAX && text.len() <= AGAIN_BYTES_MAX;
+        let lines = lost_lines(&readable, &errors, again, report);
+        if again && !lines.is_empty() {
+            readable = Cow::Owned(blank(&readable, &lines));
+            continue;
         }
+        if !lines.is_empty() {
+            report.lose_tables();
+        }
+        note(text, &errors, report);
         return Root::from_table(table.into_inner(), report);
     }
     Root::default()
 }
 
+/// Notes the errors that hide what follows, and gives the lines without which it can be read.
+fn lost_lines(text: &str, errors: &[Error], again: bool, report: &mut Report) -> Vec<Range<usize>> {
+    if let Some(found) = unclosed::find(text, errors) {
+        let torn = if again { found.lines.end - 1 } else { text.len() };
+        report.syntax(found.lines.start..torn, found.mistake());
+        return vec![found.lines];
+    }
+    let stops = |error: &&Error| STOPS.iter().any(|start| error.message().starts_with(start));
+    let stops: Vec<Error> = errors.iter().filter(stops).cloned().collect();
+    note(text, &stops, report);
+    let at = stops.iter().map(|error| error.span().unwrap_or_default().start);
+    let mut lines: Vec<_> = at.map(|at| line_around(text, at)).collect();
+    lines.dedup();
+    lines
+}
+
+/// The text with some lines emptied, every other byte where it was; the lines are in order.
+fn blank(text: &str, lines: &[Range<usize>]) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for lines in lines {
+        out.push_str(&text[at..lines.start]);
+        out.extend(
+            text[lines.clone()]
+                .bytes()
+                .map(|byte| if byte == b'\n' { '\n' } else { ' ' }),
+        );
+        at = lines.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+/// Notes the errors, one for each line.
 fn note(text: &str, errors: &[Error], report: &mut Report) {
     let mut line = 0..0;
     for error in errors {
@@ -62,12 +103,11 @@ fn note(text: &str, errors: &[Error], report: &mut Report) {
         if report.is_torn_at(span.start) {
             continue;
         }
-        if line.is_empty() || !line.contains(&span.start) {
+        if !line.contains(&span.start) {
             line = line_around(text, span.start);
         }
         let header = text[line.clone()].trim_start().starts_with('[');
-        let to_the_end = ["invalid multi-line", "unclosed array,", "unclosed inline"];
-        if header || to_the_end.iter().any(|start| error.message().starts_with(start)) {
+        if header || SWALLOWS.iter().any(|start| error.message().starts_with(start)) {
             report.lose_tables();
         }
         // Nobody knows which table the keys under a torn header are for.
@@ -158,6 +198,16 @@ const WORDS: &[(&str, &str, &str)] = &[
         "no value of a configuration has so many brackets",
     ),
     (
+        "unexpected leading zero",
+        "this number begins with a zero",
+        "leave the zero out",
+    ),
+    (
+        "invalid unquoted key",
+        "a key has no such character",
+        "write KEY = VALUE; keys are of a-z and _",
+    ),
+    (
         "recursion limit",
         "a key has too many dots",
         "no key of a configuration has more than two",
@@ -174,14 +224,20 @@ fn mistake(text: &str, reason: &str, span: Range<usize>) -> Mistake {
     if reason == "duplicate key" {
         return twice(text, word, span);
     }
-    if reason.starts_with("string values must be quoted") {
-        let hint = format!("write \"{}\"", excerpt(word));
-        return Mistake::at(span, "this string has no quotes").hint(hint);
+    let unquoted = ["string values must be quoted", "invalid boolean"];
+    if unquoted.iter().any(|start| reason.starts_with(start)) && !word.is_empty() {
+        return match word.to_ascii_lowercase().as_str() {
+            lower @ ("true" | "false") => {
+                Mistake::at(span, format!("`{word}` is not `{lower}`")).hint(format!("write {lower}"))
+            }
+            _ => Mistake::at(span, "this string has no quotes").hint(format!("write \"{}\"", excerpt(word))),
+        };
     }
     if let Some((_, message, hint)) = WORDS.iter().find(|(start, ..)| reason.starts_with(start)) {
         return Mistake::at(span, *message).hint(*hint);
     }
     match reason.split_once(", expected ") {
+        Some((message, "nothing")) => Mistake::at(span, message),
         Some((message, expected)) => Mistake::at(span, message).hint(format!("expected {expected}")),
         None => Mistake::at(span, reason),
     }

@@ -7,7 +7,10 @@ use toml::de::Error;
 use crate::error::Mistake;
 
 /// Lines that an array is thought to have at most.
-const LINES_MAX: usize = 10_000;
+const LINES_MAX: usize = 1000;
+
+/// Lines with an error that are tried.
+const TRIES_MAX: usize = 100;
 
 /// An opening bracket without its closing one.
 pub(super) struct Unclosed {
@@ -40,17 +43,14 @@ const REASONS: [&str; 4] = [
 pub(super) fn find(text: &str, errors: &[Error]) -> Option<Unclosed> {
     let from_within = |error: &&Error| REASONS.iter().any(|reason| error.message().starts_with(reason));
     let mut last_line = None;
-    errors.iter().filter(from_within).find_map(|error| {
+    let lines = errors.iter().filter(from_within).filter_map(|error| {
         let at = error.span()?.start;
         let line = text.get(..at)?.rfind('\n').map_or(0, |newline| newline + 1);
         let new = last_line.replace(line) != Some(line);
         let first_word = text[line..at].trim_matches([' ', '\t', '[']).is_empty();
-        if new && first_word {
-            before(text, line)
-        } else {
-            None
-        }
-    })
+        (new && first_word).then_some(line)
+    });
+    lines.take(TRIES_MAX).find_map(|line| before(text, line))
 }
 
 /// The unclosed bracket before a line that begins with a key or header.
@@ -69,18 +69,6 @@ fn before(text: &str, line: usize) -> Option<Unclosed> {
         next_line,
         lines: statement..line,
     })
-}
-
-/// The text with some lines emptied, every other byte where it was.
-pub(super) fn blank(text: &str, lines: Range<usize>) -> String {
-    let emptied = text[lines.clone()]
-        .bytes()
-        .map(|byte| if byte == b'\n' { '\n' } else { ' ' });
-    let mut out = String::with_capacity(text.len());
-    out.push_str(&text[..lines.start]);
-    out.extend(emptied);
-    out.push_str(&text[lines.end..]);
-    out
 }
 
 /// Where the lines begin that look like table headers.
