@@ -52,9 +52,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         status_of(&mut command, words)
     };
     if cargo_has("nextest") {
-        steps.run("tests", || test(&["nextest", "run", "--workspace"]))?;
+        steps.run("tests", || {
+            test(&["nextest", "run", "--workspace", "--no-fail-fast"])
+        })?;
     } else {
-        steps.run("tests", || test(&["test", "--workspace", "--all-targets"]))?;
+        steps.run("tests", || {
+            test(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
+        })?;
     }
     steps.run("doc tests", || test(&["test", "--workspace", "--doc"]))?;
     steps.print();
