@@ -1,0 +1,64 @@
+//! What /proc tells of a process and of connections.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+
+/// How many descriptors the process has open.
+pub(crate) fn open_descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the process lives")
+        .count()
+}
+
+/// Bytes of memory of its own that the process has in use (RssAnon).
+pub(crate) fn own_memory_bytes(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .expect("RssAnon");
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// Processor time of all threads of the process so far, in seconds.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let nanos = tasks.flatten().map(|task| {
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split_whitespace()
+            .next()
+            .and_then(|nanos| nanos.parse::<u64>().ok())
+            .unwrap_or(0)
+    });
+    nanos.sum::<u64>() as f64 / 1e9
+}
+
+/// The names of the process's threads.
+pub(crate) fn thread_names(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
+    let names = tasks
+        .flatten()
+        .map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
+/// Bytes that `stream`, over v4, has written and its peer has not acknowledged; `None` once it is no connection any
+/// more (tx_queue of /proc/net/tcp).
+pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {
+    let (here, there) = (port_of(stream.local_addr()), port_of(stream.peer_addr()));
+    let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
+    table.lines().skip(1).find_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let port = |field: Option<&str>| field?.rsplit_once(':').map(|(_, port)| port.to_owned());
+        let found = (port(fields.next())?, port(fields.next())?);
+        let queues = fields.nth(1)?;
+        let matches = found == (here.clone(), there.clone());
+        matches
+            .then(|| u64::from_str_radix(queues.split_once(':')?.0, 16).ok())
+            .flatten()
+    })
+}
+
+fn port_of(address: std::io::Result<SocketAddr>) -> String {
+    format!("{:04X}", address.expect("a connected socket").port())
+}
