@@ -87,8 +87,8 @@ impl From<&ConnectError> for Reason {
     }
 }
 
-impl From<ResolveError> for Reason {
-    fn from(error: ResolveError) -> Self {
+impl From<&ResolveError> for Reason {
+    fn from(error: &ResolveError) -> Self {
         match error {
             ResolveError::NoSuchHost(_) | ResolveError::NoAddress(_) => Self::NoSuchHost,
             ResolveError::Failed { .. } => Self::ResolveFailed,

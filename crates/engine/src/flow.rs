@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use towpath_config::{Listener, Pool};
 
 use crate::error::Reason;
+use crate::listen::Seat;
 use crate::relay::{End, Meter, Side};
 use crate::worker::Worker;
 
@@ -70,27 +71,33 @@ pub struct Picked {
 /// A connection under way. Its record leaves when it is dropped, however that comes about.
 pub(crate) struct Flow {
     pub(crate) worker: Rc<Worker>,
-    listener: Arc<Listener>,
+    pub(crate) seat: Seat,
     client: Option<SocketAddr>,
     start: Instant,
-    connect_micros: Option<u32>,
-    backend: Option<Picked>,
+    /// `NOT_YET` until connected.
+    connect_micros: u32,
+    /// `NOT_YET` until one is tried.
+    backend: u32,
+    address: Option<SocketAddr>,
     up_bytes: Cell<u64>,
     down_bytes: Cell<u64>,
     stage: Stage,
     reason: Reason,
 }
 
+const NOT_YET: u32 = u32::MAX;
+
 impl Flow {
-    pub(crate) fn begin(worker: Rc<Worker>, listener: Arc<Listener>, client: Option<SocketAddr>) -> Self {
+    pub(crate) fn begin(worker: Rc<Worker>, seat: Seat, client: Option<SocketAddr>) -> Self {
         worker.counters.accepted();
         Self {
             worker,
-            listener,
+            seat,
             client,
             start: Instant::now(),
-            connect_micros: None,
-            backend: None,
+            connect_micros: NOT_YET,
+            backend: NOT_YET,
+            address: None,
             up_bytes: Cell::new(0),
             down_bytes: Cell::new(0),
             stage: Stage::Connect,
@@ -98,15 +105,16 @@ impl Flow {
         }
     }
 
-    /// The server that is tried now.
-    pub(crate) fn tries(&mut self, picked: Picked) {
-        self.backend = Some(picked);
+    /// The backend that is tried now, and its address once that is known.
+    pub(crate) fn tries(&mut self, backend: usize, address: Option<SocketAddr>) {
+        self.backend = u32::try_from(backend).unwrap_or(NOT_YET);
+        self.address = address;
     }
 
     /// The server that was tried answered.
     pub(crate) fn connected(&mut self) {
         let micros = self.start.elapsed().as_micros();
-        self.connect_micros = Some(u32::try_from(micros).unwrap_or(u32::MAX));
+        self.connect_micros = u32::try_from(micros).unwrap_or(NOT_YET - 1);
         self.stage = Stage::Relay;
     }
 
@@ -148,13 +156,19 @@ impl Drop for Flow {
         self.worker.one_less();
         let Some(sink) = &self.worker.records else { return };
         let duration = self.start.elapsed();
+        let pool = self.seat.balancer.pool();
+        let connect_time = Duration::from_micros(self.connect_micros.into());
         sink.send(Record {
-            listener: self.listener.clone(),
+            listener: self.seat.listener.clone(),
             client: self.client,
-            backend: self.backend.take(),
+            backend: (self.backend != NOT_YET).then(|| Picked {
+                pool: pool.clone(),
+                backend: self.backend as usize,
+                address: self.address,
+            }),
             start: SystemTime::now() - duration,
             duration,
-            connect_time: self.connect_micros.map(|micros| Duration::from_micros(micros.into())),
+            connect_time: (self.connect_micros != NOT_YET).then_some(connect_time),
             up_bytes: self.up_bytes.get(),
             down_bytes: self.down_bytes.get(),
             stage: self.stage,

@@ -13,11 +13,13 @@ use towpath_config::Config;
 
 use crate::conn;
 use crate::engine::Phase;
+use crate::flow::Flow;
 use crate::listen::{Accepted, Acceptor};
 use crate::metrics::Counters;
 use crate::record::RecordSink;
 use crate::relay::Buffers;
 use crate::resolve::Resolver;
+use crate::stream::Stream;
 
 /// Warnings that the outside world can cause are logged at most so often.
 const WARN_GAP: Duration = Duration::from_secs(1);
@@ -66,7 +68,9 @@ impl Worker {
     }
 
     pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
-        spawn_local(conn::serve(self.clone(), accepted));
+        let Accepted { socket, client, seat, offset } = accepted;
+        let flow = Flow::begin(self.clone(), seat, client);
+        spawn_local(conn::serve(flow, Stream::new(socket), offset));
     }
 
     fn lighter_peer(&self) -> Option<&Peer> {
@@ -155,7 +159,6 @@ async fn serve_others(inbox: &mut mpsc::UnboundedReceiver<Accepted>, worker: &Rc
 /// The same, and then waits until no connection is left.
 async fn serve_others_and_end(inbox: &mut mpsc::UnboundedReceiver<Accepted>, worker: &Rc<Worker>) {
     serve_others(inbox, worker).await;
-    tokio::task::yield_now().await; // those just taken count from their first poll
     while worker.counters.live() > 0 {
         worker.ended.notified().await;
     }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use towpath_sys::socket::Socket;
 use towpath_sys::{limits, listener};
 
-use super::source::{Permits, Source};
+use super::source::{Seat, Source};
 use crate::worker::Worker;
 
 /// How long accepting rests when the kernel has nothing left to make a connection of.
@@ -25,10 +25,10 @@ pub(crate) struct Accepted {
     pub(crate) socket: OwnedFd,
     /// A unix client has no address.
     pub(crate) client: Option<SocketAddr>,
-    pub(crate) source: Arc<Source>,
+    /// Its place within the limits, and where it came in.
+    pub(crate) seat: Seat,
     /// Place of the port in the listener's range.
     pub(crate) offset: u16,
-    pub(crate) permits: Permits,
 }
 
 /// A listening socket on the worker that accepts from it.
@@ -56,8 +56,8 @@ impl Acceptor {
             if let Some(pace) = &self.source.pace {
                 pace.turn().await;
             }
-            let Some(permits) = self.source.permits().await else { return };
-            match self.accept(permits) {
+            let seat = Seat::take(&self.source).await;
+            match self.accept(seat) {
                 Ok(accepted) => worker.take(accepted),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
@@ -70,16 +70,16 @@ impl Acceptor {
 
     /// Takes those clients that the kernel has let in already: closing the socket would reset them.
     pub(crate) fn take_waiting(&self, worker: &Rc<Worker>) {
-        while let Some(permits) = self.source.permits_now()
-            && let Ok(accepted) = self.accept(permits)
+        while let Some(seat) = Seat::take_now(&self.source)
+            && let Ok(accepted) = self.accept(seat)
         {
             worker.serve(accepted);
         }
     }
 
-    fn accept(&self, permits: Permits) -> io::Result<Accepted> {
+    fn accept(&self, seat: Seat) -> io::Result<Accepted> {
         let (socket, client) = listener::accept(self.socket.as_fd())?;
-        Ok(Accepted { socket, client, source: self.source.clone(), offset: self.offset, permits })
+        Ok(Accepted { socket, client, seat, offset: self.offset })
     }
 }
 

@@ -8,4 +8,4 @@ mod source;
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::UnixPathGuard;
 pub use bind::{BindError, Bound, bind};
-pub(crate) use source::Source;
+pub(crate) use source::{Seat, Source};

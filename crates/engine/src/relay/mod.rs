@@ -7,9 +7,9 @@ mod last_bytes;
 #[cfg(test)]
 mod tests;
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::ErrorKind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -47,37 +47,8 @@ pub(crate) trait Meter {
     fn down(&self, count: u64);
 }
 
-/// Carries bytes both ways until both streams have ended or one connection breaks, and closes both.
-pub(crate) async fn run(
-    client: Stream,
-    server: Stream,
-    idle_timeout: Option<Duration>,
-    buffers: &Buffers,
-    meter: &impl Meter,
-) -> End {
-    let mut relay = Relay {
-        client,
-        server,
-        up: Direction::new(),
-        down: Direction::new(),
-        first_end: None,
-        idle: idle_timeout.map(IdleTimer::new),
-    };
-    let end = poll_fn(|cx| relay.poll(cx, buffers, meter)).await;
-    let Relay { client, server, .. } = relay;
-    match end {
-        End::Closed(_) => {
-            client.finish();
-            server.finish();
-        }
-        End::Broken(Side::Client, _) => Box::pin(last_bytes::deliver(server)).await,
-        End::Broken(Side::Server, _) => Box::pin(last_bytes::deliver(client)).await,
-        End::Idle => {}
-    }
-    end
-}
-
-struct Relay {
+/// The two connections of a client and its server, while bytes are carried between them.
+pub(crate) struct Relay {
     client: Stream,
     server: Stream,
     up: Direction,
@@ -87,7 +58,13 @@ struct Relay {
 }
 
 impl Relay {
-    fn poll(&mut self, cx: &mut Context<'_>, buffers: &Buffers, meter: &impl Meter) -> Poll<End> {
+    pub(crate) fn new(client: Stream, server: Stream, idle_timeout: Option<Duration>) -> Self {
+        let idle = idle_timeout.map(IdleTimer::new);
+        Self { client, server, up: Direction::new(), down: Direction::new(), first_end: None, idle }
+    }
+
+    /// Carries bytes both ways until both streams have ended or one connection breaks.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, buffers: &Buffers, meter: &impl Meter) -> Poll<End> {
         let Self { client, server, up, down, .. } = self;
         let mut carried = 0;
         let up_step = up.poll(cx, client, server, down.is_over(), buffers, |count| {
@@ -117,6 +94,22 @@ impl Relay {
         match &mut self.idle {
             Some(idle) => idle.poll(cx, carried > 0).map(|()| End::Idle),
             None => Poll::Pending,
+        }
+    }
+
+    /// Closes both connections as `end` wants it: both in order, or both by a reset. Where bytes came before a reset,
+    /// the future delivers them first.
+    pub(crate) fn close(self, end: End) -> Option<Pin<Box<impl Future<Output = ()>>>> {
+        let Self { client, server, .. } = self;
+        match end {
+            End::Closed(_) => {
+                client.finish();
+                server.finish();
+                None
+            }
+            End::Broken(Side::Client, _) => Some(Box::pin(last_bytes::deliver(server))),
+            End::Broken(Side::Server, _) => Some(Box::pin(last_bytes::deliver(client))),
+            End::Idle => None,
         }
     }
 
