@@ -190,7 +190,7 @@ impl Backend {
     pub(super) fn bulk() -> Result<Backend> {
         let port = process::free_port()?;
         let mut command = Command::new("iperf3");
-        command.args(["-s", "-p", &port.to_string()]);
+        command.args(["-s", "-4", "-p", &port.to_string()]);
         Backend::ready("iperf3 (backend)", &command, process::folder(&[])?, port)
     }
 

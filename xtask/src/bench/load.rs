@@ -2,9 +2,10 @@
 
 use std::net::SocketAddrV4;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -200,12 +201,22 @@ fn iperf3(address: SocketAddrV4, seconds: u32, streams: u32) -> Result<Load> {
         &address.port().to_string(),
     ]);
     command.args(["-t", &seconds.to_string(), "-P", &streams.to_string()]);
-    let output = process::run("iperf3", &command, client_limit(seconds))?;
-    parse_iperf3(&output.stdout)
+    let attempt = || parse_iperf3(&process::run("iperf3", &command, client_limit(seconds))?.stdout);
+    // After a test its server closes the listening socket for a moment.
+    for _ in 0..2 {
+        match attempt() {
+            Ok(load) => return Ok(load),
+            Err(_) => thread::sleep(Duration::from_millis(500)),
+        }
+    }
+    attempt()
 }
 
 fn parse_iperf3(json: &[u8]) -> Result<Load> {
     let report: Value = serde_json::from_slice(json).context("cannot understand iperf3's report")?;
+    if let Some(error) = report["error"].as_str() {
+        bail!("iperf3: {error}");
+    }
     let sum = &report["end"]["sum_received"];
     let number = |name: &str| {
         sum[name]
@@ -245,7 +256,11 @@ mod tests {
             br#"{"end":{"sum_sent":{"bytes":3e9,"seconds":1},"sum_received":{"bytes":2e9,"seconds":1.5}}}"#;
         let load = parse_iperf3(report).unwrap();
         assert_eq!((load.units, load.seconds), (2.0, 1.5));
-        assert!(parse_iperf3(br#"{"error":"unable to connect"}"#).is_err());
+        let error = parse_iperf3(br#"{"end":{},"error":"the server is busy"}"#)
+            .err()
+            .unwrap()
+            .to_string();
+        assert_eq!(error, "iperf3: the server is busy");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Processes of a benchmark: started in a folder of their own, ended by their id, on every way out.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -40,7 +40,8 @@ impl Process {
         })
     }
 
-    /// Waits until something accepts at `address`.
+    /// Waits until something listens at `address`. It does not try to connect: a forwarder would pass that on, and
+    /// iperf3 takes a connection for the beginning of a test.
     ///
     /// # Errors
     ///
@@ -51,7 +52,7 @@ impl Process {
             if let Some(status) = self.child.try_wait()? {
                 bail!("{} ended at once ({status}): {}", self.name, self.messages());
             }
-            if TcpStream::connect(address).is_ok() {
+            if is_listening(address)? {
                 return Ok(self);
             }
             if start.elapsed() > PATIENCE {
@@ -110,6 +111,22 @@ impl Drop for Process {
         }
         let _ = self.child.wait();
     }
+}
+
+/// Whether the kernel has a listening socket for `address`, or for its port on all addresses.
+fn is_listening(address: SocketAddrV4) -> Result<bool> {
+    const LISTEN: &str = "0A";
+    let table = fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
+    let local = |ip: Ipv4Addr| format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
+    let wanted = [local(*address.ip()), local(Ipv4Addr::UNSPECIFIED)];
+    Ok(table.lines().any(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, state) = (
+            fields.next().unwrap_or_default(),
+            fields.nth(1).unwrap_or_default(),
+        );
+        state == LISTEN && wanted.iter().any(|wanted| wanted == local)
+    }))
 }
 
 /// Every process with its parent.
@@ -253,6 +270,18 @@ mod tests {
             error.contains("sh ended at once") && error.ends_with("no such port"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_listening_socket_is_seen_without_connecting() {
+        let port = free_port().unwrap();
+        let address = |last| SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), port);
+        assert!(!is_listening(address(2)).unwrap());
+        let one = TcpListener::bind(address(2)).unwrap();
+        assert!(is_listening(address(2)).unwrap() && !is_listening(address(3)).unwrap());
+        drop(one);
+        let _all = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
+        assert!(is_listening(address(3)).unwrap());
     }
 
     #[test]
