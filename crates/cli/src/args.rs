@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Check a configuration file and report every mistake in it
     #[command(after_help = "Examples:\n  towpath check towpath.toml\n  towpath check --schema > schema.json")]
     Check(Check),
+    /// See it work: backends that stop and come back, clients, and no request lost
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(Demo),
 }
 
 const TCP_EXAMPLES: &str = "\
@@ -117,4 +120,19 @@ pub(crate) struct Check {
     /// Print the JSON schema of configuration files and exit
     #[arg(long, conflicts_with = "file")]
     pub(crate) schema: bool,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Everything runs in this one process, on 127.0.0.1: three HTTP servers, a forwarder in front of them and clients.
+Every few seconds a server stops, and comes back; a summary tells whether a request failed.
+
+Examples:
+  towpath demo                    until Ctrl-C
+  towpath demo --seconds 20       for a while; exit code 0 if no request failed, 1 otherwise";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Demo {
+    /// End after so many seconds [default: at Ctrl-C]
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<std::num::NonZeroU32>,
 }

@@ -7,13 +7,14 @@ use towpath_control::Instance;
 
 use crate::args::{Check, Command, Format, Run, Tcp};
 use crate::exit::Failure;
-use crate::{log, shorthand};
+use crate::{demo, log, shorthand};
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Tcp(args) => tcp(&args),
         Command::Run(args) => file(&args),
         Command::Check(args) => check(&args),
+        Command::Demo(args) => demo::run(&args),
     }
 }
 
