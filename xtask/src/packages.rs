@@ -26,10 +26,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package(&["openssh-server"], "a backend in which the server speaks first"),
     package(&["openssh-client"], "its client"),
     package(&["iperf3"], "bulk streams"),
-    package(
-        &["curl"],
-        "the HTTP client, and the client of both kinds of proxy",
-    ),
+    package(&["curl"], "the HTTP client, and the client of both kinds of proxy"),
     package(&["haproxy"], "sends and expects PROXY headers"),
     package(&["socat"], "half-closes and odd sockets"),
     package(&["iproute2"], "network namespaces and ss"),
@@ -65,10 +62,7 @@ pub(crate) fn install_missing(packages: &[Package]) -> Result<()> {
     }
     let names: Vec<_> = missing.iter().map(|package| package.names[0]).collect();
     if !exists("apt-get") {
-        bail!(
-            "apt-get is not here: install {} yourself, then add --no-install",
-            names.join(" ")
-        );
+        bail!("apt-get is not here: install {} yourself, then add --no-install", names.join(" "));
     }
     let mut install = as_root()?;
     install.args(["sh", "-c", INSTALL, "install"]).args(&names);
@@ -109,17 +103,11 @@ fn installed(packages: &[Package]) -> Result<HashSet<String>> {
 
 fn parse_installed(listing: &str) -> HashSet<String> {
     let lines = listing.lines().filter_map(|line| line.split_once(' '));
-    lines
-        .filter(|(_, state)| *state == "installed")
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    lines.filter(|(_, state)| *state == "installed").map(|(name, _)| name.to_owned()).collect()
 }
 
 fn missing<'a>(packages: &'a [Package], installed: &HashSet<String>) -> Vec<&'a Package> {
-    packages
-        .iter()
-        .filter(|package| !package.names.iter().any(|name| installed.contains(*name)))
-        .collect()
+    packages.iter().filter(|package| !package.names.iter().any(|name| installed.contains(*name))).collect()
 }
 
 /// A command that runs its arguments as root.
@@ -153,9 +141,6 @@ mod tests {
     fn any_of_the_alternatives_will_do() {
         let packages = [package(&["nginx", "nginx-light"], ""), package(&["socat"], "")];
         let missing = missing(&packages, &HashSet::from(["nginx-light".to_owned()]));
-        assert_eq!(
-            missing.iter().map(|package| package.names[0]).collect::<Vec<_>>(),
-            ["socat"]
-        );
+        assert_eq!(missing.iter().map(|package| package.names[0]).collect::<Vec<_>>(), ["socat"]);
     }
 }

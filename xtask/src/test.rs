@@ -32,16 +32,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     steps.run("format", || cargo(&root, &["fmt", "--all", "--check"]))?;
     steps.run("clippy", || {
-        cargo(
-            &root,
-            &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        )
+        cargo(&root, &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
     })?;
     steps.run("tidy", || tidy::run(&root))?;
     steps.run("deny", || deny(&root))?;
-    steps.run("release build", || {
-        cargo(&root, &["build", "--release", "-p", "towpath"])
-    })?;
+    steps.run("release build", || cargo(&root, &["build", "--release", "-p", "towpath"]))?;
     let binary = target_dir(&root)?.join("release/towpath");
     let test = |words: &[&str]| {
         let mut command = cargo_command(&root, words);
@@ -52,13 +47,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         status_of(&mut command, words)
     };
     if cargo_has("nextest") {
-        steps.run("tests", || {
-            test(&["nextest", "run", "--workspace", "--no-fail-fast"])
-        })?;
+        steps.run("tests", || test(&["nextest", "run", "--workspace", "--no-fail-fast"]))?;
     } else {
-        steps.run("tests", || {
-            test(&["test", "--workspace", "--all-targets", "--no-fail-fast"])
-        })?;
+        steps.run("tests", || test(&["test", "--workspace", "--all-targets", "--no-fail-fast"]))?;
     }
     steps.run("doc tests", || test(&["test", "--workspace", "--doc"]))?;
     steps.print();
@@ -143,12 +134,6 @@ fn cargo_has(name: &str) -> bool {
 ///
 /// When `cargo metadata` fails.
 pub(crate) fn target_dir(root: &Path) -> Result<PathBuf> {
-    let metadata = cargo_metadata::MetadataCommand::new()
-        .current_dir(root)
-        .no_deps()
-        .exec();
-    Ok(metadata
-        .context("cannot ask cargo for the target directory")?
-        .target_directory
-        .into())
+    let metadata = cargo_metadata::MetadataCommand::new().current_dir(root).no_deps().exec();
+    Ok(metadata.context("cannot ask cargo for the target directory")?.target_directory.into())
 }

@@ -36,23 +36,12 @@ impl Mistake {
     /// A mistake at some bytes of the text; its line and column are counted once all are known.
     pub(crate) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
         let message = clean(&message.into());
-        Self {
-            message,
-            hint: None,
-            line: 0,
-            column: 0,
-            span,
-            also: None,
-            whole: false,
-        }
+        Self { message, hint: None, line: 0, column: 0, span, also: None, whole: false }
     }
 
     /// A mistake that is not at any place of the text.
     pub(crate) fn of_the_file(message: impl Into<String>) -> Self {
-        Self {
-            whole: true,
-            ..Self::at(0..0, message)
-        }
+        Self { whole: true, ..Self::at(0..0, message) }
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -101,22 +90,12 @@ impl Mistakes {
                 also.line = place(also.span.start).0;
             }
         }
-        Self {
-            source: clean(source),
-            text: Some(text.to_owned()),
-            items,
-            more,
-        }
+        Self { source: clean(source), text: Some(text.to_owned()), items, more }
     }
 
     /// One mistake about a file whose text is not at hand.
     pub(crate) fn of_file(source: &str, mistake: Mistake) -> Self {
-        Self {
-            source: clean(source),
-            text: None,
-            items: vec![mistake],
-            more: 0,
-        }
+        Self { source: clean(source), text: None, items: vec![mistake], more: 0 }
     }
 
     /// The mistakes, in the order of the text; at most fifty.
@@ -167,11 +146,7 @@ impl fmt::Display for Mistakes {
                 write!(f, " (line {}: {})", also.line, also.label)?;
             }
             if let Some(hint) = &item.hint {
-                write!(
-                    f,
-                    " (hint: {})",
-                    hint.split_whitespace().collect::<Vec<_>>().join(" ")
-                )?;
+                write!(f, " (hint: {})", hint.split_whitespace().collect::<Vec<_>>().join(" "))?;
             }
         }
         match self.more {
@@ -187,18 +162,13 @@ impl std::error::Error for Mistakes {}
 fn one_line(text: &str, span: &Range<usize>) -> Range<usize> {
     let start = boundary(text, span.start);
     let end = boundary(text, span.end).max(start);
-    let line = text[start..end]
-        .find(['\r', '\n'])
-        .map_or(end, |newline| start + newline);
+    let line = text[start..end].find(['\r', '\n']).map_or(end, |newline| start + newline);
     start..line
 }
 
 /// The last character boundary up to a byte, within the text.
 pub(crate) fn boundary(text: &str, at: usize) -> usize {
-    (0..=at.min(text.len()))
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0)
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
 /// Text that a terminal cannot be made to obey: control and direction characters are escaped.

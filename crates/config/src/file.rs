@@ -224,10 +224,8 @@ impl JsonSchema for Backend {
         "Backend".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let (address, table) = (
-            generator.subschema_for::<TargetWord>(),
-            generator.subschema_for::<BackendTable>(),
-        );
+        let (address, table) =
+            (generator.subschema_for::<TargetWord>(), generator.subschema_for::<BackendTable>());
         json_schema!({ "anyOf": [address, table] })
     }
 }

@@ -23,10 +23,7 @@ fn read(path: &Path) -> Result<String, Mistake> {
     let size = file.metadata().map_err(|error| unreadable(&error))?.len();
     let mut bytes = Vec::new();
     let limit = FILE_BYTES_MAX as u64 + 1;
-    file.by_ref()
-        .take(limit)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
+    file.by_ref().take(limit).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() > FILE_BYTES_MAX {
         return Err(oversized(size));
     }
@@ -51,14 +48,12 @@ pub(crate) fn oversized(size: u64) -> Mistake {
 
 fn unreadable(error: &io::Error) -> Mistake {
     let (message, hint) = match error.kind() {
-        io::ErrorKind::NotFound => (
-            "there is no such file",
-            "check the path; a relative one starts at the working directory",
-        ),
-        io::ErrorKind::PermissionDenied => (
-            "reading the file is not permitted",
-            "let the user that runs towpath read it",
-        ),
+        io::ErrorKind::NotFound => {
+            ("there is no such file", "check the path; a relative one starts at the working directory")
+        }
+        io::ErrorKind::PermissionDenied => {
+            ("reading the file is not permitted", "let the user that runs towpath read it")
+        }
         io::ErrorKind::IsADirectory => ("this is a directory", "name the file in it"),
         _ => return Mistake::of_the_file(format!("the file cannot be read: {error}")),
     };
@@ -68,12 +63,7 @@ fn unreadable(error: &io::Error) -> Mistake {
 fn not_text(bytes: &[u8], valid: usize) -> Mistake {
     let before = &bytes[..valid];
     let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-    let in_line = valid
-        - before
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |newline| newline + 1)
-        + 1;
+    let in_line = valid - before.iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1) + 1;
     let found = bytes.get(valid).copied().unwrap_or_default();
     let message =
         format!("the file is not UTF-8: byte 0x{found:02x} at line {line}, byte {in_line} of the line");

@@ -17,10 +17,7 @@ pub(crate) fn near<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
         .into_iter()
         .take(KNOWN_MAX)
         .map(|known| {
-            (
-                strsim::damerau_levenshtein(&word, &known.to_ascii_lowercase().replace('-', "_")),
-                known,
-            )
+            (strsim::damerau_levenshtein(&word, &known.to_ascii_lowercase().replace('-', "_")), known)
         })
         .filter(|&(distance, _)| distance <= slips)
         .min_by_key(|&(distance, _)| distance)

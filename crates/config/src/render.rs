@@ -14,11 +14,7 @@ const APART_BYTES_MAX: usize = 16 << 10;
 
 /// Every mistake, each with an empty line behind it.
 pub(crate) fn mistakes(source: &str, text: &str, items: &[Mistake], color: bool) -> String {
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    };
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
     for item in items {
         let mut group = Group::with_title(Level::ERROR.primary_title(&item.message));
@@ -53,9 +49,7 @@ fn snippet<'a>(source: &'a str, text: &'a str, item: &'a Mistake, group: Group<'
         first_line = first_line.min(also.line);
     }
     let line_start = text[..low].rfind('\n').map_or(0, |newline| newline + 1);
-    let line_end = text[high..]
-        .find('\n')
-        .map_or(text.len(), |newline| high + newline);
+    let line_end = text[high..].find('\n').map_or(text.len(), |newline| high + newline);
     let start = boundary(text, line_start.max(low.saturating_sub(LINE_BYTES_MAX)));
     let end = boundary(text, line_end.min(high + LINE_BYTES_MAX));
     let within = |span: &Range<usize>| span.start - start..span.end.min(end) - start;
@@ -70,7 +64,5 @@ fn snippet<'a>(source: &'a str, text: &'a str, item: &'a Mistake, group: Group<'
         return group.element(snippet.path(source));
     }
     // The renderer would count columns from where the line is cut.
-    group
-        .element(Origin::path(source).line(item.line).char_column(item.column))
-        .element(snippet)
+    group.element(Origin::path(source).line(item.line).char_column(item.column)).element(snippet)
 }

@@ -36,11 +36,7 @@ impl Report {
     pub(crate) fn absent(&mut self, mistake: Mistake) {
         let start = mistake.span.start;
         let end = self.next_header(start).unwrap_or(usize::MAX);
-        let torn = self
-            .torn
-            .range(..end)
-            .next_back()
-            .is_some_and(|(_, &line_end)| line_end > start);
+        let torn = self.torn.range(..end).next_back().is_some_and(|(_, &line_end)| line_end > start);
         if !torn {
             self.push(mistake);
         }
@@ -82,10 +78,7 @@ impl Report {
 
     /// Whether a byte is in lines with a syntax error.
     pub(crate) fn is_torn_at(&self, at: usize) -> bool {
-        self.torn
-            .range(..=at)
-            .next_back()
-            .is_some_and(|(_, &end)| at <= end)
+        self.torn.range(..=at).next_back().is_some_and(|(_, &end)| at <= end)
     }
 
     /// Whether looking further is in vain.

@@ -17,10 +17,7 @@ pub(crate) struct Bad {
 
 impl Bad {
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: hint.into(),
-        }
+        Self { message: message.into(), hint: hint.into() }
     }
 }
 
@@ -28,13 +25,8 @@ impl Bad {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timespan(Duration);
 
-const TIMESPAN_UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const TIMESPAN_UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 impl Timespan {
     /// The longest.
@@ -57,10 +49,7 @@ impl FromStr for Timespan {
             )
         };
         if text.is_empty() {
-            return Err(Bad::new(
-                "a duration is empty",
-                "write it as in \"250ms\", \"30s\" or \"1m30s\"",
-            ));
+            return Err(Bad::new("a duration is empty", "write it as in \"250ms\", \"30s\" or \"1m30s\""));
         }
         if text.contains('.') {
             return Err(Bad {
@@ -95,10 +84,9 @@ impl FromStr for Timespan {
                 "a duration of zero is not possible here",
                 "give more than zero; a timeout that can be switched off takes \"off\"",
             )),
-            long if long > Self::MAX.0 => Err(Bad::new(
-                format!("`{}` is longer than a year", excerpt(text)),
-                "give at most \"365d\"",
-            )),
+            long if long > Self::MAX.0 => {
+                Err(Bad::new(format!("`{}` is longer than a year", excerpt(text)), "give at most \"365d\""))
+            }
             fine => Ok(Self(fine)),
         }
     }
@@ -141,10 +129,7 @@ impl FromStr for Size {
             return Err(bad(""));
         };
         if unit.is_empty() {
-            let hint = format!(
-                "add a unit (B, KiB, MiB, GiB, kB, MB, GB), as in \"{}KiB\"",
-                excerpt(text)
-            );
+            let hint = format!("add a unit (B, KiB, MiB, GiB, kB, MB, GB), as in \"{}KiB\"", excerpt(text));
             return Err(Bad::new(format!("`{}` has no unit", excerpt(text)), hint));
         }
         let Some((_, bytes)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
@@ -159,10 +144,7 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = |bytes: u64| bytes == 1 || (self.0 > 0 && self.0.is_multiple_of(bytes));
-        let (unit, bytes) = SIZE_UNITS
-            .into_iter()
-            .find(|&(_, bytes)| whole(bytes))
-            .unwrap_or(("B", 1));
+        let (unit, bytes) = SIZE_UNITS.into_iter().find(|&(_, bytes)| whole(bytes)).unwrap_or(("B", 1));
         write!(f, "{}{unit}", self.0 / bytes)
     }
 }
@@ -215,10 +197,9 @@ impl FromStr for Rate {
         match count.parse() {
             Ok(count @ 1..=Self::COUNT_MAX) => Ok(Self { count, unit }),
             Ok(0) => Err(Bad::new("a rate of zero would let nothing in", hint)),
-            _ => Err(Bad::new(
-                format!("`{}` is beyond a billion", excerpt(text)),
-                "leave it out for no limit",
-            )),
+            _ => {
+                Err(Bad::new(format!("`{}` is beyond a billion", excerpt(text)), "leave it out for no limit"))
+            }
         }
     }
 }

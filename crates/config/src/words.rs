@@ -134,17 +134,11 @@ word! {
 
 fn size_within(text: &str, min: Size, max: Size) -> Result<usize, Bad> {
     let size: Size = text.parse()?;
-    let hint = if size < min {
-        format!("give at least \"{min}\"")
-    } else {
-        format!("give at most \"{max}\"")
-    };
+    let hint =
+        if size < min { format!("give at least \"{min}\"") } else { format!("give at most \"{max}\"") };
     match usize::try_from(size.0) {
         Ok(bytes) if size >= min && size <= max => Ok(bytes),
-        _ => Err(Bad::new(
-            format!("`{}` is outside {min} to {max}", excerpt(text)),
-            hint,
-        )),
+        _ => Err(Bad::new(format!("`{}` is outside {min} to {max}", excerpt(text)), hint)),
     }
 }
 
@@ -192,10 +186,7 @@ fn bad_address(text: &str, error: &AddrError) -> Bad {
         return Bad::new("an address is empty", "write HOST:PORT, :PORT or unix:PATH");
     }
     if text.parse::<u16>().is_ok() {
-        return Bad::new(
-            format!("`{text}` is only a port"),
-            format!("write \":{text}\" or \"HOST:{text}\""),
-        );
+        return Bad::new(format!("`{text}` is only a port"), format!("write \":{text}\" or \"HOST:{text}\""));
     }
     if text.contains("://") {
         let hint = "write HOST:PORT, without a scheme or a path";
@@ -262,11 +253,7 @@ fn no_choice(text: &str, words: &[&str]) -> Bad {
 }
 
 fn quoted(words: &[&str]) -> String {
-    words
-        .iter()
-        .map(|word| format!("\"{word}\""))
-        .collect::<Vec<_>>()
-        .join(" or ")
+    words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ")
 }
 
 /// What to say of a value without quotes.

@@ -6,9 +6,7 @@ fn examples() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
     let entries = std::fs::read_dir(folder).expect("the folder of examples");
     let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths
-        .filter(|path| path.extension().is_some_and(|kind| kind == "toml"))
-        .collect()
+    paths.filter(|path| path.extension().is_some_and(|kind| kind == "toml")).collect()
 }
 
 #[test]

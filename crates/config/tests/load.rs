@@ -13,9 +13,7 @@ fn about(path: &Path) -> String {
     assert_eq!(mistakes.render(false), format!("error: {line}\n"));
     assert_eq!(line.lines().count(), 1);
     assert!(line.contains("(hint: "), "{line}");
-    line.strip_prefix(&format!("{}: ", path.display()))
-        .expect("the path first")
-        .to_owned()
+    line.strip_prefix(&format!("{}: ", path.display())).expect("the path first").to_owned()
 }
 
 fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
@@ -35,10 +33,7 @@ fn files_that_cannot_be_read_say_why() {
 #[test]
 fn text_in_other_encodings_is_refused_with_its_place() {
     let latin = about(written(b"workers = 1\n# caf\xe9\n").path());
-    assert!(
-        latin.starts_with("the file is not UTF-8: byte 0xe9 at line 2, byte 6 of the line"),
-        "{latin}"
-    );
+    assert!(latin.starts_with("the file is not UTF-8: byte 0xe9 at line 2, byte 6 of the line"), "{latin}");
     let utf16: Vec<u8> = "workers = 1".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert!(about(written(&[b"\xff\xfe", utf16.as_slice()].concat()).path()).contains("this is UTF-16"));
 }
@@ -61,9 +56,5 @@ fn a_file_may_have_a_mebibyte_and_no_more() {
 fn mistakes_are_errors() {
     let mistakes = load(Path::new("/nowhere/towpath.toml")).expect_err("there is none");
     let error: Box<dyn std::error::Error> = Box::new(mistakes);
-    assert!(
-        error
-            .to_string()
-            .starts_with("/nowhere/towpath.toml: there is no such file")
-    );
+    assert!(error.to_string().starts_with("/nowhere/towpath.toml: there is no such file"));
 }

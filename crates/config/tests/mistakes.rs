@@ -6,9 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn fixtures(kind: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/fixtures")
-        .join(kind);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(kind);
     let entries = fs::read_dir(folder).expect("the folder of fixtures");
     let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|kind| kind == "toml"));
@@ -41,10 +39,7 @@ fn invalid_files_give_the_report_beside_them() {
         if std::env::var_os("TOWPATH_REWRITE").is_some() {
             fs::write(&golden, &report).expect("a golden file");
         } else if fs::read_to_string(&golden).unwrap_or_default() != report {
-            wrong.push(format!(
-                "{} is not what is reported now:\n{report}",
-                golden.display()
-            ));
+            wrong.push(format!("{} is not what is reported now:\n{report}", golden.display()));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -57,17 +52,8 @@ fn ten_different_mistakes_are_all_reported() {
     let mut messages: Vec<_> = mistakes.items().iter().map(|mistake| &mistake.message).collect();
     messages.dedup();
     assert!(messages.len() >= 10, "{messages:#?}");
-    assert!(
-        mistakes
-            .items()
-            .iter()
-            .all(|mistake| mistake.line > 0 && mistake.column > 0)
-    );
-    assert!(
-        mistakes
-            .items()
-            .is_sorted_by_key(|mistake| (mistake.line, mistake.column))
-    );
+    assert!(mistakes.items().iter().all(|mistake| mistake.line > 0 && mistake.column > 0));
+    assert!(mistakes.items().is_sorted_by_key(|mistake| (mistake.line, mistake.column)));
 }
 
 #[test]

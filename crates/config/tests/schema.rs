@@ -29,10 +29,7 @@ fn object<'a>(schema: &'a Value, node: &'a Value) -> Option<&'a Value> {
     if node.get("properties").is_some() {
         return Some(node);
     }
-    let inner = node
-        .get("items")
-        .into_iter()
-        .chain(node["anyOf"].as_array().into_iter().flatten());
+    let inner = node.get("items").into_iter().chain(node["anyOf"].as_array().into_iter().flatten());
     inner.filter_map(|inner| object(schema, inner)).next()
 }
 
@@ -43,20 +40,15 @@ fn the_schema_is_the_golden_one() {
     if std::env::var_os("TOWPATH_REWRITE").is_some() {
         fs::write(&golden, &now).expect("a golden file");
     }
-    assert!(
-        fs::read_to_string(&golden).unwrap_or_default() == now,
-        "the schema is now\n{now}"
-    );
+    assert!(fs::read_to_string(&golden).unwrap_or_default() == now, "the schema is now\n{now}");
 }
 
 #[test]
 fn every_table_is_closed_and_every_key_described() {
     let schema = schema();
     let definitions = schema["$defs"].as_object().expect("definitions").values();
-    let tables: Vec<_> = definitions
-        .chain([&schema])
-        .filter(|node| node.get("properties").is_some())
-        .collect();
+    let tables: Vec<_> =
+        definitions.chain([&schema]).filter(|node| node.get("properties").is_some()).collect();
     assert_eq!(tables.len(), 8);
     for table in tables {
         assert_eq!(table["additionalProperties"], Value::Bool(false), "{table}");
@@ -79,10 +71,7 @@ fn the_parser_knows_every_key_of_the_schema() {
             let mistakes = towpath_config::parse(&text, "key.toml").expect_err("a date is no value");
             let expected = format!("`{key}` takes ");
             assert!(
-                mistakes
-                    .items()
-                    .iter()
-                    .any(|mistake| mistake.message.starts_with(&expected)),
+                mistakes.items().iter().any(|mistake| mistake.message.starts_with(&expected)),
                 "{mistakes}"
             );
             known += 1;
@@ -96,40 +85,26 @@ fn the_parser_knows_every_key_of_the_schema() {
 
 /// `listener* keepalive ` and `count = 1` make `listener = [{ keepalive = { count = 1 } }]`.
 fn wrapped(path: &str, inner: &str) -> String {
-    path.split_whitespace()
-        .rev()
-        .fold(inner.to_owned(), |inner, key| match key.strip_suffix('*') {
-            Some(key) => format!("{key} = [{{ {inner} }}]"),
-            None => format!("{key} = {{ {inner} }}"),
-        })
+    path.split_whitespace().rev().fold(inner.to_owned(), |inner, key| match key.strip_suffix('*') {
+        Some(key) => format!("{key} = [{{ {inner} }}]"),
+        None => format!("{key} = {{ {inner} }}"),
+    })
 }
 
 #[test]
 fn what_the_schema_requires_the_parser_requires() {
     let schema = schema();
     for (table, least) in [
-        (
-            "Listener",
-            ["name = \"a\"", "bind = \":80\"", "pool = \"p\""].as_slice(),
-        ),
+        ("Listener", ["name = \"a\"", "bind = \":80\"", "pool = \"p\""].as_slice()),
         ("Pool", ["name = \"p\"", "backend = \"10.0.0.1:80\""].as_slice()),
     ] {
-        let required = schema["$defs"][table]["required"]
-            .as_array()
-            .expect("required keys");
+        let required = schema["$defs"][table]["required"].as_array().expect("required keys");
         assert_eq!(required.len(), least.len());
         for key in required.iter().filter_map(Value::as_str) {
-            let kept: Vec<_> = least
-                .iter()
-                .filter(|line| !line.starts_with(key))
-                .copied()
-                .collect();
+            let kept: Vec<_> = least.iter().filter(|line| !line.starts_with(key)).copied().collect();
             let text = format!("[[{}]]\n{}", table.to_lowercase(), kept.join("\n"));
             let mistakes = towpath_config::parse(&text, "key.toml").expect_err("a key is missing");
-            assert!(
-                mistakes.to_string().contains(&format!("has no `{key}`")),
-                "{mistakes}"
-            );
+            assert!(mistakes.to_string().contains(&format!("has no `{key}`")), "{mistakes}");
         }
     }
 }
@@ -138,10 +113,7 @@ fn what_the_schema_requires_the_parser_requires() {
 fn valid_files_use_only_keys_of_the_schema() {
     let schema = schema();
     let mut files = 0;
-    for folder in [
-        fixtures().join("valid"),
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples"),
-    ] {
+    for folder in [fixtures().join("valid"), Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")] {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             let text = fs::read_to_string(&path).expect("a file");

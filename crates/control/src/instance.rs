@@ -49,7 +49,9 @@ pub enum StartError {
         error: ResolveError,
     },
     /// A listener that would feed itself.
-    #[error("listener {listener} would forward to itself: its target {target} leads back to it; change one of the two")]
+    #[error(
+        "listener {listener} would forward to itself: its target {target} leads back to it; change one of the two"
+    )]
     Loop {
         /// The listener.
         listener: Arc<str>,
@@ -194,7 +196,9 @@ async fn look_up_targets(config: &Config, resolver: &Rc<Resolver>) -> Result<(),
     let lookups: Vec<_> = config
         .pools
         .iter()
-        .flat_map(|pool| pool.backends.iter().map(move |backend| (pool.name.clone(), backend.address.clone())))
+        .flat_map(|pool| {
+            pool.backends.iter().map(move |backend| (pool.name.clone(), backend.address.clone()))
+        })
         .map(|(pool, target)| {
             let resolver = resolver.clone();
             spawn_local(async move { (pool, resolver.addresses(&target, 0).await) })
@@ -237,7 +241,9 @@ fn bind_hint(error: &BindError) -> String {
             _ => "see the listener's `bind`".to_owned(),
         },
         BindError::Unix { error, .. } => match error.kind() {
-            io::ErrorKind::AddrInUse => "another process listens there; stop it or choose another path".to_owned(),
+            io::ErrorKind::AddrInUse => {
+                "another process listens there; stop it or choose another path".to_owned()
+            }
             io::ErrorKind::NotFound => "its directory does not exist; make it first".to_owned(),
             io::ErrorKind::PermissionDenied => "this user may not write to its directory".to_owned(),
             _ => "see the listener's `bind`".to_owned(),

@@ -57,8 +57,9 @@ fn owner(inode: u64) -> Option<String> {
     let socket = format!("socket:[{inode}]");
     let processes = fs::read_dir("/proc").ok()?.flatten();
     for process in processes {
-        let has_it = fs::read_dir(process.path().join("fd"))
-            .is_ok_and(|fds| fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == &*socket)));
+        let has_it = fs::read_dir(process.path().join("fd")).is_ok_and(|fds| {
+            fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == &*socket))
+        });
         if has_it {
             let name = fs::read_to_string(process.path().join("comm")).ok()?;
             return Some(format!("{} (pid {})", name.trim(), process.file_name().to_string_lossy()));

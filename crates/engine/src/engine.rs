@@ -126,7 +126,9 @@ impl Engine {
     pub fn join(self) -> io::Result<()> {
         let results: Vec<_> = self.workers.into_iter().map(JoinHandle::join).collect();
         drop(self.unix_paths);
-        results.into_iter().try_for_each(|result| result.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
+        results
+            .into_iter()
+            .try_for_each(|result| result.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
     }
 }
 

@@ -166,7 +166,10 @@ fn build(dns: &Dns) -> Result<TokioResolver, NetError> {
     builder.build()
 }
 
-async fn look_up_host(hickory: &TokioResolver, name: &HostName) -> Result<(Vec<Place>, Instant), ResolveError> {
+async fn look_up_host(
+    hickory: &TokioResolver,
+    name: &HostName,
+) -> Result<(Vec<Place>, Instant), ResolveError> {
     let lookup = hickory.lookup_ip(name.as_str()).await.map_err(|error| explain(name, &error))?;
     let mut ips: Vec<IpAddr> = lookup.iter().collect();
     // v4 first: where v6 leads nowhere it does so slowly.

@@ -69,7 +69,9 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         while !self.socket.is_registered() {
             match read(self.socket.as_fd()) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.register(Interest::READABLE)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.socket.register(Interest::READABLE)?
+                }
                 Ok(count) if count > 0 && drained(count) => {
                     self.socket.register(Interest::READABLE)?;
                     return Poll::Ready(Ok(count));
@@ -110,8 +112,7 @@ impl Stream {
 
     /// Waits for room and writes.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let result =
-            ready!(self.poll_write(cx, |fd| sys::send(fd, bytes), |count| count < bytes.len()));
+        let result = ready!(self.poll_write(cx, |fd| sys::send(fd, bytes), |count| count < bytes.len()));
         Poll::Ready(self.note(result))
     }
 

@@ -115,16 +115,10 @@ impl Running {
     pub(super) fn start(contender: Contender, programs: &Programs, backend_port: u16) -> Result<Running> {
         let backend = SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, contender.own_byte()), backend_port);
         if contender == Contender::Direct {
-            return Ok(Running {
-                contender,
-                address: backend,
-                process: None,
-            });
+            return Ok(Running { contender, address: backend, process: None });
         }
-        let address = SocketAddrV4::new(
-            Ipv4Addr::new(127, 0, 0, contender.own_byte()),
-            process::free_port()?,
-        );
+        let address =
+            SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, contender.own_byte()), process::free_port()?);
         let (listen, to) = (address.to_string(), backend.to_string());
         let files = match contender {
             Contender::Haproxy => vec![("haproxy.cfg", haproxy_config(&listen, &to, programs.descriptors))],
@@ -151,11 +145,7 @@ impl Running {
             }
         };
         let process = Process::start(contender.name(), &command, folder)?.wait_for(address)?;
-        Ok(Running {
-            contender,
-            address,
-            process: Some(process),
-        })
+        Ok(Running { contender, address, process: Some(process) })
     }
 
     /// The ids of its processes; none for the direct path.
@@ -177,10 +167,7 @@ impl Backend {
     /// An HTTP server with one object of 1 kB.
     pub(super) fn http() -> Result<Backend> {
         let port = process::free_port()?;
-        let files = [
-            ("nginx.conf", nginx_http_config(port)),
-            ("index.html", "x".repeat(OBJECT_BYTES)),
-        ];
+        let files = [("nginx.conf", nginx_http_config(port)), ("index.html", "x".repeat(OBJECT_BYTES))];
         let folder = process::folder(&files)?;
         let command = nginx(folder.path());
         Backend::ready("nginx (backend)", &command, folder, port)
@@ -196,19 +183,13 @@ impl Backend {
 
     fn ready(name: &str, command: &Command, folder: tempfile::TempDir, port: u16) -> Result<Backend> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        Ok(Backend {
-            port,
-            _process: Process::start(name, command, folder)?.wait_for(address)?,
-        })
+        Ok(Backend { port, _process: Process::start(name, command, folder)?.wait_for(address)? })
     }
 }
 
 fn nginx(folder: &Path) -> Command {
     let mut command = Command::new("nginx");
-    command
-        .arg("-p")
-        .arg(folder)
-        .args(["-c", "nginx.conf", "-e", "stderr"]);
+    command.arg("-p").arg(folder).args(["-c", "nginx.conf", "-e", "stderr"]);
     command
 }
 
@@ -274,11 +255,7 @@ http {{
 /// What nginx is told as forwarder and as backend alike.
 fn nginx_process() -> String {
     // Its worker would leave root otherwise, and could not read our folder.
-    let user = if rustix::process::geteuid().is_root() {
-        "user root;\n"
-    } else {
-        ""
-    };
+    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
     format!(
         "{user}daemon off;
 pid nginx.pid;
@@ -296,13 +273,8 @@ mod tests {
 
     #[test]
     fn contenders_have_addresses_of_their_own() {
-        let bytes = Contender::value_variants()
-            .iter()
-            .map(|contender| contender.own_byte());
-        assert_eq!(
-            bytes.collect::<std::collections::BTreeSet<_>>().len(),
-            Contender::value_variants().len()
-        );
+        let bytes = Contender::value_variants().iter().map(|contender| contender.own_byte());
+        assert_eq!(bytes.collect::<std::collections::BTreeSet<_>>().len(), Contender::value_variants().len());
     }
 
     #[test]

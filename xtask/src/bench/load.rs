@@ -176,11 +176,7 @@ fn wrk(address: SocketAddrV4, seconds: u32, connections: u32, close: bool) -> Re
 }
 
 fn parse_wrk(text: &str) -> Result<Load> {
-    let line = text
-        .lines()
-        .rev()
-        .find(|line| line.starts_with('{'))
-        .context("wrk printed no summary")?;
+    let line = text.lines().rev().find(|line| line.starts_with('{')).context("wrk printed no summary")?;
     let summary: WrkSummary = serde_json::from_str(line).context("cannot understand wrk's summary")?;
     Ok(Load {
         units: summary.requests as f64,
@@ -193,13 +189,7 @@ fn parse_wrk(text: &str) -> Result<Load> {
 
 fn iperf3(address: SocketAddrV4, seconds: u32, streams: u32) -> Result<Load> {
     let mut command = Command::new("iperf3");
-    command.args([
-        "-J",
-        "-c",
-        &address.ip().to_string(),
-        "-p",
-        &address.port().to_string(),
-    ]);
+    command.args(["-J", "-c", &address.ip().to_string(), "-p", &address.port().to_string()]);
     command.args(["-t", &seconds.to_string(), "-P", &streams.to_string()]);
     let attempt = || parse_iperf3(&process::run("iperf3", &command, client_limit(seconds))?.stdout);
     // After a test its server closes the listening socket for a moment.
@@ -218,16 +208,8 @@ fn parse_iperf3(json: &[u8]) -> Result<Load> {
         bail!("iperf3: {error}");
     }
     let sum = &report["end"]["sum_received"];
-    let number = |name: &str| {
-        sum[name]
-            .as_f64()
-            .with_context(|| format!("no {name} in iperf3's report"))
-    };
-    Ok(Load {
-        units: number("bytes")? / 1e9,
-        seconds: number("seconds")?,
-        ..Load::default()
-    })
+    let number = |name: &str| sum[name].as_f64().with_context(|| format!("no {name} in iperf3's report"));
+    Ok(Load { units: number("bytes")? / 1e9, seconds: number("seconds")?, ..Load::default() })
 }
 
 /// How long a client may take that should take `seconds`.
@@ -243,10 +225,7 @@ mod tests {
     fn the_summary_of_wrk_is_found() {
         let text = "Running 1s test\n{\"requests\":1000,\"duration_us\":500000,\"p50_us\":12,\"p99_us\":34,\"errors\":1}\n";
         let load = parse_wrk(text).unwrap();
-        assert_eq!(
-            (load.units, load.seconds, load.p99_us, load.errors),
-            (1000.0, 0.5, Some(34.0), 1)
-        );
+        assert_eq!((load.units, load.seconds, load.p99_us, load.errors), (1000.0, 0.5, Some(34.0), 1));
         assert!(parse_wrk("Running 1s test\n").is_err());
     }
 
@@ -256,10 +235,7 @@ mod tests {
             br#"{"end":{"sum_sent":{"bytes":3e9,"seconds":1},"sum_received":{"bytes":2e9,"seconds":1.5}}}"#;
         let load = parse_iperf3(report).unwrap();
         assert_eq!((load.units, load.seconds), (2.0, 1.5));
-        let error = parse_iperf3(br#"{"end":{},"error":"the server is busy"}"#)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = parse_iperf3(br#"{"end":{},"error":"the server is busy"}"#).err().unwrap().to_string();
         assert_eq!(error, "iperf3: the server is busy");
     }
 

@@ -56,9 +56,7 @@ fn memory_bytes(pids: &[u32]) -> Result<u64> {
         let path = format!("/proc/{pid}/status");
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has it ended?"))?;
         let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-        kilobytes += line
-            .and_then(first_number)
-            .with_context(|| format!("no RssAnon in {path}"))?;
+        kilobytes += line.and_then(first_number).with_context(|| format!("no RssAnon in {path}"))?;
     }
     Ok(kilobytes * 1024)
 }
@@ -69,28 +67,14 @@ fn first_number(text: &str) -> Option<u64> {
 
 /// The kernel's version.
 pub(super) fn kernel() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
 /// The CPU's name and the number of its cores.
 pub(super) fn cpu() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let field = |line: &str| {
-        Some(
-            line.strip_prefix("model name")?
-                .split_once(':')?
-                .1
-                .trim()
-                .to_owned(),
-        )
-    };
-    let model = text
-        .lines()
-        .find_map(field)
-        .unwrap_or_else(|| "unknown".to_owned());
+    let field = |line: &str| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim().to_owned());
+    let model = text.lines().find_map(field).unwrap_or_else(|| "unknown".to_owned());
     format!("{model}, {} cores", cores())
 }
 
@@ -106,9 +90,7 @@ pub(super) fn warnings() -> Vec<String> {
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
         .unwrap_or_default();
     if load > 0.5 * cores() as f64 {
-        warnings.push(format!(
-            "the machine is busy (load {load}): figures will be noisy"
-        ));
+        warnings.push(format!("the machine is busy (load {load}): figures will be noisy"));
     }
     let reuse = fs::read_to_string("/proc/sys/net/ipv4/tcp_tw_reuse").unwrap_or_default();
     if reuse.trim() == "0" {

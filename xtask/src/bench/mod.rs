@@ -71,9 +71,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("warning: {warning}");
     }
     for kind in chosen(&args.kinds) {
-        let results = plan
-            .measure(kind)
-            .with_context(|| format!("bench {}", kind.name()))?;
+        let results = plan.measure(kind).with_context(|| format!("bench {}", kind.name()))?;
         let results = KindReport::new(kind, results);
         print!("{}", results.table());
         report.kinds.push(results);
@@ -88,11 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 
 /// All, unless some are named; in their order, and each once.
 fn chosen<T: ValueEnum + Ord>(named: &[T]) -> Vec<T> {
-    let mut chosen = if named.is_empty() {
-        T::value_variants().to_vec()
-    } else {
-        named.to_vec()
-    };
+    let mut chosen = if named.is_empty() { T::value_variants().to_vec() } else { named.to_vec() };
     chosen.sort();
     chosen.dedup();
     chosen
@@ -139,12 +133,8 @@ impl Plan {
         let backend = kind.backend()?;
         let start = |contender: &Contender| Running::start(*contender, &self.programs, backend.port);
         if kind == Kind::Idle {
-            let forwarders: Vec<_> = self
-                .contenders
-                .iter()
-                .copied()
-                .filter(|contender| *contender != Contender::Direct)
-                .collect();
+            let forwarders: Vec<_> =
+                self.contenders.iter().copied().filter(|contender| *contender != Contender::Direct).collect();
             // Each time a new process: one that has held connections before has kept memory from them.
             return self.take_turns(
                 &forwarders,
@@ -154,14 +144,9 @@ impl Plan {
         }
         let running = self.contenders.iter().map(start).collect::<Result<Vec<_>>>()?;
         for running in &running {
-            kind.run(running.address, 1)
-                .with_context(|| format!("{} warms up", running.contender.name()))?;
+            kind.run(running.address, 1).with_context(|| format!("{} warms up", running.contender.name()))?;
         }
-        self.take_turns(
-            &running,
-            |running| running.contender,
-            |running| work(kind, running, self.seconds),
-        )
+        self.take_turns(&running, |running| running.contender, |running| work(kind, running, self.seconds))
     }
 
     /// A turn for each entrant in each round; another one begins each time.
@@ -171,10 +156,7 @@ impl Plan {
         contender: impl Fn(&T) -> Contender,
         turn: impl Fn(&T) -> Result<Sample>,
     ) -> Result<Vec<ContenderReport>> {
-        let report = |entrant| ContenderReport {
-            contender: contender(entrant),
-            rounds: Vec::new(),
-        };
+        let report = |entrant| ContenderReport { contender: contender(entrant), rounds: Vec::new() };
         let mut reports: Vec<_> = entrants.iter().map(report).collect();
         for round in 0..self.rounds as usize {
             for place in 0..entrants.len() {
@@ -214,10 +196,7 @@ fn idle(running: &Running) -> Result<Sample> {
     let held = openloop::hold(running.address, load::IDLE_CONNECTIONS)?;
     let after = measure::resting_memory_bytes(&pids)?;
     let cost = (after as f64 - before as f64) / held.len() as f64;
-    Ok(Sample {
-        cost: Some(cost),
-        ..Sample::default()
-    })
+    Ok(Sample { cost: Some(cost), ..Sample::default() })
 }
 
 #[cfg(test)]
@@ -227,9 +206,6 @@ mod tests {
     #[test]
     fn all_are_chosen_unless_some_are_named() {
         assert_eq!(chosen::<Kind>(&[]).len(), 7);
-        assert_eq!(
-            chosen(&[Kind::Idle, Kind::Connect, Kind::Idle]),
-            [Kind::Connect, Kind::Idle]
-        );
+        assert_eq!(chosen(&[Kind::Idle, Kind::Connect, Kind::Idle]), [Kind::Connect, Kind::Idle]);
     }
 }

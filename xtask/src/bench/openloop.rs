@@ -37,9 +37,7 @@ pub(super) fn run(address: SocketAddrV4, rate: u32, connections: u32, duration: 
     let seconds = start.elapsed().max(duration).as_secs_f64();
     let mut all = histogram()?;
     for result in results {
-        let Ok(result) = result else {
-            bail!("a thread of the load generator panicked")
-        };
+        let Ok(result) = result else { bail!("a thread of the load generator panicked") };
         all.add(result?).context("cannot add histograms")?;
     }
     Ok(Load {
@@ -90,9 +88,7 @@ pub(super) fn hold(address: SocketAddrV4, count: u32) -> Result<Vec<TcpStream>> 
 
 /// Sends one request and reads its answer to the end.
 fn request(stream: &mut TcpStream) -> Result<()> {
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n")
-        .context("cannot send a request")?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n").context("cannot send a request")?;
     let mut buffer = [0; 8192];
     let mut filled = 0;
     let mut total = None;
@@ -135,9 +131,7 @@ mod tests {
     /// A server that answers each request after `delay`.
     fn server(delay: Duration) -> SocketAddrV4 {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else {
-            unreachable!()
-        };
+        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 thread::spawn(move || answer(stream, delay));
@@ -150,10 +144,7 @@ mod tests {
         let mut buffer = [0; 1024];
         while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
             thread::sleep(delay);
-            if stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-                .is_err()
-            {
+            if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
                 return;
             }
         }
@@ -168,13 +159,7 @@ mod tests {
     #[test]
     fn a_slow_answer_delays_those_behind_it() {
         // An answer takes twice the interval: half a second later the requests are a quarter of a second behind.
-        let load = run(
-            server(Duration::from_millis(20)),
-            100,
-            1,
-            Duration::from_millis(500),
-        )
-        .unwrap();
+        let load = run(server(Duration::from_millis(20)), 100, 1, Duration::from_millis(500)).unwrap();
         assert!(load.p99_us.unwrap() > 400_000.0, "{load:?}");
     }
 
@@ -182,10 +167,7 @@ mod tests {
     fn answers_are_measured_by_their_length() {
         let answer = |text: &str| answer_bytes(text.as_bytes());
         assert_eq!(answer("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n").unwrap(), None);
-        assert_eq!(
-            answer("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n").unwrap(),
-            Some(41)
-        );
+        assert_eq!(answer("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n").unwrap(), Some(41));
         assert!(answer("HTTP/1.1 503 Busy\r\n\r\n").is_err());
         assert!(answer("HTTP/1.1 200 OK\r\n\r\n").is_err());
     }

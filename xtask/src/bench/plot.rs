@@ -32,12 +32,7 @@ const THEIRS: RGBColor = RGBColor(168, 178, 193);
 ///
 /// When the file cannot be written.
 pub(super) fn draw(report: &Report, path: &Path) -> Result<()> {
-    let charts: Vec<_> = report
-        .kinds
-        .iter()
-        .map(Chart::new)
-        .filter(|chart| !chart.bars.is_empty())
-        .collect();
+    let charts: Vec<_> = report.kinds.iter().map(Chart::new).filter(|chart| !chart.bars.is_empty()).collect();
     let rows: Vec<_> = charts.chunks(COLUMNS).collect();
     let height = |row: &&[Chart]| row.iter().map(Chart::height).max().unwrap_or_default();
     let total = 2 * MARGIN + 46 + rows.iter().map(height).sum::<i32>() + 14;
@@ -61,10 +56,7 @@ pub(super) fn draw(report: &Report, path: &Path) -> Result<()> {
         }
         top += height(row);
     }
-    let foot = format!(
-        "{}; Linux {}; medians of {} rounds",
-        report.cpu, report.kernel, report.rounds
-    );
+    let foot = format!("{}; Linux {}; medians of {} rounds", report.cpu, report.kernel, report.rounds);
     text(&area, &foot, (MARGIN, total - MARGIN - 4), 11, QUIET, HPos::Left)?;
     area.present().map_err(drawing)
 }
@@ -78,10 +70,7 @@ struct Chart {
 
 impl Chart {
     fn new(kind: &KindReport) -> Chart {
-        let cost = kind
-            .results
-            .iter()
-            .map(|result| (result.contender, result.median(|sample| sample.cost)));
+        let cost = kind.results.iter().map(|result| (result.contender, result.median(|sample| sample.cost)));
         let unit = match kind.cost_unit {
             "us/request" => "CPU, µs per request".to_owned(),
             "us/connection" => "CPU, µs per connection".to_owned(),
@@ -91,9 +80,7 @@ impl Chart {
         Chart {
             title: kind.title,
             unit,
-            bars: cost
-                .filter_map(|(contender, cost)| Some((contender, cost?)))
-                .collect(),
+            bars: cost.filter_map(|(contender, cost)| Some((contender, cost?))).collect(),
         }
     }
 
@@ -104,24 +91,15 @@ impl Chart {
     fn draw(&self, area: &Area<'_>, (left, top): (i32, i32), width: i32) -> Result<()> {
         text(area, self.title, (left, top), 14, INK, HPos::Left)?;
         text(area, &self.unit, (left, top + 20), 11, QUIET, HPos::Left)?;
-        let most = self
-            .bars
-            .iter()
-            .map(|(_, cost)| *cost)
-            .fold(f64::MIN_POSITIVE, f64::max);
+        let most = self.bars.iter().map(|(_, cost)| *cost).fold(f64::MIN_POSITIVE, f64::max);
         let room = f64::from(width - LABEL_WIDTH - VALUE_WIDTH);
         let start = left + LABEL_WIDTH;
         let mut y = top + TITLE_HEIGHT - 4;
         for (contender, cost) in &self.bars {
-            let (fill, ink) = if *contender == Contender::Towpath {
-                (OURS, OURS)
-            } else {
-                (THEIRS, INK)
-            };
+            let (fill, ink) = if *contender == Contender::Towpath { (OURS, OURS) } else { (THEIRS, INK) };
             let end = start + (room * cost.max(0.0) / most).round().max(1.0) as i32;
             let corners = [(start, y), (end, y + BAR_HEIGHT)];
-            area.draw(&Rectangle::new(corners, fill.filled()))
-                .map_err(drawing)?;
+            area.draw(&Rectangle::new(corners, fill.filled())).map_err(drawing)?;
             let middle = y + BAR_HEIGHT / 2 - 6;
             text(area, contender.name(), (start - 8, middle), 12, ink, HPos::Right)?;
             text(area, &rounded(*cost), (end + 6, middle), 12, ink, HPos::Left)?;
@@ -135,12 +113,7 @@ fn text(area: &Area<'_>, text: &str, at: (i32, i32), size: i32, ink: RGBColor, s
     // plotters takes the height of a line, which it holds to be 1.24 times the size of the letters.
     let height = f64::from(size) * 1.24;
     let style = TextStyle::from(("Helvetica, Arial, sans-serif", height).into_font()).color(&ink);
-    area.draw(&Text::new(
-        text.to_owned(),
-        at,
-        style.pos(Pos::new(side, VPos::Top)),
-    ))
-    .map_err(drawing)
+    area.draw(&Text::new(text.to_owned(), at, style.pos(Pos::new(side, VPos::Top)))).map_err(drawing)
 }
 
 fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> anyhow::Error {
@@ -159,10 +132,7 @@ mod tests {
     fn there_is_a_bar_for_each_forwarder_and_none_for_the_direct_path() {
         let result = |contender, cost| ContenderReport {
             contender,
-            rounds: vec![Sample {
-                cost,
-                ..Sample::default()
-            }],
+            rounds: vec![Sample { cost, ..Sample::default() }],
         };
         let results = vec![
             result(Contender::Towpath, Some(18.0)),
@@ -182,10 +152,7 @@ mod tests {
         let path = folder.path().join("bench.svg");
         draw(&report, &path).unwrap();
         let svg = std::fs::read_to_string(path).unwrap();
-        assert!(
-            svg.contains("towpath") && svg.contains("go io.Copy") && !svg.contains("direct"),
-            "{svg}"
-        );
+        assert!(svg.contains("towpath") && svg.contains("go io.Copy") && !svg.contains("direct"), "{svg}");
         assert_eq!(svg.matches("<rect").count(), 3, "the ground and two bars: {svg}");
     }
 }

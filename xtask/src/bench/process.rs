@@ -33,11 +33,7 @@ impl Process {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
-        Ok(Process {
-            name: name.to_owned(),
-            child,
-            folder,
-        })
+        Ok(Process { name: name.to_owned(), child, folder })
     }
 
     /// Waits until something listens at `address`. It does not try to connect: a forwarder would pass that on, and
@@ -74,12 +70,7 @@ impl Process {
         let parents = parents();
         let mut next = 0;
         while let Some(parent) = pids.get(next).copied() {
-            pids.extend(
-                parents
-                    .iter()
-                    .filter(|(_, above)| *above == parent)
-                    .map(|(pid, _)| *pid),
-            );
+            pids.extend(parents.iter().filter(|(_, above)| *above == parent).map(|(pid, _)| *pid));
             next += 1;
         }
         pids
@@ -121,10 +112,7 @@ fn is_listening(address: SocketAddrV4) -> Result<bool> {
     let wanted = [local(*address.ip()), local(Ipv4Addr::UNSPECIFIED)];
     Ok(table.lines().any(|line| {
         let mut fields = line.split_whitespace().skip(1);
-        let (local, state) = (
-            fields.next().unwrap_or_default(),
-            fields.nth(1).unwrap_or_default(),
-        );
+        let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1).unwrap_or_default());
         state == LISTEN && wanted.iter().any(|wanted| wanted == local)
     }))
 }
@@ -138,9 +126,7 @@ fn parents() -> Vec<(u32, u32)> {
         let parent = text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
         Some((pid, parent))
     };
-    entries
-        .filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?))
-        .collect()
+    entries.filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// Runs a client to its end.
@@ -154,19 +140,14 @@ pub(super) fn run(name: &str, command: &Command, limit: Duration) -> Result<Outp
         .args(["-k", "1", &limit.as_secs().to_string()])
         .arg(command.get_program())
         .args(command.get_args());
-    let output = tied(&bounded)
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("cannot start {name}"))?;
+    let output =
+        tied(&bounded).stdin(Stdio::null()).output().with_context(|| format!("cannot start {name}"))?;
     if output.status.code() == Some(124) {
         bail!("{name} was not done after {} s", limit.as_secs());
     }
     if !output.status.success() {
-        let text = String::from_utf8_lossy(if output.stderr.is_empty() {
-            &output.stdout
-        } else {
-            &output.stderr
-        });
+        let text =
+            String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
         bail!("{name} failed ({}): {}", output.status, text.trim());
     }
     Ok(output)
@@ -175,9 +156,7 @@ pub(super) fn run(name: &str, command: &Command, limit: Duration) -> Result<Outp
 /// `command`, made to end with us, even when we are killed.
 fn tied(command: &Command) -> Command {
     let mut tied = Command::new("setpriv");
-    tied.args(["--pdeathsig", "TERM", "--"])
-        .arg(command.get_program())
-        .args(command.get_args());
+    tied.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
             Some(value) => tied.env(name, value),
@@ -212,14 +191,8 @@ pub(super) fn free_port() -> Result<u16> {
 /// Lets us and our children have as many descriptors as the machine allows, and says how many.
 pub(super) fn raise_descriptor_limit() -> Result<u64> {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )
-    .context("cannot raise the limit of open files")?;
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        .context("cannot raise the limit of open files")?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
@@ -229,12 +202,7 @@ pub(super) fn version(program: &Path, words: &[&str]) -> String {
         return "unknown".to_owned();
     };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text)
-        .lines()
-        .next()
-        .unwrap_or("unknown")
-        .trim()
-        .to_owned()
+    String::from_utf8_lossy(&text).lines().next().unwrap_or("unknown").trim().to_owned()
 }
 
 #[cfg(test)]
@@ -252,11 +220,7 @@ mod tests {
         let pids = process.pids();
         assert_eq!(pids.len(), 2, "{pids:?}");
         drop(process);
-        assert!(
-            parents()
-                .iter()
-                .all(|(pid, parent)| *pid != pids[0] && *parent != pids[0])
-        );
+        assert!(parents().iter().all(|(pid, parent)| *pid != pids[0] && *parent != pids[0]));
     }
 
     #[test]
@@ -266,10 +230,7 @@ mod tests {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port().unwrap());
         let process = Process::start("sh", &command, folder(&[]).unwrap()).unwrap();
         let error = process.wait_for(address).err().unwrap().to_string();
-        assert!(
-            error.contains("sh ended at once") && error.ends_with("no such port"),
-            "{error}"
-        );
+        assert!(error.contains("sh ended at once") && error.ends_with("no such port"), "{error}");
     }
 
     #[test]
@@ -288,10 +249,7 @@ mod tests {
     fn a_client_that_hangs_is_ended() {
         let mut command = Command::new("sleep");
         command.arg("60");
-        let error = run("sleep", &command, Duration::from_secs(1))
-            .err()
-            .unwrap()
-            .to_string();
+        let error = run("sleep", &command, Duration::from_secs(1)).err().unwrap().to_string();
         assert_eq!(error, "sleep was not done after 1 s");
     }
 }

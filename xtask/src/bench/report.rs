@@ -96,16 +96,9 @@ impl KindReport {
         let mut out = format!("\n{}: {}\n", self.kind.name(), self.title);
         let cells = |out: &mut String, name: &str, cells: [&str; 6]| {
             let [median, min, max, rate, p50, p99] = cells;
-            let _ = writeln!(
-                out,
-                "{name:<12} {median:>17} {min:>9} {max:>9} {rate:>14} {p50:>9} {p99:>9}"
-            );
+            let _ = writeln!(out, "{name:<12} {median:>17} {min:>9} {max:>9} {rate:>14} {p50:>9} {p99:>9}");
         };
-        cells(
-            &mut out,
-            "",
-            [self.cost_unit, "min", "max", self.rate_unit, "p50 us", "p99 us"],
-        );
+        cells(&mut out, "", [self.cost_unit, "min", "max", self.rate_unit, "p50 us", "p99 us"]);
         for result in &self.results {
             let figures = [
                 result.median(|sample| sample.cost),
@@ -116,11 +109,7 @@ impl KindReport {
                 result.median(|sample| sample.p99_us),
             ];
             let figures = figures.map(|figure| figure.map_or("-".to_owned(), rounded));
-            cells(
-                &mut out,
-                result.contender.name(),
-                figures.each_ref().map(String::as_str),
-            );
+            cells(&mut out, result.contender.name(), figures.each_ref().map(String::as_str));
             if result.errors() > 0 {
                 let _ = writeln!(out, "{:<12} {} requests went wrong", "", result.errors());
             }
@@ -128,11 +117,7 @@ impl KindReport {
         for ratio in &self.ratios {
             let rounds: Vec<_> = ratio.rounds.iter().map(|value| format!("{value:.2}")).collect();
             let (of, peer, median) = (ratio.of, ratio.peer.name(), ratio.median);
-            let _ = writeln!(
-                out,
-                "{of}, towpath / {peer}: {median:.2} (rounds: {})",
-                rounds.join(" ")
-            );
+            let _ = writeln!(out, "{of}, towpath / {peer}: {median:.2} (rounds: {})", rounds.join(" "));
         }
         out
     }
@@ -140,22 +125,13 @@ impl KindReport {
 
 /// towpath's `figure` over that of the peer whose median is lowest; none without both.
 fn ratio(results: &[ContenderReport], of: &'static str, figure: Figure) -> Option<Ratio> {
-    let ours = results
-        .iter()
-        .find(|result| result.contender == Contender::Towpath)?;
+    let ours = results.iter().find(|result| result.contender == Contender::Towpath)?;
     let peers = results.iter().filter(|result| result.contender.is_peer());
     let peers = peers.filter_map(|peer| Some((peer, peer.median(figure)?)));
     let (best, _) = peers.min_by(|(_, one), (_, other)| one.total_cmp(other))?;
     let pairs = ours.rounds.iter().zip(&best.rounds);
-    let rounds: Vec<_> = pairs
-        .filter_map(|(ours, theirs)| Some(figure(ours)? / figure(theirs)?))
-        .collect();
-    Some(Ratio {
-        of,
-        peer: best.contender,
-        median: median(&rounds)?,
-        rounds,
-    })
+    let rounds: Vec<_> = pairs.filter_map(|(ours, theirs)| Some(figure(ours)? / figure(theirs)?)).collect();
+    Some(Ratio { of, peer: best.contender, median: median(&rounds)?, rounds })
 }
 
 fn median(values: &[f64]) -> Option<f64> {
@@ -180,11 +156,7 @@ pub(super) fn rounded(value: f64) -> String {
 
 fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
-    let mut out = if value < 0.0 {
-        "-".to_owned()
-    } else {
-        String::new()
-    };
+    let mut out = if value < 0.0 { "-".to_owned() } else { String::new() };
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
@@ -199,14 +171,8 @@ mod tests {
     use super::*;
 
     fn result(contender: Contender, costs: &[f64]) -> ContenderReport {
-        let sample = |cost: &f64| Sample {
-            cost: Some(*cost),
-            ..Sample::default()
-        };
-        ContenderReport {
-            contender,
-            rounds: costs.iter().map(sample).collect(),
-        }
+        let sample = |cost: &f64| Sample { cost: Some(*cost), ..Sample::default() };
+        ContenderReport { contender, rounds: costs.iter().map(sample).collect() }
     }
 
     #[test]
@@ -234,37 +200,22 @@ mod tests {
     fn there_is_no_ratio_without_towpath_or_a_peer() {
         let towpath = || result(Contender::Towpath, &[1.0]);
         assert_eq!(
-            ratio(
-                &[towpath(), result(Contender::Direct, &[1.0])],
-                "cost",
-                |sample| sample.cost
-            ),
+            ratio(&[towpath(), result(Contender::Direct, &[1.0])], "cost", |sample| sample.cost),
             None
         );
+        assert_eq!(ratio(&[result(Contender::Go, &[1.0])], "cost", |sample| sample.cost), None);
         assert_eq!(
-            ratio(&[result(Contender::Go, &[1.0])], "cost", |sample| sample.cost),
-            None
-        );
-        assert_eq!(
-            ratio(&[towpath(), result(Contender::Go, &[1.0])], "p99", |sample| {
-                sample.p99_us
-            }),
+            ratio(&[towpath(), result(Contender::Go, &[1.0])], "p99", |sample| { sample.p99_us }),
             None
         );
     }
 
     #[test]
     fn a_table_has_a_line_for_each_contender() {
-        let results = vec![
-            result(Contender::Towpath, &[18.0]),
-            result(Contender::Go, &[36.0]),
-        ];
+        let results = vec![result(Contender::Towpath, &[18.0]), result(Contender::Go, &[36.0])];
         let table = KindReport::new(Kind::Request64, results).table();
         assert_eq!(table.lines().count(), 6, "{table}");
-        assert!(
-            table.ends_with("cost, towpath / go io.Copy: 0.50 (rounds: 0.50)\n"),
-            "{table}"
-        );
+        assert!(table.ends_with("cost, towpath / go io.Copy: 0.50 (rounds: 0.50)\n"), "{table}");
     }
 
     #[test]

@@ -26,12 +26,7 @@ struct Layer {
 const LAYERS: &[Layer] = &[
     Layer {
         name: "towpath",
-        ours: &[
-            "towpath-control",
-            "towpath-engine",
-            "towpath-config",
-            "towpath-wire",
-        ],
+        ours: &["towpath-control", "towpath-engine", "towpath-config", "towpath-wire"],
         never: &[],
     },
     Layer {
@@ -44,27 +39,18 @@ const LAYERS: &[Layer] = &[
         ours: &["towpath-config", "towpath-wire", "towpath-sys"],
         never: &["serde", "serde_json", "axum", "etcd-client"],
     },
-    Layer {
-        name: "towpath-config",
-        ours: &["towpath-wire"],
-        never: &["tokio"],
-    },
+    Layer { name: "towpath-config", ours: &["towpath-wire"], never: &["tokio"] },
     Layer {
         name: "towpath-wire",
         ours: &[],
         never: &["tokio", "mio", "socket2", "rustix", "libc", "rand", "fastrand"],
     },
-    Layer {
-        name: "towpath-sys",
-        ours: &[],
-        never: &[],
-    },
+    Layer { name: "towpath-sys", ours: &[], never: &[] },
 ];
 
 /// The stages of a connection: siblings that do not know each other.
-const STAGES: &[&str] = &[
-    "listen", "inbound", "admit", "route", "balance", "health", "outbound", "relay", "tunnel",
-];
+const STAGES: &[&str] =
+    &["listen", "inbound", "admit", "route", "balance", "health", "outbound", "relay", "tunnel"];
 
 /// What tells the story of a connection or of a request; the stages do not call it.
 const STORIES: &[&str] = &["conn", "http"];
@@ -74,11 +60,8 @@ const WIRING: &[&str] = &["engine", "worker", "listen"];
 
 /// Checks the arrows between the crates of the workspace at `root`.
 pub(super) fn crates(root: &Path) -> Result<Vec<Violation>> {
-    let metadata = MetadataCommand::new()
-        .current_dir(root)
-        .no_deps()
-        .exec()
-        .context("cannot run cargo metadata")?;
+    let metadata =
+        MetadataCommand::new().current_dir(root).no_deps().exec().context("cannot run cargo metadata")?;
     let mut found = Vec::new();
     for package in metadata.workspace_packages() {
         let Ok(path) = package.manifest_path.strip_prefix(root) else {
@@ -92,11 +75,7 @@ pub(super) fn crates(root: &Path) -> Result<Vec<Violation>> {
         for (dependency, reason) in wrong_arrows(&package.name, &package.dependencies) {
             let names = |line: &str| line.trim_start().trim_start_matches('"').starts_with(&dependency);
             let line = manifest.lines().position(names).map_or(1, |index| index + 1);
-            found.push(Violation {
-                file: path.to_string(),
-                line,
-                reason,
-            });
+            found.push(Violation { file: path.to_string(), line, reason });
         }
     }
     Ok(found)
@@ -115,10 +94,7 @@ fn wrong_arrows(name: &str, dependencies: &[Dependency]) -> Vec<(String, String)
         let for_tests = dependency.kind == DependencyKind::Development;
         // A crate may use itself in its tests.
         if ours && other != name && !layer.ours.contains(&other) {
-            found.push((
-                other.to_owned(),
-                format!("{name} must not know {other}: arrows point down only"),
-            ));
+            found.push((other.to_owned(), format!("{name} must not know {other}: arrows point down only")));
         } else if !for_tests && layer.never.contains(&other) {
             found.push((other.to_owned(), format!("{name} must not depend on {other}")));
         }
@@ -137,10 +113,7 @@ pub(super) fn stages(source: &Source<'_>) -> Vec<Violation> {
     if joins || module.iter().any(|part| part == "tests") {
         return Vec::new();
     }
-    let mut uses = Uses {
-        module: module.clone(),
-        found: Vec::new(),
-    };
+    let mut uses = Uses { module: module.clone(), found: Vec::new() };
     uses.visit_file(&source.syntax);
     let mut known = BTreeSet::new();
     let mut found = Vec::new();
@@ -235,9 +208,7 @@ impl<'ast> Visit<'ast> for Uses {
     fn visit_item_mod(&mut self, item: &'ast syn::ItemMod) {
         let for_tests = |attribute: &syn::Attribute| {
             attribute.path().is_ident("cfg")
-                && attribute
-                    .parse_args::<syn::Path>()
-                    .is_ok_and(|path| path.is_ident("test"))
+                && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
         };
         if item.attrs.iter().any(for_tests) {
             return;
@@ -252,11 +223,7 @@ impl<'ast> Visit<'ast> for Uses {
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
-        let parts: Vec<_> = path
-            .segments
-            .iter()
-            .map(|segment| segment.ident.to_string())
-            .collect();
+        let parts: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
         self.note(&parts, path.span());
         visit::visit_path(self, path);
     }

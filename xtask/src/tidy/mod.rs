@@ -113,40 +113,23 @@ impl<'a> Source<'a> {
         };
         let stream: TokenStream = syn::parse_str(text).map_err(violation)?;
         let syntax = syn::parse_str(text).map_err(violation)?;
-        Ok(Source {
-            path,
-            lines: text.lines().collect(),
-            tokens: flatten(stream),
-            syntax,
-        })
+        Ok(Source { path, lines: text.lines().collect(), tokens: flatten(stream), syntax })
     }
 
     fn violation(&self, line: usize, reason: impl Into<String>) -> Violation {
-        Violation {
-            file: self.path.to_owned(),
-            line,
-            reason: reason.into(),
-        }
+        Violation { file: self.path.to_owned(), line, reason: reason.into() }
     }
 
     /// The text of `line`, counted from 1; empty outside the file.
     fn line(&self, line: usize) -> &'a str {
-        line.checked_sub(1)
-            .and_then(|index| self.lines.get(index))
-            .copied()
-            .unwrap_or_default()
+        line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or_default()
     }
 
     /// Where the words and signs of `pattern` follow each other: the index of each first token.
     fn find<'s>(&'s self, pattern: &'s [&'s str]) -> impl Iterator<Item = usize> + 's {
         let windows = self.tokens.windows(pattern.len()).enumerate();
         windows
-            .filter(|(_, window)| {
-                window
-                    .iter()
-                    .map(|token| token.text.as_str())
-                    .eq(pattern.iter().copied())
-            })
+            .filter(|(_, window)| window.iter().map(|token| token.text.as_str()).eq(pattern.iter().copied()))
             .map(|(index, _)| index)
     }
 }
@@ -187,10 +170,7 @@ fn flatten(stream: TokenStream) -> Vec<Token> {
 #[cfg(test)]
 fn sample(path: &str, text: &str, rule: fn(&Source<'_>) -> Vec<Violation>) -> Vec<String> {
     let source = Source::parse(path, text).expect("the sample parses");
-    rule(&source)
-        .iter()
-        .map(|violation| format!("{}: {}", violation.line, violation.reason))
-        .collect()
+    rule(&source).iter().map(|violation| format!("{}: {}", violation.line, violation.reason)).collect()
 }
 
 #[cfg(test)]
@@ -201,13 +181,7 @@ mod tests {
     fn a_file_that_does_not_parse_is_a_violation() {
         let found = check("crates/wire/src/x.rs", "//! X.\nfn f( {}\n");
         assert_eq!(found.len(), 1);
-        assert!(
-            found[0]
-                .to_string()
-                .starts_with("crates/wire/src/x.rs:2: cannot be parsed"),
-            "{}",
-            found[0]
-        );
+        assert!(found[0].to_string().starts_with("crates/wire/src/x.rs:2: cannot be parsed"), "{}", found[0]);
     }
 
     #[test]
@@ -219,10 +193,7 @@ mod tests {
 
     #[test]
     fn text_is_not_code() {
-        let found = check(
-            "crates/wire/src/x.rs",
-            "//! X.\n\nconst T: &str = \"unsafe { todo!() }\";\n",
-        );
+        let found = check("crates/wire/src/x.rs", "//! X.\n\nconst T: &str = \"unsafe { todo!() }\";\n");
         assert_eq!(found, []);
     }
 }

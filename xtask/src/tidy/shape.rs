@@ -38,10 +38,7 @@ fn file_length(source: &Source<'_>) -> Option<Violation> {
 fn function_lengths(source: &Source<'_>) -> Vec<Violation> {
     let mut functions = Functions::default();
     functions.visit_file(&source.syntax);
-    let long = functions
-        .found
-        .into_iter()
-        .filter(|(_, _, count)| *count > FUNCTION_LINES);
+    let long = functions.found.into_iter().filter(|(_, _, count)| *count > FUNCTION_LINES);
     long.map(|(name, line, count)| {
         let reason = format!("fn {name} has {count} lines (about 70, at most {FUNCTION_LINES})");
         source.violation(line, reason)
@@ -58,8 +55,7 @@ struct Functions {
 impl Functions {
     fn add(&mut self, signature: &syn::Signature, end: Span) {
         let first = signature.span().start().line;
-        self.found
-            .push((signature.ident.to_string(), first, end.end().line + 1 - first));
+        self.found.push((signature.ident.to_string(), first, end.end().line + 1 - first));
     }
 }
 
@@ -94,22 +90,13 @@ fn unfinished(source: &Source<'_>) -> Vec<Violation> {
 
 /// Folders of modules without a `mod.rs` that names what is in them.
 pub(super) fn folders(paths: &BTreeSet<String>) -> Vec<Violation> {
-    let folders: BTreeSet<_> = paths
-        .iter()
-        .filter_map(|path| path.rsplit_once('/'))
-        .map(|(folder, _)| folder)
-        .collect();
-    let missing = folders
-        .into_iter()
-        .filter(|folder| is_module(folder) && !has_contents(folder, paths));
+    let folders: BTreeSet<_> =
+        paths.iter().filter_map(|path| path.rsplit_once('/')).map(|(folder, _)| folder).collect();
+    let missing = folders.into_iter().filter(|folder| is_module(folder) && !has_contents(folder, paths));
     missing
         .map(|folder| {
             let reason = "a folder of modules needs a mod.rs as its table of contents".to_owned();
-            Violation {
-                file: format!("{folder}/mod.rs"),
-                line: 1,
-                reason,
-            }
+            Violation { file: format!("{folder}/mod.rs"), line: 1, reason }
         })
         .collect()
 }
@@ -123,10 +110,8 @@ fn is_module(folder: &str) -> bool {
 /// Whether `folder` says what it holds; beside `x.rs`, a folder `x` may hold its tests alone.
 fn has_contents(folder: &str, paths: &BTreeSet<String>) -> bool {
     let has = |name: &str| paths.contains(&format!("{folder}/{name}"));
-    let own = paths
-        .iter()
-        .filter(|path| path.rsplit_once('/').is_some_and(|(parent, _)| parent == folder))
-        .count();
+    let own =
+        paths.iter().filter(|path| path.rsplit_once('/').is_some_and(|(parent, _)| parent == folder)).count();
     has("mod.rs")
         || has("main.rs")
         || (own == 1 && has("tests.rs") && paths.contains(&format!("{folder}.rs")))
@@ -141,17 +126,8 @@ mod tests {
 
     #[test]
     fn a_file_opens_with_what_it_is_for() {
-        assert_eq!(
-            sample(PATH, "//! Reads heads.\nfn f() {}\n", header),
-            Vec::<String>::new()
-        );
-        for text in [
-            "",
-            "fn f() {}\n",
-            "//!\nfn f() {}\n",
-            "\n//! Late.\n",
-            "// Plain.\n",
-        ] {
+        assert_eq!(sample(PATH, "//! Reads heads.\nfn f() {}\n", header), Vec::<String>::new());
+        for text in ["", "fn f() {}\n", "//!\nfn f() {}\n", "\n//! Late.\n", "// Plain.\n"] {
             assert_eq!(sample(PATH, text, header).len(), 1, "{text:?}");
         }
     }
@@ -168,18 +144,9 @@ mod tests {
     #[test]
     fn a_function_has_at_most_80_lines_wherever_it_stands() {
         let body = |count: usize| format!("fn f() {{\n{}}}", "    g();\n".repeat(count - 2));
-        let places = [
-            "FN",
-            "impl T { FN }",
-            "trait T { FN }",
-            "mod m { FN }",
-            "fn outer() { { FN } }",
-        ];
+        let places = ["FN", "impl T { FN }", "trait T { FN }", "mod m { FN }", "fn outer() { { FN } }"];
         for place in &places[..4] {
-            assert_eq!(
-                sample(PATH, &place.replace("FN", &body(80)), function_lengths),
-                Vec::<String>::new()
-            );
+            assert_eq!(sample(PATH, &place.replace("FN", &body(80)), function_lengths), Vec::<String>::new());
         }
         for place in places {
             let found = sample(PATH, &place.replace("FN", &body(81)), function_lengths);
@@ -200,33 +167,16 @@ mod tests {
     fn nothing_is_left_unfinished() {
         let text = "fn f() { todo!() }\nfn g() { unimplemented!() }\nfn h() { log!(dbg!(1)) }\n";
         assert_eq!(sample(PATH, text, unfinished).len(), 3);
-        assert_eq!(
-            sample(PATH, "// todo!()\nfn todo() {}\n", unfinished),
-            Vec::<String>::new()
-        );
+        assert_eq!(sample(PATH, "// todo!()\nfn todo() {}\n", unfinished), Vec::<String>::new());
     }
 
     #[test]
     fn a_folder_has_a_table_of_contents() {
         let folders =
             |paths: &[&str]| super::folders(&paths.iter().map(|path| (*path).to_owned()).collect()).len();
-        assert_eq!(
-            folders(&[
-                "crates/a/src/lib.rs",
-                "crates/a/src/m/mod.rs",
-                "crates/a/src/m/x.rs"
-            ]),
-            0
-        );
+        assert_eq!(folders(&["crates/a/src/lib.rs", "crates/a/src/m/mod.rs", "crates/a/src/m/x.rs"]), 0);
         assert_eq!(folders(&["crates/a/src/m.rs", "crates/a/src/m/tests.rs"]), 0);
-        assert_eq!(
-            folders(&[
-                "crates/a/tests/web.rs",
-                "crates/a/src/bin/a.rs",
-                "crates/a/build.rs"
-            ]),
-            0
-        );
+        assert_eq!(folders(&["crates/a/tests/web.rs", "crates/a/src/bin/a.rs", "crates/a/build.rs"]), 0);
         assert_eq!(folders(&["crates/a/src/m.rs", "crates/a/src/m/x.rs"]), 1);
         assert_eq!(folders(&["crates/a/src/m/tests.rs"]), 1);
         assert_eq!(folders(&["crates/a/tests/support/x.rs"]), 1);

@@ -7,9 +7,7 @@ use syn::visit::{self, Visit};
 use super::{Source, Violation};
 
 /// Words that name nothing in towpath. See ARCHITECTURE.md for those that do.
-const FORBIDDEN: &[&str] = &[
-    "upstream", "frontend", "remote", "manager", "helper", "util", "common",
-];
+const FORBIDDEN: &[&str] = &["upstream", "frontend", "remote", "manager", "helper", "util", "common"];
 
 pub(super) fn check(source: &Source<'_>) -> Vec<Violation> {
     let mut found = names(source);
@@ -21,10 +19,7 @@ pub(super) fn check(source: &Source<'_>) -> Vec<Violation> {
 /// Forbidden words in the names of files, folders, modules and types.
 fn names(source: &Source<'_>) -> Vec<Violation> {
     let mut names = Names::default();
-    let inside = source
-        .path
-        .split('/')
-        .skip_while(|part| *part != "src" && *part != "tests");
+    let inside = source.path.split('/').skip_while(|part| *part != "src" && *part != "tests");
     for part in inside {
         names.found.push((part.trim_end_matches(".rs").to_owned(), 1));
     }
@@ -108,10 +103,7 @@ fn unsafe_code(source: &Source<'_>) -> Vec<Violation> {
             found.push(source.violation(line, "unsafe belongs to crates/sys"));
             continue;
         }
-        let next = source
-            .tokens
-            .get(index + 1)
-            .map_or("", |token| token.text.as_str());
+        let next = source.tokens.get(index + 1).map_or("", |token| token.text.as_str());
         if matches!(next, "{" | "impl") && !has_safety_comment(source, line) {
             found.push(source.violation(line, "unsafe needs a `// SAFETY:` comment above it"));
         }
@@ -148,16 +140,10 @@ fn sleeps(source: &Source<'_>) -> Vec<Violation> {
         });
         calls.map(|window| window[1].line)
     });
-    let excused = |line: usize| {
-        [line, line - 1]
-            .into_iter()
-            .any(|line| source.line(line).contains("// sleep: "))
-    };
+    let excused =
+        |line: usize| [line, line - 1].into_iter().any(|line| source.line(line).contains("// sleep: "));
     let reason = "wait for an event; a sleep that must be needs a `// sleep: why` comment";
-    calls
-        .filter(|line| !excused(*line))
-        .map(|line| source.violation(line, reason))
-        .collect()
+    calls.filter(|line| !excused(*line)).map(|line| source.violation(line, reason)).collect()
 }
 
 #[cfg(test)]
@@ -184,11 +170,7 @@ mod tests {
         let text = "// SAFETY: it is sound.\nfn f() { unsafe { g() } }\n";
         let found = sample("crates/engine/src/relay/mod.rs", text, unsafe_code);
         assert_eq!(found, ["2: unsafe belongs to crates/sys"]);
-        let hidden = sample(
-            "crates/wire/src/x.rs",
-            "fn f() { m!(unsafe { g() }) }\n",
-            unsafe_code,
-        );
+        let hidden = sample("crates/wire/src/x.rs", "fn f() { m!(unsafe { g() }) }\n", unsafe_code);
         assert_eq!(hidden.len(), 1);
         let text = "#![forbid(unsafe_code)]\n// unsafe\nconst T: &str = \"unsafe {}\";\n";
         assert_eq!(sample("crates/wire/src/x.rs", text, unsafe_code), NONE);

@@ -21,11 +21,7 @@ backend = "10.0.0.1:80"
 
 fn messages(text: &str) -> Vec<String> {
     let mistakes = parse(text, "a.toml").expect_err("it has mistakes");
-    mistakes
-        .items()
-        .iter()
-        .map(|mistake| mistake.message.clone())
-        .collect()
+    mistakes.items().iter().map(|mistake| mistake.message.clone()).collect()
 }
 
 #[test]
@@ -42,10 +38,7 @@ fn the_least_file_has_the_defaults() {
         (keepalive.idle, keepalive.interval, keepalive.count),
         (Duration::from_secs(60), Duration::from_secs(10), 6)
     );
-    assert_eq!(
-        (listener.idle_timeout, listener.socket.user_timeout),
-        (None, None)
-    );
+    assert_eq!((listener.idle_timeout, listener.socket.user_timeout), (None, None));
 }
 
 #[test]
@@ -54,25 +47,13 @@ fn values_reach_the_model() {
     assert_eq!(config.workers.map(usize::from), Some(16));
     assert_eq!(config.drain_timeout, Duration::from_secs(90));
     assert_eq!(config.dns.servers.len(), 5);
-    assert!(
-        config
-            .dns
-            .servers
-            .iter()
-            .all(|server| matches!(server.port(), 53 | 5353))
-    );
+    assert!(config.dns.servers.iter().all(|server| matches!(server.port(), 53 | 5353)));
     assert_eq!(config.relay.splice_after_bytes, None);
-    assert_eq!(
-        (config.relay.buffer_bytes, config.relay.pipe_bytes),
-        (16 << 20, 4096)
-    );
+    assert_eq!((config.relay.buffer_bytes, config.relay.pipe_bytes), (16 << 20, 4096));
     let listener = &config.listeners[0];
     assert_eq!(listener.accept_rate, Some(0.5));
     assert_eq!(listener.idle_timeout, Some(Duration::from_secs(3600)));
-    assert_eq!(
-        listener.socket.keepalive.map(|keepalive| keepalive.count),
-        Some(127)
-    );
+    assert_eq!(listener.socket.keepalive.map(|keepalive| keepalive.count), Some(127));
     assert!(!listener.socket.nodelay);
     assert_eq!(config.pools[1].backends.len(), 2);
 }
@@ -86,20 +67,11 @@ fn what_follows_from_a_mistake_is_not_one() {
     let text = LEAST.replace("[[pool]]\nname = \"p\"", "[[pool]]\nname = \"p!\"");
     assert_eq!(messages(&text), ["the name `p!` has a `!` in it"]);
     // The table of the pool is misspelt.
-    assert_eq!(
-        messages(&LEAST.replace("[[pool]]", "[[pol]]")),
-        ["unknown key `pol`"]
-    );
+    assert_eq!(messages(&LEAST.replace("[[pool]]", "[[pol]]")), ["unknown key `pol`"]);
     // The header of the pool is torn.
-    assert_eq!(
-        messages(&LEAST.replace("[[pool]]", "[[pool]")),
-        ["this table header is not closed"]
-    );
+    assert_eq!(messages(&LEAST.replace("[[pool]]", "[[pool]")), ["this table header is not closed"]);
     // The line of a required key is torn.
-    assert_eq!(
-        messages(&LEAST.replace("bind = \":80\"", "bind \":80\"")),
-        ["this key has no value"]
-    );
+    assert_eq!(messages(&LEAST.replace("bind = \":80\"", "bind \":80\"")), ["this key has no value"]);
 }
 
 #[test]
@@ -117,16 +89,8 @@ fn a_torn_line_hides_only_what_it_must() {
 
 #[test]
 fn lines_and_columns_count_characters() {
-    let mistakes = parse(
-        "\u{feff}# é\r\n\tlog = { \"ü\" = 1, format = \"x\" }\r\n",
-        "a.toml",
-    )
-    .unwrap_err();
-    let places: Vec<_> = mistakes
-        .items()
-        .iter()
-        .map(|item| (item.line, item.column))
-        .collect();
+    let mistakes = parse("\u{feff}# é\r\n\tlog = { \"ü\" = 1, format = \"x\" }\r\n", "a.toml").unwrap_err();
+    let places: Vec<_> = mistakes.items().iter().map(|item| (item.line, item.column)).collect();
     assert_eq!(places, [(0, 0), (2, 10), (2, 28)]);
 }
 
@@ -143,11 +107,7 @@ fn the_report_is_bounded() {
 #[test]
 fn hostile_texts_give_mistakes_in_time() {
     // Without optimisation the parser alone would need seconds for the largest.
-    let bytes = if cfg!(debug_assertions) {
-        FILE_BYTES_MAX / 16
-    } else {
-        FILE_BYTES_MAX
-    } - 32;
+    let bytes = if cfg!(debug_assertions) { FILE_BYTES_MAX / 16 } else { FILE_BYTES_MAX } - 32;
     let mib = |pattern: &str| pattern.repeat(bytes / pattern.len());
     let with = |start: &str, pattern: &str| format!("{start}{}", mib(pattern));
     let texts = [
@@ -174,12 +134,7 @@ fn hostile_texts_give_mistakes_in_time() {
         let start = Instant::now();
         let mistakes = parse(&text, "a.toml").expect_err("it has mistakes");
         assert!(mistakes.render(true).len() < 100_000);
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "{:?} for {:?}…",
-            start.elapsed(),
-            &text[..20]
-        );
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?} for {:?}…", start.elapsed(), &text[..20]);
     }
 }
 

@@ -125,10 +125,7 @@ pub(crate) trait Shape: Sized {
 
     /// Reads it. An unknown key that is nearly a known one stands for it: that is not also said to be absent.
     fn from_table(table: DeTable<'_>, report: &mut Report) -> Self {
-        let mut keys = Keys {
-            table,
-            struck: Vec::new(),
-        };
+        let mut keys = Keys { table, struck: Vec::new() };
         for key in keys.table.keys() {
             let word = key.get_ref();
             if Self::KEYS.contains(&word.as_ref()) {
@@ -152,10 +149,7 @@ fn unknown_key_hint<S: Shape>(key: &str, near_here: Option<&str>) -> String {
     }
     let elsewhere = near(key, TABLES.iter().flat_map(|(_, keys)| keys.iter().copied()));
     let home = |key: &str| {
-        let mut homes = TABLES
-            .iter()
-            .filter(|(_, keys)| keys.contains(&key))
-            .map(|(title, _)| *title);
+        let mut homes = TABLES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(title, _)| *title);
         homes.next().filter(|_| homes.next().is_none())
     };
     match elsewhere.and_then(|near| Some((near, home(near)?))) {
@@ -176,11 +170,7 @@ impl Keys<'_> {
     /// Takes a key out.
     pub(crate) fn take<T: Read>(&mut self, key: &'static str, report: &mut Report) -> Field<T> {
         let Some(value) = self.table.remove(key) else {
-            return if self.struck.contains(&key) {
-                Field::Struck
-            } else {
-                Field::Absent
-            };
+            return if self.struck.contains(&key) { Field::Struck } else { Field::Absent };
         };
         let span = value.span();
         match read(key, value, report) {

@@ -85,10 +85,7 @@ impl<const MIN: u32, const MAX: u32> Read for Whole<MIN, MAX> {
             Ok(number) if (MIN..=MAX).contains(&number) => return Some(Self(number)),
             _ => {}
         }
-        let message = format!(
-            "`{key}` is {}, outside {MIN} to {MAX}",
-            excerpt(&written.to_string())
-        );
+        let message = format!("`{key}` is {}, outside {MIN} to {MAX}", excerpt(&written.to_string()));
         let hint = if written.as_str().starts_with('-') || written.as_str() == "0" {
             format!("give at least {MIN}, or leave `{key}` out")
         } else {

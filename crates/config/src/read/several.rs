@@ -85,10 +85,7 @@ impl<T: Read> Read for OneOrMany<T> {
             _ => {
                 let span = value.span();
                 let items = T::convert(key, value, report).map(|item| (item, span));
-                Self {
-                    struck: items.is_none(),
-                    items: items.into_iter().collect(),
-                }
+                Self { struck: items.is_none(), items: items.into_iter().collect() }
             }
         })
     }
@@ -97,15 +94,9 @@ impl<T: Read> Read for OneOrMany<T> {
 /// The items of an array that can be read.
 fn each<T: Read>(key: &'static str, value: Spanned<DeValue<'_>>, report: &mut Report) -> OneOrMany<T> {
     let DeValue::Array(array) = value.into_inner() else {
-        return OneOrMany {
-            items: Vec::new(),
-            struck: true,
-        };
+        return OneOrMany { items: Vec::new(), struck: true };
     };
-    let mut all = OneOrMany {
-        items: Vec::with_capacity(array.len()),
-        struck: false,
-    };
+    let mut all = OneOrMany { items: Vec::with_capacity(array.len()), struck: false };
     for item in array {
         let span = item.span();
         match read(key, item, report) {

@@ -27,9 +27,7 @@ pub(crate) fn note_collisions(listeners: &[Found], report: &mut Report) {
     let mut taken = Taken::new();
     for (listen, span) in listeners.iter().flat_map(|found| &found.binds) {
         let (places, first, last) = places(listen);
-        let earlier = places
-            .iter()
-            .find_map(|place| earlier(&taken, place, first, last));
+        let earlier = places.iter().find_map(|place| earlier(&taken, place, first, last));
         if let Some((ports, at)) = earlier {
             let message = match listen {
                 Listen::Unix(_) => format!("`{listen}` is bound already"),
@@ -40,10 +38,7 @@ pub(crate) fn note_collisions(listeners: &[Found], report: &mut Report) {
             continue;
         }
         for place in places {
-            taken
-                .entry(place)
-                .or_default()
-                .insert(first, (last, span.clone()));
+            taken.entry(place).or_default().insert(first, (last, span.clone()));
         }
     }
 }
@@ -51,11 +46,7 @@ pub(crate) fn note_collisions(listeners: &[Found], report: &mut Report) {
 fn earlier(taken: &Taken, place: &Place, first: u16, last: u16) -> Option<(String, Range<usize>)> {
     let (&low, (high, span)) = taken.get(place)?.range(..=last).next_back()?;
     let (low, high) = (low.max(first), last.min(*high));
-    let ports = if low == high {
-        format!("port {low}")
-    } else {
-        format!("a port of {low}-{high}")
-    };
+    let ports = if low == high { format!("port {low}") } else { format!("a port of {low}-{high}") };
     (low <= high).then(|| (ports, span.clone()))
 }
 
@@ -67,10 +58,7 @@ fn places(listen: &Listen) -> (Vec<Place>, u16, u16) {
     };
     let places = match host {
         ListenHost::Any => {
-            vec![
-                Place::Ip(Ipv4Addr::UNSPECIFIED.into()),
-                Place::Ip(Ipv6Addr::UNSPECIFIED.into()),
-            ]
+            vec![Place::Ip(Ipv4Addr::UNSPECIFIED.into()), Place::Ip(Ipv6Addr::UNSPECIFIED.into())]
         }
         ListenHost::Ip(ip) => vec![Place::Ip(ip.to_canonical())],
         ListenHost::Name(name) => vec![Place::Name(super::loops::plain(name))],
@@ -108,12 +96,8 @@ pub(crate) fn note_range_lengths(listeners: &[Found], pools: &Pools, report: &mu
 fn ranges(pools: &Pools, index: usize) -> Vec<(String, usize, Range<usize>)> {
     let found = pools.at(index);
     let mut seen = HashSet::new();
-    let several = found
-        .pool
-        .backends
-        .iter()
-        .zip(&found.spans)
-        .filter(|(backend, _)| backend.address.count() > 1);
+    let several =
+        found.pool.backends.iter().zip(&found.spans).filter(|(backend, _)| backend.address.count() > 1);
     several
         .filter(|(backend, _)| seen.insert(backend.address.count()))
         .map(|(backend, span)| (backend.address.to_string(), backend.address.count(), span.clone()))

@@ -45,18 +45,8 @@ pub(crate) fn listeners(
     let mut places: HashMap<Arc<str>, Range<usize>> = HashMap::new();
     let mut all = Vec::with_capacity(tables.items.len());
     for (shape, table) in tables.items {
-        note_absent(
-            &shape.name,
-            ("[[listener]]", "name", "name = \"web\""),
-            &table,
-            report,
-        );
-        note_absent(
-            &shape.bind,
-            ("[[listener]]", "bind", "bind = \":8080\""),
-            &table,
-            report,
-        );
+        note_absent(&shape.name, ("[[listener]]", "name", "name = \"web\""), &table, report);
+        note_absent(&shape.bind, ("[[listener]]", "bind", "bind = \":8080\""), &table, report);
         note_absent(
             &shape.pool,
             ("[[listener]]", "pool", "pool = \"web\", the name of a [[pool]]"),
@@ -83,18 +73,11 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
             let mistake = Mistake::at(span, "this listener binds nowhere");
             report.absent(mistake.hint("give at least one address, as in bind = [\":8080\"]"));
         }
-        binds = list
-            .items
-            .into_iter()
-            .map(|(word, span)| (word.0, span))
-            .collect();
+        binds = list.items.into_iter().map(|(word, span)| (word.0, span)).collect();
     }
     let pool = named_pool(shape.pool, pools, report);
     let listener = pool.map(|index| Listener {
-        name: shape
-            .name
-            .given()
-            .map_or_else(|| Arc::from(""), |name| Arc::from(name.0)),
+        name: shape.name.given().map_or_else(|| Arc::from(""), |name| Arc::from(name.0)),
         bind: binds.iter().map(|(listen, _)| listen.clone()).collect(),
         mode: shape.mode.given().map_or(Mode::Tcp, |word| word.0),
         pool: Arc::clone(&pools.at(index).pool),
@@ -103,11 +86,7 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     });
-    Found {
-        listener: listener.map(Arc::new),
-        binds,
-        pool,
-    }
+    Found { listener: listener.map(Arc::new), binds, pool }
 }
 
 fn named_pool(field: Field<Name>, pools: &Pools, report: &mut Report) -> Option<usize> {

@@ -30,10 +30,7 @@ pub(crate) fn note_loops(listeners: &[Found], pools: &Pools, report: &mut Report
             else {
                 continue;
             };
-            let message = format!(
-                "`{listen}` forwards to itself through the backend `{}`",
-                backend.address
-            );
+            let message = format!("`{listen}` forwards to itself through the backend `{}`", backend.address);
             let mistake = Mistake::at(span.clone(), message).also(at.clone(), "this backend");
             report.push(mistake.hint("give the listener or the backend another port or address"));
         }
@@ -47,13 +44,7 @@ fn leads_back(listen: &Listen, target: &Target) -> bool {
         (Listen::Tcp { host, ports }, Target::Ip { ip, ports: theirs }) => {
             meet(*ports, *theirs) && accepts(host, reached(*ip))
         }
-        (
-            Listen::Tcp { host, ports },
-            Target::Name {
-                host: name,
-                ports: theirs,
-            },
-        ) => {
+        (Listen::Tcp { host, ports }, Target::Name { host: name, ports: theirs }) => {
             let same = matches!(host, ListenHost::Name(ours) if plain(ours) == plain(name));
             let local = is_localhost(name) && LOOPBACKS.into_iter().any(|ip| accepts(host, ip));
             meet(*ports, *theirs) && (same || local)

@@ -33,15 +33,9 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Config {
     binds::note_range_lengths(&listeners, &pools, report);
     loops::note_loops(&listeners, &pools, report);
     Config {
-        workers: root
-            .workers
-            .given()
-            .and_then(|count| NonZeroUsize::new(count.number() as usize)),
+        workers: root.workers.given().and_then(|count| NonZeroUsize::new(count.number() as usize)),
         max_connections: root.max_connections.given().map(|count| count.number() as usize),
-        drain_timeout: root
-            .drain_timeout
-            .given()
-            .map_or(Duration::from_secs(30), |time| time.0),
+        drain_timeout: root.drain_timeout.given().map_or(Duration::from_secs(30), |time| time.0),
         log: log(root.log.given().unwrap_or_default()),
         dns: dns(root.dns.given().unwrap_or_default()),
         relay: relay(root.relay.given().unwrap_or_default()),
@@ -58,17 +52,10 @@ fn log(shape: file::Log) -> Log {
 }
 
 fn dns(shape: file::Dns) -> Dns {
-    let servers = shape
-        .servers
-        .given()
-        .map(|servers| servers.items)
-        .unwrap_or_default();
+    let servers = shape.servers.given().map(|servers| servers.items).unwrap_or_default();
     Dns {
         servers: servers.into_iter().map(|(server, _)| server.0).collect(),
-        timeout: shape
-            .timeout
-            .given()
-            .map_or(Duration::from_secs(5), |time| time.0),
+        timeout: shape.timeout.given().map_or(Duration::from_secs(5), |time| time.0),
     }
 }
 
@@ -96,10 +83,7 @@ fn socket(
         nodelay: nodelay.given().is_none_or(|switch| switch.0),
         keepalive: keepalive.map(|shape| Keepalive {
             idle: shape.idle.given().map_or(Duration::from_secs(60), |time| time.0),
-            interval: shape
-                .interval
-                .given()
-                .map_or(Duration::from_secs(10), |time| time.0),
+            interval: shape.interval.given().map_or(Duration::from_secs(10), |time| time.0),
             count: shape.count.given().map_or(6, |count| count.number()),
         }),
         user_timeout: on(user_timeout).map(|time| time.0),

@@ -63,11 +63,7 @@ impl Pools {
 
 /// Checks the pools of the file.
 pub(crate) fn pools(field: Field<Tables<file::Pool>>, report: &mut Report) -> Pools {
-    let mut pools = Pools {
-        all: Vec::new(),
-        by_name: HashMap::new(),
-        complete: !report.has_lost_tables(),
-    };
+    let mut pools = Pools { all: Vec::new(), by_name: HashMap::new(), complete: !report.has_lost_tables() };
     let mut places: HashMap<Arc<str>, Range<usize>> = HashMap::new();
     let Field::Given(Tables(tables), _) = field else {
         pools.complete &= field.is_absent();
@@ -75,26 +71,14 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, report: &mut Report) -> Po
     };
     pools.complete &= !tables.struck;
     for (shape, table) in tables.items {
-        note_absent(
-            &shape.name,
-            ("[[pool]]", "name", "name = \"web\""),
-            &table,
-            report,
-        );
-        note_absent(
-            &shape.backend,
-            ("[[pool]]", "backend", "backend = \"10.0.0.1:80\""),
-            &table,
-            report,
-        );
+        note_absent(&shape.name, ("[[pool]]", "name", "name = \"web\""), &table, report);
+        note_absent(&shape.backend, ("[[pool]]", "backend", "backend = \"10.0.0.1:80\""), &table, report);
         let name = match &shape.name {
             Field::Given(name, span) => Some((Arc::<str>::from(name.0.as_str()), span.clone())),
             _ => None,
         };
         pools.complete &= name.is_some();
-        let label = name
-            .as_ref()
-            .map_or_else(|| Arc::from(""), |(name, _)| name.clone());
+        let label = name.as_ref().map_or_else(|| Arc::from(""), |(name, _)| name.clone());
         let found = pool(shape, label, report);
         if let Some((name, span)) = name {
             match places.entry(name.clone()) {
@@ -119,11 +103,7 @@ pub(crate) fn note_twice(
     report: &mut Report,
 ) {
     let mistake = Mistake::at(span, format!("there already is a {what} named `{name}`"));
-    report.push(
-        mistake
-            .also(first.clone(), "the first one")
-            .hint("give each its own name"),
-    );
+    report.push(mistake.also(first.clone(), "the first one").hint("give each its own name"));
 }
 
 fn pool(shape: file::Pool, name: Arc<str>, report: &mut Report) -> Found {
@@ -157,15 +137,9 @@ fn pool(shape: file::Pool, name: Arc<str>, report: &mut Report) -> Found {
         name,
         balance: shape.balance.given().map_or(Balance::RoundRobin, |word| word.0),
         backends,
-        connect_timeout: shape
-            .connect_timeout
-            .given()
-            .map_or(Duration::from_secs(5), |time| time.0),
+        connect_timeout: shape.connect_timeout.given().map_or(Duration::from_secs(5), |time| time.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
-    Found {
-        pool: Arc::new(pool),
-        spans,
-    }
+    Found { pool: Arc::new(pool), spans }
 }

@@ -26,13 +26,8 @@ const AGAIN_BYTES_MAX: usize = 64 << 10;
 const STOPS: [&str; 2] = ["key with no value", "missing value for key"];
 
 /// Errors that may take all that follows with them.
-const SWALLOWS: [&str; 5] = [
-    "invalid multi-line",
-    "unclosed array,",
-    "unclosed inline",
-    "cannot recurse",
-    "recursion limit",
-];
+const SWALLOWS: [&str; 5] =
+    ["invalid multi-line", "unclosed array,", "unclosed inline", "cannot recurse", "recursion limit"];
 
 /// The shapes of a text. Whatever is wrong is in the report.
 pub(crate) fn root(text: &str, report: &mut Report) -> Root {
@@ -81,11 +76,7 @@ fn blank(text: &str, lines: &[Range<usize>]) -> String {
     let mut at = 0;
     for lines in lines {
         out.push_str(&text[at..lines.start]);
-        out.extend(
-            text[lines.clone()]
-                .bytes()
-                .map(|byte| if byte == b'\n' { '\n' } else { ' ' }),
-        );
+        out.extend(text[lines.clone()].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
         at = lines.end;
     }
     out.push_str(&text[at..]);
@@ -111,11 +102,7 @@ fn note(text: &str, errors: &[Error], report: &mut Report) {
             report.lose_tables();
         }
         // Nobody knows which table the keys under a torn header are for.
-        let end = if header {
-            report.next_header(line.start).unwrap_or(text.len())
-        } else {
-            line.end
-        };
+        let end = if header { report.next_header(line.start).unwrap_or(text.len()) } else { line.end };
         report.syntax(line.start..end, mistake(text, error.message(), span));
     }
 }
@@ -128,95 +115,31 @@ fn line_around(text: &str, at: usize) -> Range<usize> {
 
 /// What TOML's parser says, by its first words, what that means and what to do.
 const WORDS: &[(&str, &str, &str)] = &[
-    (
-        "invalid basic string, expected `\"`",
-        "this string is not closed",
-        "add the closing \"",
-    ),
-    (
-        "invalid literal string, expected `'`",
-        "this string is not closed",
-        "add the closing '",
-    ),
-    (
-        "invalid multi-line basic string",
-        "this string is not closed",
-        "add the closing \"\"\"",
-    ),
-    (
-        "invalid multi-line literal string",
-        "this string is not closed",
-        "add the closing '''",
-    ),
+    ("invalid basic string, expected `\"`", "this string is not closed", "add the closing \""),
+    ("invalid literal string, expected `'`", "this string is not closed", "add the closing '"),
+    ("invalid multi-line basic string", "this string is not closed", "add the closing \"\"\""),
+    ("invalid multi-line literal string", "this string is not closed", "add the closing '''"),
     (
         "unexpected key or value",
         "there is something behind the value",
         "begin a new line; several values of one key are an array, as in [\"a\", \"b\"]",
     ),
-    (
-        "unclosed array table",
-        "this table header is not closed",
-        "close it with ]]",
-    ),
-    (
-        "unclosed table",
-        "this table header is not closed",
-        "close it with ]",
-    ),
+    ("unclosed array table", "this table header is not closed", "close it with ]]"),
+    ("unclosed table", "this table header is not closed", "close it with ]"),
     ("unclosed array", "an array is not closed", "add the closing ]"),
-    (
-        "unclosed inline table",
-        "an inline table is not closed",
-        "add the closing }",
-    ),
-    (
-        "missing comma",
-        "a comma is missing before this",
-        "put a comma between two values",
-    ),
-    (
-        "missing key for inline table",
-        "a key is missing here",
-        "write { KEY = VALUE, KEY = VALUE }",
-    ),
+    ("unclosed inline table", "an inline table is not closed", "add the closing }"),
+    ("missing comma", "a comma is missing before this", "put a comma between two values"),
+    ("missing key for inline table", "a key is missing here", "write { KEY = VALUE, KEY = VALUE }"),
     ("extra comma", "there is a comma too many", "remove it"),
     ("extra `=`", "there is a `=` too many", "remove it"),
     ("key with no value", "this key has no value", "write KEY = VALUE"),
-    (
-        "missing value for key",
-        "this key has no value",
-        "write KEY = VALUE",
-    ),
-    (
-        "missing value",
-        "there is no value behind the `=`",
-        "write KEY = VALUE",
-    ),
-    (
-        "cannot recurse",
-        "this is nested too deeply",
-        "no value of a configuration has so many brackets",
-    ),
-    (
-        "unexpected leading zero",
-        "this number begins with a zero",
-        "leave the zero out",
-    ),
-    (
-        "invalid unquoted key",
-        "a key has no such character",
-        "write KEY = VALUE; keys are of a-z and _",
-    ),
-    (
-        "recursion limit",
-        "a key has too many dots",
-        "no key of a configuration has more than two",
-    ),
-    (
-        "carriage return",
-        "there is a carriage return inside a line",
-        "end lines with a newline",
-    ),
+    ("missing value for key", "this key has no value", "write KEY = VALUE"),
+    ("missing value", "there is no value behind the `=`", "write KEY = VALUE"),
+    ("cannot recurse", "this is nested too deeply", "no value of a configuration has so many brackets"),
+    ("unexpected leading zero", "this number begins with a zero", "leave the zero out"),
+    ("invalid unquoted key", "a key has no such character", "write KEY = VALUE; keys are of a-z and _"),
+    ("recursion limit", "a key has too many dots", "no key of a configuration has more than two"),
+    ("carriage return", "there is a carriage return inside a line", "end lines with a newline"),
 ];
 
 fn mistake(text: &str, reason: &str, span: Range<usize>) -> Mistake {

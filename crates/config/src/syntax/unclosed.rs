@@ -63,12 +63,7 @@ fn before(text: &str, line: usize) -> Option<Unclosed> {
         return None;
     }
     let next_line = 1 + text[..line].bytes().filter(|&byte| byte == b'\n').count();
-    Some(Unclosed {
-        bracket,
-        at,
-        next_line,
-        lines: statement..line,
-    })
+    Some(Unclosed { bracket, at, next_line, lines: statement..line })
 }
 
 /// Where the lines begin that look like table headers.
@@ -78,10 +73,7 @@ pub(super) fn headers(text: &str) -> Vec<usize> {
         at += line.len();
         (at - line.len(), line)
     });
-    lines
-        .filter(|(_, line)| is_header(line.trim_start()))
-        .map(|(start, _)| start)
-        .collect()
+    lines.filter(|(_, line)| is_header(line.trim_start())).map(|(start, _)| start).collect()
 }
 
 /// The last `KEY = [` or `KEY = {` that is open at the end: where its line begins, the bracket, where that is.
@@ -99,11 +91,7 @@ fn opening(text: &str) -> Option<(usize, char, usize)> {
             continue;
         }
         let (key, value) = line.split_once('=')?;
-        let bracket = value
-            .trim_start()
-            .chars()
-            .next()
-            .filter(|first| matches!(first, '[' | '{'))?;
+        let bracket = value.trim_start().chars().next().filter(|first| matches!(first, '[' | '{'))?;
         let indent = value.len() - value.trim_start().len();
         return Some((start, bracket, start + key.len() + 1 + indent));
     }
@@ -131,7 +119,5 @@ fn is_key_byte(c: char) -> bool {
 /// Whether a line with only `}` comes before the next header: then a comma is what is missing.
 fn is_closed_later(text: &str) -> bool {
     let lines = text.lines().map(str::trim_start);
-    lines
-        .take_while(|line| !is_header(line))
-        .any(|line| line.starts_with('}'))
+    lines.take_while(|line| !is_header(line)).any(|line| line.starts_with('}'))
 }

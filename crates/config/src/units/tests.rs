@@ -17,11 +17,7 @@ fn durations_are_understood() {
         ("365d", 31_536_000_000),
         ("090s", 90_000),
     ] {
-        assert_eq!(
-            text.parse::<Timespan>().map(|time| time.duration().as_millis()),
-            Ok(millis),
-            "{text}"
-        );
+        assert_eq!(text.parse::<Timespan>().map(|time| time.duration().as_millis()), Ok(millis), "{text}");
     }
 }
 
@@ -79,18 +75,9 @@ fn rates_are_understood() {
     assert_eq!("500/s".parse().map(Rate::per_second), Ok(500.0));
     assert_eq!("30/m".parse().map(Rate::per_second), Ok(0.5));
     assert_eq!("3600/h".parse().map(Rate::per_second), Ok(1.0));
-    for text in [
-        "",
-        "500",
-        "/s",
-        "500/",
-        "500/d",
-        "-1/s",
-        "1.5/s",
-        "0/s",
-        "1000000001/s",
-        "99999999999999999999/s",
-    ] {
+    for text in
+        ["", "500", "/s", "500/", "500/d", "-1/s", "1.5/s", "0/s", "1000000001/s", "99999999999999999999/s"]
+    {
         assert!(text.parse::<Rate>().is_err(), "{text}");
     }
 }

@@ -26,7 +26,11 @@ impl fmt::Display for Line<'_> {
             None => f.write_str("unix")?,
         }
         if let Some(backend) = &record.backend {
-            write!(f, " pool={} backend={}", backend.pool.name, backend.pool.backends[backend.backend].address)?;
+            write!(
+                f,
+                " pool={} backend={}",
+                backend.pool.name, backend.pool.backends[backend.backend].address
+            )?;
             if let Some(address) = backend.address {
                 write!(f, " address={address}")?;
             }

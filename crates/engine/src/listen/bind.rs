@@ -106,7 +106,12 @@ pub async fn bind(
                         for address in addresses(listener, host, port, resolver).await? {
                             let any = *host == ListenHost::Any;
                             let sockets = bind_tcp(listener, address, any, workers, inherited)?;
-                            bound.push(Bound { listener: listener.clone(), offset, sockets, unix_path: None });
+                            bound.push(Bound {
+                                listener: listener.clone(),
+                                offset,
+                                sockets,
+                                unix_path: None,
+                            });
                         }
                     }
                 }
@@ -215,7 +220,9 @@ fn remove_stale(path: &Path) -> io::Result<bool> {
         Ok(_) => {}
     }
     match connect_unix(unix_socket()?.as_fd(), path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => std::fs::remove_file(path).map(|()| true),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map(|()| true)
+        }
         Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
         _ => Err(ErrorKind::AddrInUse.into()),
     }

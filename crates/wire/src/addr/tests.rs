@@ -14,9 +14,14 @@ fn listens_read_and_print_back() {
 
 #[test]
 fn targets_read_and_print_back() {
-    for text in
-        ["db.internal:5432", "10.0.0.1:1", "[fe80::1]:22", "h:9000-9010", "unix:run/a", "srv+_pg._tcp.example"]
-    {
+    for text in [
+        "db.internal:5432",
+        "10.0.0.1:1",
+        "[fe80::1]:22",
+        "h:9000-9010",
+        "unix:run/a",
+        "srv+_pg._tcp.example",
+    ] {
         assert_eq!(text.parse::<Target>().unwrap().to_string(), text);
     }
 }

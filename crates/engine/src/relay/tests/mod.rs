@@ -1,0 +1,6 @@
+//! One suite over every way to move bytes and every kind of socket.
+
+mod endings;
+mod random;
+mod rig;
+mod streams;
