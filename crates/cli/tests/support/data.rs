@@ -21,10 +21,7 @@ pub(crate) struct Data {
 impl Data {
     /// The stream that belongs to `start`.
     pub(crate) fn new(start: u64) -> Self {
-        Self {
-            at: (start % LENGTH as u64) as usize,
-            count: 0,
-        }
+        Self { at: (start % LENGTH as u64) as usize, count: 0 }
     }
 
     /// How many bytes were taken or checked.
@@ -48,10 +45,7 @@ impl Data {
             let expected = self.next(bytes.len());
             let (found, rest) = bytes.split_at(expected.len());
             if found != expected {
-                let place = found
-                    .iter()
-                    .zip(expected)
-                    .position(|(found, expected)| found != expected);
+                let place = found.iter().zip(expected).position(|(found, expected)| found != expected);
                 panic!("byte {} is wrong", at + place.unwrap_or_default() as u64);
             }
             bytes = rest;

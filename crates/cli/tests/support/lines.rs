@@ -27,27 +27,18 @@ impl Lines {
         let thread = thread::spawn(move || {
             let (kept, news) = &*keep;
             for line in BufReader::new(from).split(b'\n').map_while(Result::ok) {
-                kept.lock()
-                    .unwrap()
-                    .lines
-                    .push(String::from_utf8_lossy(&line).into_owned());
+                kept.lock().unwrap().lines.push(String::from_utf8_lossy(&line).into_owned());
                 news.notify_all();
             }
             kept.lock().unwrap().is_over = true;
             news.notify_all();
         });
-        Self {
-            shared,
-            thread: Some(thread),
-        }
+        Self { shared, thread: Some(thread) }
     }
 
     /// No lines at all, of a stream that goes elsewhere.
     pub(crate) fn none() -> Self {
-        Self {
-            shared: Arc::default(),
-            thread: None,
-        }
+        Self { shared: Arc::default(), thread: None }
     }
 
     /// Waits until `pick` finds what it wants in the lines so far.

@@ -47,9 +47,8 @@ pub(crate) fn wait_for_within<T>(limit: Duration, what: &str, mut look: impl FnM
 
 /// A seed for a test's random choices, printed so that a failure can be had again with TOWPATH_SEED.
 pub(crate) fn seed() -> u64 {
-    let given = std::env::var("TOWPATH_SEED")
-        .ok()
-        .map(|text| text.parse().expect("TOWPATH_SEED is a number"));
+    let given =
+        std::env::var("TOWPATH_SEED").ok().map(|text| text.parse().expect("TOWPATH_SEED is a number"));
     let seed = given.unwrap_or_else(|| fastrand::u64(..));
     println!("TOWPATH_SEED={seed}");
     seed

@@ -133,9 +133,7 @@ pub(crate) fn reset(stream: TcpStream) {
 
 /// Closes with a reset once all that was written has reached the other end's kernel: a reset takes the rest along.
 pub(crate) fn reset_after_delivery(stream: TcpStream) {
-    wait_for("acknowledgement", || {
-        (super::proc::unacknowledged(&stream) == Some(0)).then_some(())
-    });
+    wait_for("acknowledgement", || (super::proc::unacknowledged(&stream) == Some(0)).then_some(()));
     reset(stream);
 }
 
@@ -177,17 +175,13 @@ pub(crate) fn read_with(stream: &mut impl Read, mut take: impl FnMut(&[u8])) -> 
 /// Reads `count` bytes.
 pub(crate) fn read_exactly(stream: &mut impl Read, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
-    stream
-        .read_exact(&mut bytes)
-        .unwrap_or_else(|error| panic!("{count} bytes expected: {error}"));
+    stream.read_exact(&mut bytes).unwrap_or_else(|error| panic!("{count} bytes expected: {error}"));
     bytes
 }
 
 /// Sends `text` and expects it back.
 pub(crate) fn assert_echo(stream: &mut (impl Read + Write), text: &str) {
-    stream
-        .write_all(text.as_bytes())
-        .unwrap_or_else(|error| panic!("cannot send {text:?}: {error}"));
+    stream.write_all(text.as_bytes()).unwrap_or_else(|error| panic!("cannot send {text:?}: {error}"));
     assert_eq!(String::from_utf8(read_exactly(stream, text.len())).unwrap(), text);
 }
 
@@ -196,10 +190,7 @@ pub(crate) fn assert_reset_or_refused(listen: &str) {
     match try_connect(listen) {
         Ok(mut client) => assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset)),
         Err(error) => assert!(
-            matches!(
-                error.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
-            ),
+            matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset),
             "{error}"
         ),
     }

@@ -18,10 +18,7 @@ pub(crate) fn program(name: &str) -> Command {
 /// The path of a program, also of those that only root has in the PATH.
 pub(crate) fn path_of(name: &str) -> PathBuf {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin";
-    let found = path
-        .split(':')
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.is_file());
+    let found = path.split(':').map(|folder| Path::new(folder).join(name)).find(|path| path.is_file());
     found
         .unwrap_or_else(|| panic!("{name} is not installed: `cargo xtask test` installs what the tests need"))
 }
@@ -37,26 +34,12 @@ pub(crate) struct Program {
 impl Program {
     /// Starts `command`; what it prints goes to a file in `folder`.
     pub(crate) fn start(mut command: Command, folder: &Path) -> Self {
-        let name = Path::new(command.get_program())
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned();
+        let name = Path::new(command.get_program()).file_name().unwrap().to_string_lossy().into_owned();
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).unwrap();
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone().unwrap())
-            .stderr(output);
-        let child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
-        Self {
-            child,
-            name,
-            log,
-            stop: Signal::TERM,
-        }
+        command.stdin(Stdio::null()).stdout(output.try_clone().unwrap()).stderr(output);
+        let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
+        Self { child, name, log, stop: Signal::TERM }
     }
 
     /// Has it stopped with another signal than SIGTERM.
@@ -118,13 +101,8 @@ pub(crate) struct Ran {
 
 /// Runs `command` to its end, which must come within `limit`.
 pub(crate) fn run(mut command: Command, limit: Duration) -> Ran {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command
-        .spawn()
-        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let mut stdout = Lines::read(child.stdout.take().unwrap());
     let mut stderr = Lines::read(child.stderr.take().unwrap());
     let deadline = Instant::now() + limit;
@@ -135,30 +113,18 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Ran {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!(
-                "{command:?} does not end: {:#?} {:#?}",
-                stdout.so_far(),
-                stderr.so_far()
-            );
+            panic!("{command:?} does not end: {:#?} {:#?}", stdout.so_far(), stderr.so_far());
         }
         // sleep: the gap between two looks; no event tells that a child has ended.
         std::thread::sleep(Duration::from_millis(2));
     };
-    Ran {
-        status,
-        stdout: stdout.all().join("\n"),
-        stderr: stderr.all().join("\n"),
-    }
+    Ran { status, stdout: stdout.all().join("\n"), stderr: stderr.all().join("\n") }
 }
 
 /// The same for one that must succeed; returns its standard output.
 pub(crate) fn run_well(command: Command) -> String {
     let words = format!("{command:?}");
-    let Ran {
-        status,
-        stdout,
-        stderr,
-    } = run(command, Duration::from_secs(120));
+    let Ran { status, stdout, stderr } = run(command, Duration::from_secs(120));
     assert!(status.success(), "{words}: {status}\n{stdout}\n{stderr}");
     stdout
 }

@@ -5,18 +5,20 @@ use std::net::{SocketAddr, TcpStream};
 
 /// How many descriptors the process has open.
 pub(crate) fn open_descriptors(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd"))
-        .expect("the process lives")
-        .count()
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()
+}
+
+/// The number that the process's next descriptor will have.
+pub(crate) fn lowest_free_descriptor(pid: u32) -> usize {
+    let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").flatten();
+    let open: Vec<usize> = folder.map(|fd| fd.file_name().to_str().unwrap().parse().unwrap()).collect();
+    (0..).find(|number| !open.contains(number)).unwrap()
 }
 
 /// Bytes of memory of its own that the process has in use (RssAnon).
 pub(crate) fn own_memory_bytes(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"))
-        .expect("RssAnon");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("RssAnon");
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
@@ -25,10 +27,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
     let nanos = tasks.flatten().map(|task| {
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        text.split_whitespace()
-            .next()
-            .and_then(|nanos| nanos.parse::<u64>().ok())
-            .unwrap_or(0)
+        text.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
     });
     nanos.sum::<u64>() as f64 / 1e9
 }
@@ -36,9 +35,7 @@ pub(crate) fn cpu_seconds(pid: u32) -> f64 {
 /// The names of the process's threads.
 pub(crate) fn thread_names(pid: u32) -> Vec<String> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
-    let names = tasks
-        .flatten()
-        .map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
+    let names = tasks.flatten().map(|task| fs::read_to_string(task.path().join("comm")).unwrap_or_default());
     names.map(|name| name.trim().to_owned()).collect()
 }
 
@@ -53,9 +50,7 @@ pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {
         let found = (port(fields.next())?, port(fields.next())?);
         let queues = fields.nth(1)?;
         let matches = found == (here.clone(), there.clone());
-        matches
-            .then(|| u64::from_str_radix(queues.split_once(':')?.0, 16).ok())
-            .flatten()
+        matches.then(|| u64::from_str_radix(queues.split_once(':')?.0, 16).ok()).flatten()
     })
 }
 

@@ -28,11 +28,7 @@ impl Service {
 
     fn start(folder: TempDir, port: u16, command: Command) -> Self {
         let program = Program::start(command, folder.path()).listening_on(port);
-        Self {
-            program,
-            port,
-            folder,
-        }
+        Self { program, port, folder }
     }
 }
 
@@ -47,20 +43,8 @@ fn folder() -> TempDir {
 pub(crate) fn redis() -> Service {
     let (folder, port) = (folder(), free_port());
     let mut command = program("redis-server");
-    command.args([
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-        "--bind",
-        "127.0.0.1",
-        "--tcp-backlog",
-        "4096",
-    ]);
-    command
-        .args(["--maxclients", "12000", "--port", &port.to_string()])
-        .arg("--dir")
-        .arg(folder.path());
+    command.args(["--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--tcp-backlog", "4096"]);
+    command.args(["--maxclients", "12000", "--port", &port.to_string()]).arg("--dir").arg(folder.path());
     Service::start(folder, port, command)
 }
 
@@ -96,14 +80,8 @@ pub(crate) fn iperf3() -> Service {
     // It counts a look at its port as a test, so nobody looks: it tells when it listens.
     command.arg("--forceflush");
     let program = Program::start(command, folder.path());
-    wait_for("iperf3", || {
-        program.output().contains("Server listening").then_some(())
-    });
-    Service {
-        program,
-        port,
-        folder,
-    }
+    wait_for("iperf3", || program.output().contains("Server listening").then_some(()));
+    Service { program, port, folder }
 }
 
 /// HAProxy in front of `server`, an HTTP server.
@@ -116,10 +94,7 @@ pub(crate) fn haproxy(server: &str) -> Service {
     );
     fs::write(folder.path().join("haproxy.cfg"), text).unwrap();
     let mut command = program("haproxy");
-    command
-        .arg("-db")
-        .arg("-f")
-        .arg(folder.path().join("haproxy.cfg"));
+    command.arg("-db").arg("-f").arg(folder.path().join("haproxy.cfg"));
     Service::start(folder, port, command)
 }
 
@@ -134,48 +109,22 @@ pub(crate) fn postgres() -> Service {
     }
     let data = at.join("data").display().to_string();
     let initdb = postgres_program("initdb");
-    run_well(as_postgres(
-        &initdb,
-        &["-D", &data, "-U", "postgres", "--auth=trust", "--no-sync"],
-    ));
+    run_well(as_postgres(&initdb, &["-D", &data, "-U", "postgres", "--auth=trust", "--no-sync"]));
     let port_text = port.to_string();
     let folder_text = at.display().to_string();
     let mut arguments = vec!["-D", &data, "-p", &port_text, "-k", &folder_text];
-    arguments.extend([
-        "-c",
-        "listen_addresses=127.0.0.1",
-        "-c",
-        "fsync=off",
-        "-c",
-        "max_connections=50",
-    ]);
+    arguments.extend(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=50"]);
     let command = as_postgres(&postgres_program("postgres"), &arguments);
     // SIGINT is its fast way down: clients are disconnected, nothing is left behind.
-    let program = Program::start(command, at)
-        .stopped_with(Signal::INT)
-        .listening_on(port);
-    wait_for("ready postgres", || {
-        program
-            .output()
-            .contains("ready to accept connections")
-            .then_some(())
-    });
-    Service {
-        program,
-        port,
-        folder,
-    }
+    let program = Program::start(command, at).stopped_with(Signal::INT).listening_on(port);
+    wait_for("ready postgres", || program.output().contains("ready to accept connections").then_some(()));
+    Service { program, port, folder }
 }
 
 /// A program of PostgreSQL: Debian keeps those of each version in a folder of their own.
 pub(crate) fn postgres_program(name: &str) -> String {
-    let versions = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let found = versions
-        .map(|version| version.path().join("bin").join(name))
-        .find(|path| path.is_file());
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found = versions.map(|version| version.path().join("bin").join(name)).find(|path| path.is_file());
     found.unwrap_or_else(|| path_of(name)).display().to_string()
 }
 
@@ -214,10 +163,7 @@ pub(crate) fn ssh() -> Ssh {
         // It insists on this folder when it runs as root.
         fs::create_dir_all("/run/sshd").unwrap();
     }
-    let mut text = format!(
-        "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\n",
-        host_key.display()
-    );
+    let mut text = format!("Port {port}\nListenAddress 127.0.0.1\nHostKey {}\n", host_key.display());
     let _ = write!(
         text,
         "AuthorizedKeysFile {}\nPidFile none\nUsePAM no\nStrictModes no\n",
@@ -228,10 +174,7 @@ pub(crate) fn ssh() -> Ssh {
     fs::write(&config, text).unwrap();
     let mut command = program("sshd");
     command.args(["-D", "-e", "-f"]).arg(config);
-    Ssh {
-        service: Service::start(folder, port, command),
-        key,
-    }
+    Ssh { service: Service::start(folder, port, command), key }
 }
 
 impl Ssh {
@@ -249,13 +192,7 @@ impl Ssh {
             "LogLevel=ERROR",
         ]);
         command
-            .args([
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-                "-o",
-                &format!("Port={port}"),
-                "-i",
-            ])
+            .args(["-o", "UserKnownHostsFile=/dev/null", "-o", &format!("Port={port}"), "-i"])
             .arg(&self.key);
         command
     }
@@ -280,22 +217,10 @@ pub(crate) fn dns(hosts: &str, arguments: &[&str]) -> Dns {
         "--no-hosts",
         "--user=root",
     ]);
-    command.args([
-        "--listen-address=127.0.0.1",
-        "--bind-interfaces",
-        "--local=/test/",
-        "--local-ttl=1",
-    ]);
-    command
-        .args(["--log-facility=-", "--log-queries", "--pid-file"])
-        .args(arguments);
-    command
-        .arg(format!("--port={port}"))
-        .arg(format!("--addn-hosts={}", path.display()));
-    Dns {
-        service: Service::start(folder, port, command),
-        hosts: path,
-    }
+    command.args(["--listen-address=127.0.0.1", "--bind-interfaces", "--local=/test/", "--local-ttl=1"]);
+    command.args(["--log-facility=-", "--log-queries", "--pid-file"]).args(arguments);
+    command.arg(format!("--port={port}")).arg(format!("--addn-hosts={}", path.display()));
+    Dns { service: Service::start(folder, port, command), hosts: path }
 }
 
 impl Dns {
@@ -305,9 +230,7 @@ impl Dns {
         let before = reads();
         fs::write(&self.hosts, hosts).unwrap();
         self.service.program.signal(Signal::HUP);
-        wait_for("dnsmasq to read its hosts again", || {
-            (reads() > before).then_some(())
-        });
+        wait_for("dnsmasq to read its hosts again", || (reads() > before).then_some(()));
     }
 }
 

@@ -37,14 +37,9 @@ pub(crate) fn command_under(words: &[&str], arguments: &[&str]) -> Command {
 }
 
 fn clean(mut command: Command) -> Command {
-    for name in [
-        "TOWPATH_WORKERS",
-        "TOWPATH_LOG",
-        "LISTEN_FDS",
-        "LISTEN_PID",
-        "LISTEN_FDNAMES",
-        "NOTIFY_SOCKET",
-    ] {
+    for name in
+        ["TOWPATH_WORKERS", "TOWPATH_LOG", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET"]
+    {
         command.env_remove(name);
     }
     command.env_remove("RUST_BACKTRACE").stdin(Stdio::null());
@@ -96,12 +91,7 @@ impl Towpath {
 
     /// Runs `command` and waits until it tells its supervisor that it is ready.
     pub(crate) fn start(command: Command) -> Self {
-        Self::start_as(
-            command,
-            Stdio::piped(),
-            tempfile::tempdir().unwrap(),
-            Some(Turn::shared()),
-        )
+        Self::start_as(command, Stdio::piped(), tempfile::tempdir().unwrap(), Some(Turn::shared()))
     }
 
     /// The same within a turn that the test holds.
@@ -111,47 +101,24 @@ impl Towpath {
 
     /// The same with the standard output elsewhere.
     pub(crate) fn start_with_stdout(command: Command, stdout: Stdio) -> Self {
-        Self::start_as(
-            command,
-            stdout,
-            tempfile::tempdir().unwrap(),
-            Some(Turn::shared()),
-        )
+        Self::start_as(command, stdout, tempfile::tempdir().unwrap(), Some(Turn::shared()))
     }
 
     fn start_as(mut command: Command, stdout: Stdio, folder: TempDir, turn: Option<Turn>) -> Self {
         let notify = folder.path().join("notify");
         let ready = UnixDatagram::bind(&notify).unwrap();
         ready.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        command
-            .env("NOTIFY_SOCKET", &notify)
-            .stdout(stdout)
-            .stderr(Stdio::piped());
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        command.env("NOTIFY_SOCKET", &notify).stdout(stdout).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::read);
         let stderr = Lines::read(child.stderr.take().unwrap());
-        let mut towpath = Self {
-            child,
-            stdout,
-            stderr,
-            has_ended: false,
-            folder,
-            _turn: turn,
-        };
+        let mut towpath = Self { child, stdout, stderr, has_ended: false, folder, _turn: turn };
         wait_for("READY=1", || {
             let status = towpath.child.try_wait().unwrap();
-            assert!(
-                status.is_none(),
-                "it ended with {status:?}: {:#?}",
-                towpath.stderr.all()
-            );
+            assert!(status.is_none(), "it ended with {status:?}: {:#?}", towpath.stderr.all());
             let mut message = [0; 256];
             let count = ready.recv(&mut message).ok()?;
-            String::from_utf8_lossy(&message[..count])
-                .contains("READY=1")
-                .then_some(())
+            String::from_utf8_lossy(&message[..count]).contains("READY=1").then_some(())
         });
         towpath
     }
@@ -171,9 +138,9 @@ impl Towpath {
 
     /// Waits until `count` connections have left their records, and returns all so far.
     pub(crate) fn records(&self, count: usize) -> Vec<Record> {
-        let lines = self.stdout.wait(&format!("{count} records"), |lines| {
-            (lines.len() >= count).then(|| lines.to_vec())
-        });
+        let lines = self
+            .stdout
+            .wait(&format!("{count} records"), |lines| (lines.len() >= count).then(|| lines.to_vec()));
         parse(&lines)
     }
 
@@ -189,12 +156,7 @@ impl Towpath {
         self.signal(Signal::TERM);
         let ended = self.wait();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
-        assert_eq!(
-            ended.records.len(),
-            count,
-            "one record for each connection: {:#?}",
-            ended.records
-        );
+        assert_eq!(ended.records.len(), count, "one record for each connection: {:#?}", ended.records);
         ended.records
     }
 
@@ -204,11 +166,7 @@ impl Towpath {
         let status = wait_for("end of towpath", || child.try_wait().unwrap());
         self.has_ended = true;
         let records = parse(&self.stdout.all());
-        Ended {
-            status,
-            records,
-            stderr: self.stderr.all().join("\n"),
-        }
+        Ended { status, records, stderr: self.stderr.all().join("\n") }
     }
 
     /// Whether it still runs.
@@ -246,10 +204,7 @@ impl Record {
 
     /// Bytes up and down.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        (
-            self.0["up_bytes"].as_u64().expect("up_bytes"),
-            self.0["down_bytes"].as_u64().expect("down_bytes"),
-        )
+        (self.0["up_bytes"].as_u64().expect("up_bytes"), self.0["down_bytes"].as_u64().expect("down_bytes"))
     }
 
     /// Stage and reason of the end, as in `relay: client closed`.

@@ -21,11 +21,7 @@ impl Turn {
 
     fn take(operation: FlockOperation) -> Self {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("turns");
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .expect("the lock of the tests");
+        let file = File::options().create(true).append(true).open(&path).expect("the lock of the tests");
         flock(&file, operation).expect("flock");
         Self(file)
     }
