@@ -38,10 +38,7 @@ fn a_running_transfer_is_finished_and_new_clients_are_refused() {
         let data = Data::new(1).take(8_000_000);
         let bytes = data.clone();
         let writer = std::thread::spawn(move || server.write_all(&bytes).map(|()| server));
-        assert!(
-            read_exactly(&mut client, data.len()) == data,
-            "the transfer is not what was sent"
-        );
+        assert!(read_exactly(&mut client, data.len()) == data, "the transfer is not what was sent");
         client.write_all(b"thanks").unwrap();
         let mut server = writer.join().unwrap().unwrap();
         assert_eq!(read_exactly(&mut server, 6), b"thanks");
@@ -52,10 +49,7 @@ fn a_running_transfer_is_finished_and_new_clients_are_refused() {
         let ended = towpath.wait();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
         let record = &ended.records[0];
-        assert_eq!(
-            (record.bytes(), record.end().as_str()),
-            ((6, 8_000_000), "relay: client closed")
-        );
+        assert_eq!((record.bytes(), record.end().as_str()), ((6, 8_000_000), "relay: client closed"));
     }
 }
 
@@ -80,10 +74,7 @@ fn the_drain_timeout_resets_what_is_left() {
     assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
     assert_eq!(read_to_end(&mut server), (Vec::new(), End::Reset));
     let took = start.elapsed();
-    assert!(
-        took >= Duration::from_secs(1) && took < Duration::from_secs(5),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_secs(5), "{took:?}");
     let ended = towpath.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("drain timeout"), "{}", ended.stderr);
@@ -112,12 +103,7 @@ fn a_signal_among_arriving_clients_loses_none_that_were_let_in() {
         }
         drop(clients);
         let ended = towpath.wait();
-        assert_eq!(
-            (ended.status.code(), ended.records.len()),
-            (Some(0), 50),
-            "{}",
-            ended.stderr
-        );
+        assert_eq!((ended.status.code(), ended.records.len()), (Some(0), 50), "{}", ended.stderr);
     }
 }
 

@@ -45,10 +45,7 @@ fn a_client_that_has_ended_gets_the_late_answer() {
     assert_eq!(read_to_end(&mut client), (b"late answer".to_vec(), End::Fin));
     drop(client);
     let record = towpath.stop(1).remove(0);
-    assert_eq!(
-        (record.bytes(), record.end().as_str()),
-        ((8, 11), "relay: client closed")
-    );
+    assert_eq!((record.bytes(), record.end().as_str()), ((8, 11), "relay: client closed"));
 }
 
 #[test]
@@ -70,10 +67,7 @@ fn a_server_that_has_ended_gets_the_late_upload() {
     assert_eq!(read_to_end(&mut server), (Vec::new(), End::Fin));
     drop(server);
     let record = towpath.stop(1).remove(0);
-    assert_eq!(
-        (record.bytes(), record.end().as_str()),
-        ((3_000_000, 6), "relay: server closed")
-    );
+    assert_eq!((record.bytes(), record.end().as_str()), ((3_000_000, 6), "relay: server closed"));
 }
 
 #[test]
@@ -84,17 +78,10 @@ fn a_stream_of_the_server_cut_by_a_reset_does_not_end_in_order() {
     server.write_all(&Data::new(2).take(100_000)).unwrap();
     reset_after_delivery(server);
     let (bytes, end) = read_to_end(&mut client);
-    assert!(
-        bytes == Data::new(2).take(100_000),
-        "{} bytes arrived before the reset",
-        bytes.len()
-    );
+    assert!(bytes == Data::new(2).take(100_000), "{} bytes arrived before the reset", bytes.len());
     assert_eq!(end, End::Reset);
     let record = towpath.stop(1).remove(0);
-    assert_eq!(
-        (record.bytes(), record.end().as_str()),
-        ((0, 100_000), "relay: server reset")
-    );
+    assert_eq!((record.bytes(), record.end().as_str()), ((0, 100_000), "relay: server reset"));
 }
 
 #[test]
@@ -105,17 +92,10 @@ fn a_stream_of_the_client_cut_by_a_reset_does_not_end_in_order() {
     client.write_all(&Data::new(3).take(100_000)).unwrap();
     reset_after_delivery(client);
     let (bytes, end) = read_to_end(&mut server);
-    assert!(
-        bytes == Data::new(3).take(100_000),
-        "{} bytes arrived before the reset",
-        bytes.len()
-    );
+    assert!(bytes == Data::new(3).take(100_000), "{} bytes arrived before the reset", bytes.len());
     assert_eq!(end, End::Reset);
     let record = towpath.stop(1).remove(0);
-    assert_eq!(
-        (record.bytes(), record.end().as_str()),
-        ((100_000, 0), "relay: client reset")
-    );
+    assert_eq!((record.bytes(), record.end().as_str()), ((100_000, 0), "relay: client reset"));
 }
 
 #[test]
@@ -124,11 +104,7 @@ fn a_reset_follows_a_half_close() {
         let server = Server::start();
         let (listen, towpath) = start(&server);
         let (client, server) = pair(&listen, &server);
-        let (mut ended, mut other) = if client_first {
-            (client, server)
-        } else {
-            (server, client)
-        };
+        let (mut ended, mut other) = if client_first { (client, server) } else { (server, client) };
         end_writes(&ended);
         assert_eq!(read_to_end(&mut other), (Vec::new(), End::Fin));
         other.write_all(b"half an ans").unwrap();
@@ -147,11 +123,7 @@ fn a_side_that_resets_after_its_own_end_is_missed() {
         let server = Server::start();
         let (listen, towpath) = start(&server);
         let (client, server) = pair(&listen, &server);
-        let (ended, mut other) = if client_first {
-            (client, server)
-        } else {
-            (server, client)
-        };
+        let (ended, mut other) = if client_first { (client, server) } else { (server, client) };
         end_writes(&ended);
         assert_eq!(read_to_end(&mut other), (Vec::new(), End::Fin));
         reset(ended);
@@ -166,11 +138,7 @@ fn reset_behind_a_slow_reader(client_is_slow: bool) {
     let server = Server::start();
     let (listen, towpath) = start(&server);
     let (client, server) = pair(&listen, &server);
-    let (mut fast, mut slow) = if client_is_slow {
-        (server, client)
-    } else {
-        (client, server)
-    };
+    let (mut fast, mut slow) = if client_is_slow { (server, client) } else { (client, server) };
     sockopt::set_socket_recv_buffer_size(&slow, 32 * 1024).unwrap();
     fast.write_all(&Data::new(4).take(size)).unwrap();
     reset_after_delivery(fast);
@@ -184,15 +152,9 @@ fn reset_behind_a_slow_reader(client_is_slow: bool) {
     data.check(&rest);
     assert_eq!((data.count(), end), (size as u64, End::Reset));
     let record = towpath.stop(1).remove(0);
-    let (bytes, who) = if client_is_slow {
-        ((0, size as u64), "server")
-    } else {
-        ((size as u64, 0), "client")
-    };
-    assert_eq!(
-        (record.bytes(), record.end()),
-        (bytes, format!("relay: {who} reset"))
-    );
+    let (bytes, who) =
+        if client_is_slow { ((0, size as u64), "server") } else { ((size as u64, 0), "client") };
+    assert_eq!((record.bytes(), record.end()), (bytes, format!("relay: {who} reset")));
 }
 
 #[test]
@@ -211,15 +173,8 @@ fn a_client_whose_servers_all_refuse_is_reset() {
     let towpath = Towpath::tcp(&listen, &format!("{first},{second}"), &[]);
     assert_reset_or_refused(&listen);
     let record = towpath.stop(1).remove(0);
-    assert_eq!(
-        (record.bytes(), record.end().as_str()),
-        ((0, 0), "connect: connect refused")
-    );
-    assert_eq!(
-        record.text("address"),
-        second,
-        "the record names the server that was tried last"
-    );
+    assert_eq!((record.bytes(), record.end().as_str()), ((0, 0), "connect: connect refused"));
+    assert_eq!(record.text("address"), second, "the record names the server that was tried last");
 }
 
 #[test]
@@ -237,13 +192,7 @@ fn killed_in_mid_stream_it_leaves_no_stream_that_looks_complete() {
     read_exactly(&mut client, 8);
     towpath.signal(Signal::KILL);
     towpath.wait();
-    for stream in [
-        &mut client,
-        &mut server_end,
-        &mut quiet_client,
-        &mut quiet_server,
-        &mut half_client,
-    ] {
+    for stream in [&mut client, &mut server_end, &mut quiet_client, &mut quiet_server, &mut half_client] {
         assert_eq!(read_to_end(stream), (Vec::new(), End::Reset));
     }
 }
@@ -276,11 +225,7 @@ fn a_silent_connection_ends_after_the_idle_time_and_a_busy_one_does_not() {
     let (mut silent_client, mut silent_server) = pair(&listen, &server);
     let (mut client, mut server) = pair(&listen, &server);
     for round in 0..30 {
-        let (from, to) = if round % 2 == 0 {
-            (&mut client, &mut server)
-        } else {
-            (&mut server, &mut client)
-        };
+        let (from, to) = if round % 2 == 0 { (&mut client, &mut server) } else { (&mut server, &mut client) };
         from.write_all(b"x").unwrap();
         read_exactly(to, 1);
         // sleep: the connection is busy for three times the idle time, in steps well below it.
@@ -295,10 +240,7 @@ fn a_silent_connection_ends_after_the_idle_time_and_a_busy_one_does_not() {
     assert_eq!(read_to_end(&mut server).1, End::Fin);
     drop(server);
     let records = towpath.stop(2);
-    assert_eq!(
-        (records[1].end().as_str(), records[1].bytes()),
-        ("relay: client closed", (15, 15))
-    );
+    assert_eq!((records[1].end().as_str(), records[1].bytes()), ("relay: client closed", (15, 15)));
 }
 
 #[test]

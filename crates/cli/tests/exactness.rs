@@ -77,15 +77,10 @@ fn carry(relay: &str, total: u64) {
         }
     }
     for thread in threads {
-        thread
-            .join()
-            .unwrap_or_else(|_| panic!("with TOWPATH_SEED={seed}"));
+        thread.join().unwrap_or_else(|_| panic!("with TOWPATH_SEED={seed}"));
     }
-    let mut counted: Vec<_> = towpath
-        .stop(expected.len())
-        .iter()
-        .map(support::towpath::Record::bytes)
-        .collect();
+    let mut counted: Vec<_> =
+        towpath.stop(expected.len()).iter().map(support::towpath::Record::bytes).collect();
     counted.sort_unstable();
     expected.sort_unstable();
     assert_eq!(counted, expected, "with TOWPATH_SEED={seed}");

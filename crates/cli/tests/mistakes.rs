@@ -58,11 +58,7 @@ fn file_with(more: &str) -> String {
 
 #[test]
 fn a_host_that_does_not_exist() {
-    assert_refuses(
-        &free_address(),
-        "nosuch.invalid:80",
-        &["no such host", "nosuch.invalid"],
-    );
+    assert_refuses(&free_address(), "nosuch.invalid:80", &["no such host", "nosuch.invalid"]);
 }
 
 #[test]
@@ -121,20 +117,16 @@ fn a_second_towpath_on_the_port() {
 /// Two that start at the same moment must not both believe that the port is theirs.
 #[test]
 fn two_towpaths_that_start_at_once_do_not_share_a_port() {
-    for round in 0..15 {
+    for round in 0..40 {
         let listen = free_address();
         let start = || {
             let mut command = command(["tcp", &listen, "127.0.0.1:1"]);
-            command
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null());
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
             command.spawn().unwrap()
         };
         let mut both = [start(), start()];
         let ended = support::wait_for("refusal of one of the two", || {
-            let codes = both
-                .each_mut()
-                .map(|child| child.try_wait().unwrap().map(|status| status.code()));
+            let codes = both.each_mut().map(|child| child.try_wait().unwrap().map(|status| status.code()));
             let listeners = listening_sockets(&listen);
             // Each has two workers with a socket each: four sockets are two towpaths.
             let done = codes.iter().any(Option::is_some) || listeners > sockets_of_one();
@@ -144,10 +136,7 @@ fn two_towpaths_that_start_at_once_do_not_share_a_port() {
             let _ = child.kill();
             let _ = child.wait();
         });
-        assert!(
-            ended.iter().any(Option::is_some),
-            "round {round}: both run on {listen}"
-        );
+        assert!(ended.iter().any(Option::is_some), "round {round}: both run on {listen}");
     }
 }
 
@@ -159,18 +148,12 @@ fn listening_sockets(address: &str) -> usize {
     let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
     let local = format!(":{port:04X} ");
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    table
-        .lines()
-        .filter(|line| line.contains(&local) && line.contains(" 0A "))
-        .count()
+    table.lines().filter(|line| line.contains(&local) && line.contains(" 0A ")).count()
 }
 
 #[test]
 fn a_privileged_port_without_the_right() {
-    assert!(
-        geteuid().is_root(),
-        "this test gives up rights, so it needs them first: run it as root"
-    );
+    assert!(geteuid().is_root(), "this test gives up rights, so it needs them first: run it as root");
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join("towpath");
@@ -178,25 +161,13 @@ fn a_privileged_port_without_the_right() {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |arguments: &[&str]| {
         let mut command = std::process::Command::new(path_of("setpriv"));
-        command.args([
-            "--reuid=nobody",
-            "--regid=nogroup",
-            "--clear-groups",
-            "--inh-caps=-all",
-        ]);
-        command
-            .args(["--bounding-set=-all"])
-            .arg(&copy)
-            .args(arguments)
-            .current_dir("/");
+        command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "--inh-caps=-all"]);
+        command.args(["--bounding-set=-all"]).arg(&copy).args(arguments).current_dir("/");
         output(command)
     };
     let (code, _, stderr) = as_nobody(&["tcp", "127.0.0.1:7", "127.0.0.1:1"]);
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(
-        stderr.contains("127.0.0.1:7") && stderr.contains("CAP_NET_BIND_SERVICE"),
-        "{stderr}"
-    );
+    assert!(stderr.contains("127.0.0.1:7") && stderr.contains("CAP_NET_BIND_SERVICE"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 
     let secret = folder.path().join("secret.toml");
@@ -205,10 +176,7 @@ fn a_privileged_port_without_the_right() {
     for verb in ["check", "run"] {
         let (code, _, stderr) = as_nobody(&[verb, secret.to_str().unwrap()]);
         assert_eq!(code, Some(2), "{stderr}");
-        assert!(
-            stderr.contains("secret.toml") && stderr.contains("not permitted"),
-            "{stderr}"
-        );
+        assert!(stderr.contains("secret.toml") && stderr.contains("not permitted"), "{stderr}");
     }
 }
 
@@ -222,10 +190,7 @@ fn unix_paths_that_cannot_be() {
 
     fs::write(folder.path().join("file"), "precious").unwrap();
     assert_refuses(&path("file"), "127.0.0.1:1", &["not a socket"]);
-    assert_eq!(
-        fs::read_to_string(folder.path().join("file")).unwrap(),
-        "precious"
-    );
+    assert_eq!(fs::read_to_string(folder.path().join("file")).unwrap(), "precious");
     fs::create_dir(folder.path().join("folder")).unwrap();
     assert_refuses(&path("folder"), "127.0.0.1:1", &["not a socket"]);
     std::os::unix::fs::symlink(folder.path().join("file"), folder.path().join("link")).unwrap();
@@ -247,10 +212,10 @@ fn files_that_are_no_configuration() {
     let mut long = file_with("").into_bytes();
     long.extend(std::iter::repeat_n(b'\n', 10_000_000));
     assert_refuses_file(&long, &["limit"]);
-    for path in ["/nonexistent/towpath.toml", "/"] {
+    for (path, hint) in [("/nonexistent/towpath.toml", "no such file"), ("/", "directory")] {
         let (code, _, stderr) = output(command(["check", path]));
         assert_eq!(code, Some(2), "{stderr}");
-        assert!(stderr.contains(path) && stderr.contains("help: "), "{stderr}");
+        assert!(stderr.contains(path) && stderr.contains(hint), "{stderr}");
     }
 }
 
@@ -266,10 +231,7 @@ fn mistakes_in_a_file() {
         file_with("[[pool]]\nname = \"web\"\nbackend = \"10.0.0.1:1\"\n").as_bytes(),
         &["web", "pool"],
     );
-    assert_refuses_file(
-        file_with("[[pool]]\nname = \"none\"\nbackend = []\n").as_bytes(),
-        &["backend"],
-    );
+    assert_refuses_file(file_with("[[pool]]\nname = \"none\"\nbackend = []\n").as_bytes(), &["backend"]);
     assert_refuses_file(file_with("[[pool]]\nname = \"none\"\n").as_bytes(), &["backend"]);
     let nameless = "[[listener]]\nname = \"other\"\nbind = \"127.0.0.1:9\"\npool = \"wep\"\n";
     assert_refuses_file(file_with(nameless).as_bytes(), &["wep", "web"]);
@@ -285,14 +247,8 @@ fn a_listener_that_forwards_to_itself() {
         (format!(":{port}"), format!("localhost:{port}")),
         (format!("0.0.0.0:{port}"), format!("127.8.7.6:{port}")),
         (format!("127.0.0.1:{port}"), format!(":{port}")),
-        (
-            format!("127.0.0.1:{port}"),
-            format!("10.255.255.1:80,127.0.0.1:{port}"),
-        ),
-        (
-            format!("127.0.0.1:{port}-{}", port + 1),
-            format!("127.0.0.1:{}-{port}", port - 1),
-        ),
+        (format!("127.0.0.1:{port}"), format!("10.255.255.1:80,127.0.0.1:{port}")),
+        (format!("127.0.0.1:{port}-{}", port + 1), format!("127.0.0.1:{}-{port}", port - 1)),
     ] {
         assert_refuses(&listen, &target, &["itself", &port.to_string()]);
     }

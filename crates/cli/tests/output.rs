@@ -18,11 +18,7 @@ use support::wait_for;
 const MANY: usize = 1_500;
 
 fn full() -> Stdio {
-    File::options()
-        .write(true)
-        .open("/dev/full")
-        .expect("/dev/full")
-        .into()
+    File::options().write(true).open("/dev/full").expect("/dev/full").into()
 }
 
 fn arguments<'a>(listen: &'a str, target: &'a str) -> [&'a str; 5] {
@@ -42,12 +38,7 @@ fn a_full_disk_under_the_records_is_told_once_and_disturbs_nobody() {
     towpath.signal(Signal::TERM);
     let ended = towpath.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
-    assert_eq!(
-        ended.stderr.matches("could not be written").count(),
-        1,
-        "{}",
-        ended.stderr
-    );
+    assert_eq!(ended.stderr.matches("could not be written").count(), 1, "{}", ended.stderr);
 }
 
 #[test]
@@ -102,10 +93,7 @@ fn outputs_that_are_closed_from_the_start_disturb_nobody() {
 fn a_full_disk_under_the_messages_disturbs_nobody() {
     let (listen, target) = (free_address(), echo_server());
     let mut command = command(["tcp", &listen, &format!("{},{target}", free_address())]);
-    command
-        .env("TOWPATH_LOG", "debug")
-        .stdout(Stdio::null())
-        .stderr(full());
+    command.env("TOWPATH_LOG", "debug").stdout(Stdio::null()).stderr(full());
     let mut child = command.spawn().unwrap();
     wait_for("towpath", || {
         assert_eq!(child.try_wait().unwrap(), None, "it ended");
@@ -125,10 +113,7 @@ fn a_stopped_reader_of_the_messages_disturbs_nobody() {
     let (listen, target) = (free_address(), echo_server());
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = command(["tcp", &listen, &format!("{},{target}", free_address())]);
-    command
-        .env("TOWPATH_LOG", "debug")
-        .stdout(Stdio::null())
-        .stderr(writer);
+    command.env("TOWPATH_LOG", "debug").stdout(Stdio::null()).stderr(writer);
     let mut child = command.spawn().unwrap();
     drop(command);
     wait_for("towpath", || try_connect(&listen).ok());
@@ -148,30 +133,18 @@ fn answers_that_cannot_be_written_end_in_order() {
     let text = "[[listener]]\nname = \"a\"\nbind = \":9\"\npool = \"a\"\n[[pool]]\nname = \"a\"\nbackend = \"b:1\"\n";
     std::fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
-    for arguments in [
-        &["tcp", ":9", "b:1", "--print-config"][..],
-        &["check", file],
-        &["check", "--schema"],
-        &["--help"],
-    ] {
+    for arguments in
+        [&["tcp", ":9", "b:1", "--print-config"][..], &["check", file], &["check", "--schema"], &["--help"]]
+    {
         for to_full_disk in [true, false] {
-            let redirect = if to_full_disk {
-                "exec \"$@\" > /dev/full"
-            } else {
-                "\"$@\" 2>&3 | exec true"
-            };
+            let redirect = if to_full_disk { "exec \"$@\" > /dev/full" } else { "\"$@\" 2>&3 | exec true" };
             let mut shell = Command::new("sh");
-            shell
-                .args(["-c", &format!("exec 3>&2; {redirect}"), "sh"])
-                .arg(binary())
-                .args(arguments);
+            shell.args(["-c", &format!("exec 3>&2; {redirect}"), "sh"]).arg(binary()).args(arguments);
             let (code, _, stderr) = output(shell);
             assert!(matches!(code, Some(0..=2)), "{arguments:?}: {code:?} {stderr}");
         }
     }
     let mut shell = Command::new("sh");
-    shell
-        .args(["-c", "exec \"$0\" check /nonexistent 2> /dev/full"])
-        .arg(binary());
+    shell.args(["-c", "exec \"$0\" check /nonexistent 2> /dev/full"]).arg(binary());
     assert_eq!(output(shell).0, Some(2));
 }

@@ -45,16 +45,10 @@ fn redis_with_pipelines_and_large_values() {
     let text = "towpath ".repeat(131_072);
     fs::write(&value, &text).unwrap();
     let mut set = program("sh");
-    set.args([
-        "-c",
-        &format!("redis-cli -p {port} -x SET large < {}", value.display()),
-    ]);
+    set.args(["-c", &format!("redis-cli -p {port} -x SET large < {}", value.display())]);
     assert_eq!(run_well(set).trim(), "OK");
     assert_eq!(client(&["STRLEN", "large"]).trim(), "1048576");
-    assert!(
-        client(&["GET", "large"]).trim_end() == text.trim_end(),
-        "the value is not what was set"
-    );
+    assert!(client(&["GET", "large"]).trim_end() == text.trim_end(), "the value is not what was set");
 
     let mut benchmark = program("redis-benchmark");
     benchmark.args([
@@ -74,33 +68,19 @@ fn redis_with_pipelines_and_large_values() {
     assert!(output.matches("requests per second").count() >= 4, "{output}");
     assert!(!output.to_lowercase().contains("error"), "{output}");
     let clients = towpath.stdout.so_far().len();
-    assert!(
-        clients > 80,
-        "the benchmark went through towpath: {clients} records"
-    );
+    assert!(clients > 80, "the benchmark went through towpath: {clients} records");
 }
 
 #[test]
 fn postgres_over_tcp_and_over_its_unix_socket() {
     let postgres = postgres();
-    let socket = format!(
-        "unix:{}/.s.PGSQL.{}",
-        postgres.folder.path().display(),
-        postgres.port
-    );
+    let socket = format!("unix:{}/.s.PGSQL.{}", postgres.folder.path().display(), postgres.port);
     for target in [postgres.address(), socket] {
         let listen = free_address();
         let towpath = Towpath::tcp(&listen, &target, &[]);
         let bench = |arguments: &[&str]| {
             let mut command = program(&postgres_program("pgbench"));
-            command.args([
-                "-h",
-                "127.0.0.1",
-                "-p",
-                &port(&listen).to_string(),
-                "-U",
-                "postgres",
-            ]);
+            command.args(["-h", "127.0.0.1", "-p", &port(&listen).to_string(), "-U", "postgres"]);
             command.args(arguments).arg("postgres");
             run_well(command)
         };
@@ -108,34 +88,13 @@ fn postgres_over_tcp_and_over_its_unix_socket() {
         let output = bench(&["-c", "8", "-j", "2", "-T", "3"]);
         assert!(output.contains("number of failed transactions: 0"), "{output}");
         let mut query = program("psql");
-        query.args([
-            "-h",
-            "127.0.0.1",
-            "-p",
-            &port(&listen).to_string(),
-            "-U",
-            "postgres",
-            "-At",
-            "-c",
-        ]);
-        query
-            .arg("select count(*), sum(length(repeat('x', 1000))) from pgbench_accounts")
-            .arg("postgres");
+        query.args(["-h", "127.0.0.1", "-p", &port(&listen).to_string(), "-U", "postgres", "-At", "-c"]);
+        query.arg("select count(*), sum(length(repeat('x', 1000))) from pgbench_accounts").arg("postgres");
         assert_eq!(run_well(query).trim(), "200000|200000000");
         let records = towpath.records(10);
-        assert!(
-            records.iter().all(|record| record.text("backend") == target),
-            "{records:#?}"
-        );
-        let ends = [
-            "relay: client closed",
-            "relay: server closed",
-            "relay: client reset",
-        ];
-        assert!(
-            records.iter().all(|record| ends.contains(&&*record.end())),
-            "{records:#?}"
-        );
+        assert!(records.iter().all(|record| record.text("backend") == target), "{records:#?}");
+        let ends = ["relay: client closed", "relay: server closed", "relay: client reset"];
+        assert!(records.iter().all(|record| ends.contains(&&*record.end())), "{records:#?}");
     }
 }
 
@@ -149,15 +108,7 @@ fn curl_of_large_files_from_nginx() {
     let got = nginx.folder.path().join("got");
     let curl = |name: &str, to: &Path| {
         let mut command = program("curl");
-        command.args([
-            "-sS",
-            "--fail",
-            "--max-time",
-            "60",
-            "-w",
-            "%{http_code} %{size_download}",
-            "-o",
-        ]);
+        command.args(["-sS", "--fail", "--max-time", "60", "-w", "%{http_code} %{size_download}", "-o"]);
         command.arg(to).arg(format!("http://{listen}/{name}"));
         run_well(command)
     };
@@ -187,10 +138,7 @@ fn an_ssh_session_and_scp() {
     run_well(down);
     assert_eq!((sha256(&there), sha256(&back)), (sha256(&file), sha256(&file)));
     let records = towpath.stop(3);
-    assert!(
-        records[1].bytes().0 > 50 << 20 && records[2].bytes().1 > 50 << 20,
-        "{records:#?}"
-    );
+    assert!(records[1].bytes().0 > 50 << 20 && records[2].bytes().1 > 50 << 20, "{records:#?}");
 }
 
 #[test]
@@ -199,16 +147,7 @@ fn iperf3_both_ways_at_once() {
     // Its server tells the two streams apart by the order in which they arrive, and two workers may swap them.
     let towpath = Towpath::tcp(&listen, &iperf3.address(), &["--workers", "1"]);
     let mut client = program("iperf3");
-    client.args([
-        "-c",
-        "127.0.0.1",
-        "-p",
-        &port(&listen).to_string(),
-        "--bidir",
-        "-t",
-        "2",
-        "-J",
-    ]);
+    client.args(["-c", "127.0.0.1", "-p", &port(&listen).to_string(), "--bidir", "-t", "2", "-J"]);
     let report: serde_json::Value = serde_json::from_str(&run_well(client)).unwrap();
     for key in ["sum_received", "sum_received_bidir_reverse"] {
         let bytes = report["end"][key]["bytes"].as_f64().unwrap_or_default();
@@ -233,10 +172,7 @@ fn haproxy_in_front_with_keep_alive() {
     assert!(lines[1..].iter().all(|line| *line == "hello 0"), "{lines:?}");
     drop(haproxy);
     let count = towpath.records(1).len();
-    assert!(
-        count < 10,
-        "HAProxy kept its connection through towpath: {count} records"
-    );
+    assert!(count < 10, "HAProxy kept its connection through towpath: {count} records");
 }
 
 #[test]
@@ -247,14 +183,7 @@ fn a_listener_on_every_address_serves_curl_over_v4_and_v6() {
     let towpath = Towpath::tcp(&format!(":{port}"), &nginx.address(), &[]);
     for host in ["127.0.0.1", "[::1]", "localhost"] {
         let mut curl = program("curl");
-        curl.args([
-            "-sS",
-            "--fail",
-            "--max-time",
-            "10",
-            "-g",
-            &format!("http://{host}:{port}/page"),
-        ]);
+        curl.args(["-sS", "--fail", "--max-time", "10", "-g", &format!("http://{host}:{port}/page")]);
         assert_eq!(run_well(curl), "hello");
     }
     let records = towpath.stop(3);

@@ -66,17 +66,10 @@ fn counts_bulk(relay: &str) {
     assert_eq!(record.bytes(), (BULK + 17, BULK / 2 + 5));
     assert_eq!(record.end(), "relay: server closed");
     assert_eq!(
-        (
-            record.text("listener"),
-            record.text("pool"),
-            record.text("client")
-        ),
+        (record.text("listener"), record.text("pool"), record.text("client")),
         ("in", "out", &*address)
     );
-    assert!(
-        record.text("start").parse::<String>().unwrap().ends_with('Z'),
-        "{record:?}"
-    );
+    assert!(record.text("start").parse::<String>().unwrap().ends_with('Z'), "{record:?}");
 }
 
 #[test]
@@ -133,20 +126,13 @@ fn each_reason_has_its_words() {
         // By then towpath knows that it is connected.
         client.write_all(b"x").unwrap();
         read_exactly(&mut server, 1);
-        let (first, mut second) = if client_first {
-            (client, server)
-        } else {
-            (server, client)
-        };
+        let (first, mut second) = if client_first { (client, server) } else { (server, client) };
         if by_reset {
             reset(first)
         } else {
             drop(first)
         };
-        assert_eq!(
-            read_to_end(&mut second).1,
-            if by_reset { End::Reset } else { End::Fin }
-        );
+        assert_eq!(read_to_end(&mut second).1, if by_reset { End::Reset } else { End::Fin });
     };
     for (client_first, by_reset, words) in [
         (true, false, "relay: client closed"),
@@ -167,10 +153,7 @@ fn each_reason_has_its_words() {
     towpath.signal(Signal::TERM);
     let ended = towpath.wait();
     let last = ended.records.last().unwrap();
-    assert!(
-        ["relay: shutdown", "relay: idle"].contains(&&*last.end()),
-        "{last:?}"
-    );
+    assert!(["relay: shutdown", "relay: idle"].contains(&&*last.end()), "{last:?}");
     assert_eq!(ended.records.len(), 7, "{:#?}", ended.records);
 }
 
@@ -208,8 +191,5 @@ fn a_name_that_is_gone_or_cannot_be_asked_for_is_a_record_and_nothing_else() {
     names.service.program.stop();
     expect("connect: name servers failed");
     let records = towpath.stop(clients);
-    assert!(
-        records.iter().all(|record| record.seconds() < 3.0),
-        "{records:#?}"
-    );
+    assert!(records.iter().all(|record| record.seconds() < 3.0), "{records:#?}");
 }
