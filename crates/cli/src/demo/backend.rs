@@ -72,17 +72,8 @@ pub(super) struct Backend {
 
 impl Backend {
     pub(super) fn new(place: u16) -> io::Result<Self> {
-        let condition = Condition {
-            state: State::Down,
-            connections: 0,
-            stops: 0,
-            closing: false,
-        };
-        Ok(Self {
-            place: place.into(),
-            port: Port::reserve()?,
-            condition: watch::Sender::new(condition),
-        })
+        let condition = Condition { state: State::Down, connections: 0, stops: 0, closing: false };
+        Ok(Self { place: place.into(), port: Port::reserve()?, condition: watch::Sender::new(condition) })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -106,9 +97,7 @@ impl Backend {
         spawn_local(async move {
             let service = service_fn(async |request| Ok::<_, Infallible>(backend.answer(&request)));
             // The client knows what it did not get.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             backend.condition.send_modify(|now| now.connections -= 1);
         });
     }
@@ -117,9 +106,7 @@ impl Backend {
         let mut response = Response::new(Full::new(body(request.uri().path())));
         response.headers_mut().insert(BACKEND, self.place.clone());
         if self.condition().closing {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -31,12 +31,7 @@ struct Counts {
 impl Tally {
     pub(super) fn new() -> anyhow::Result<Self> {
         let latencies = Histogram::new_with_max(LONGEST_MICROS, 2)?;
-        Ok(Self(Mutex::new(Counts {
-            answered: [0; BACKENDS],
-            failed: 0,
-            first_failure: None,
-            latencies,
-        })))
+        Ok(Self(Mutex::new(Counts { answered: [0; BACKENDS], failed: 0, first_failure: None, latencies })))
     }
 
     /// The backend at a place has given a whole right answer after `latency`.
@@ -46,9 +41,7 @@ impl Tally {
             Some(count) => *count += 1,
             None => counts.failed += 1,
         }
-        counts
-            .latencies
-            .saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS));
+        counts.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS));
     }
 
     /// A request got anything else.
@@ -106,14 +99,7 @@ impl Figures {
     pub(super) fn new(tally: Arc<Tally>) -> Self {
         let (start, recent) = (Instant::now(), VecDeque::new());
         let whole = Histogram::new_from(&tally.lock().latencies);
-        Self {
-            tally,
-            start,
-            last: start,
-            recent,
-            whole,
-            shown: Shown::default(),
-        }
+        Self { tally, start, last: start, recent, whole, shown: Shown::default() }
     }
 
     /// Takes what has come since the last look, and the forwarder's `totals`.
@@ -158,9 +144,7 @@ impl Figures {
     /// The figures of the whole run.
     pub(super) fn summary(&mut self, totals: Totals) -> Shown {
         let mut summary = self.look(totals).clone();
-        summary.rates = summary
-            .answered
-            .map(|count| count as f64 / summary.elapsed.as_secs_f64());
+        summary.rates = summary.answered.map(|count| count as f64 / summary.elapsed.as_secs_f64());
         summary.latency = Latency::of(&self.whole);
         summary
     }
@@ -169,10 +153,6 @@ impl Figures {
 impl Latency {
     fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
-        Self {
-            p50: at(0.5),
-            p99: at(0.99),
-            max: Duration::from_micros(histogram.max()),
-        }
+        Self { p50: at(0.5), p99: at(0.99), max: Duration::from_micros(histogram.max()) }
     }
 }

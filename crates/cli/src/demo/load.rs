@@ -37,12 +37,7 @@ type Sender = SendRequest<Empty<Bytes>>;
 pub(super) async fn run(front: SocketAddr, tally: Arc<Tally>, stop: watch::Receiver<bool>) -> io::Result<()> {
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
-            let client = Client {
-                number,
-                front,
-                tally: tally.clone(),
-                stop: stop.clone(),
-            };
+            let client = Client { number, front, tally: tally.clone(), stop: stop.clone() };
             spawn_local(client.run())
         })
         .collect();
@@ -85,18 +80,14 @@ impl Client {
 
     /// The life of one connection, whose requests are numbered from `first`.
     async fn connection(&self, first: u32, pace: &mut Interval) -> anyhow::Result<()> {
-        let mut sender = timeout(PATIENCE, connect(self.front))
-            .await
-            .context("connect")??;
+        let mut sender = timeout(PATIENCE, connect(self.front)).await.context("connect")??;
         for number in first..first + REQUESTS_PER_CONNECTION {
             pace.tick().await;
             let last = number + 1 == first + REQUESTS_PER_CONNECTION || *self.stop.borrow();
             let path = format!("/client/{}/request/{number}", self.number);
             let start = Instant::now();
             let answer = timeout(PATIENCE, ask(&mut sender, &path, last)).await;
-            let answer = answer
-                .unwrap_or_else(|late| Err(late.into()))
-                .with_context(|| path)?;
+            let answer = answer.unwrap_or_else(|late| Err(late.into())).with_context(|| path)?;
             self.tally.answered(answer.backend, start.elapsed());
             if !answer.goes_on {
                 break;
@@ -123,11 +114,7 @@ async fn ask(sender: &mut Sender, path: &str, last: bool) -> anyhow::Result<Answ
     }
     sender.ready().await?;
     let response = sender.send_request(request.body(Empty::new())?).await?;
-    ensure!(
-        response.status() == StatusCode::OK,
-        "status {}",
-        response.status()
-    );
+    ensure!(response.status() == StatusCode::OK, "status {}", response.status());
     let (head, rest) = response.into_parts();
     let got = rest.collect().await?.to_bytes();
     ensure!(got == body(path), "another body than asked for");

@@ -37,13 +37,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Runs the demo for as long as asked and tells how it went.
 pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
-    let backends: Vec<_> = (0..BACKENDS as u16)
-        .map(|place| Ok(Arc::new(Backend::new(place)?)))
-        .collect::<io::Result<_>>()?;
-    let listeners = backends
-        .iter()
-        .map(|backend| backend.listen())
-        .collect::<io::Result<Vec<_>>>()?;
+    let backends: Vec<_> =
+        (0..BACKENDS as u16).map(|place| Ok(Arc::new(Backend::new(place)?))).collect::<io::Result<_>>()?;
+    let listeners = backends.iter().map(|backend| backend.listen()).collect::<io::Result<Vec<_>>>()?;
     let front = Port::reserve()?;
     let tally = Arc::new(Tally::new().map_err(Failure::Other)?);
 
@@ -80,10 +76,7 @@ pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
 
 /// The forwarder in front of the backends, as a file would have it.
 fn config(front: &Port, backends: &[Arc<Backend>]) -> Result<Config, Failure> {
-    let targets: Vec<String> = backends
-        .iter()
-        .map(|backend| format!("\"{}\"", backend.address()))
-        .collect();
+    let targets: Vec<String> = backends.iter().map(|backend| format!("\"{}\"", backend.address())).collect();
     shorthand::parse(&format!(
         "[log]\nrecords = false\n\n\
          [[listener]]\nname = \"demo\"\nbind = [\"{}\"]\nmode = \"tcp\"\npool = \"demo\"\n\n\
@@ -153,9 +146,7 @@ impl Part {
 
     fn stop(self) -> io::Result<()> {
         self.stop.send_replace(true);
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a part of the demo panicked")))
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("a part of the demo panicked")))
     }
 }
 
@@ -165,7 +156,5 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
 }
 
 fn runtime() -> io::Result<LocalRuntime> {
-    Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())
+    Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
 }

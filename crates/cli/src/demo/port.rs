@@ -23,14 +23,8 @@ impl Port {
         // The workers of a forwarder share their port.
         socket.set_reuse_port(true)?;
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
-        let address = socket
-            .local_addr()?
-            .as_socket()
-            .ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Self {
-            address,
-            _reserved: socket,
-        })
+        let address = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok(Self { address, _reserved: socket })
     }
 
     pub(super) fn address(&self) -> SocketAddr {

@@ -15,28 +15,15 @@ pub(super) fn text(whole: &Shown, backends: &[Arc<Backend>]) -> String {
     let carried = whole.totals.up_bytes + whole.totals.down_bytes;
     let stops: u32 = backends.iter().map(|backend| backend.condition().stops).sum();
     let lines = [
-        (
-            "requests answered",
-            format!("{}, {} a second", number(answered), rate(rates)),
-        ),
+        ("requests answered", format!("{}, {} a second", number(answered), rate(rates))),
         ("requests failed", number(whole.failed)),
         ("latency", {
             let latency = whole.latency;
             let (p50, p99, max) = (millis(latency.p50), millis(latency.p99), millis(latency.max));
             format!("p50 {p50}, p99 {p99}, max {max}")
         }),
-        (
-            "carried",
-            format!(
-                "{} over {} connections",
-                bytes(carried),
-                number(whole.totals.accepted)
-            ),
-        ),
-        (
-            "backend stops",
-            format!("{stops} in {:.0} s", whole.elapsed.as_secs_f64()),
-        ),
+        ("carried", format!("{} over {} connections", bytes(carried), number(whole.totals.accepted))),
+        ("backend stops", format!("{stops} in {:.0} s", whole.elapsed.as_secs_f64())),
     ];
     for (name, value) in lines {
         // Writing to a string cannot fail.

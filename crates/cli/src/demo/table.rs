@@ -87,11 +87,7 @@ impl Live {
         let raw = Raw::enter()?;
         let viewport = Viewport::Inline(HEIGHT);
         let terminal = Terminal::with_options(CrosstermBackend::new(stdout()), TerminalOptions { viewport })?;
-        Ok(Self {
-            front,
-            terminal,
-            _raw: raw,
-        })
+        Ok(Self { front, terminal, _raw: raw })
     }
 
     /// Takes the table away and leaves the cursor where it began.
@@ -103,8 +99,7 @@ impl Live {
 
     fn draw(&mut self, shown: &Shown, backends: &[Arc<Backend>]) -> io::Result<()> {
         let lines = lines(self.front, shown, backends);
-        self.terminal
-            .draw(|frame| frame.render_widget(Paragraph::new(lines), frame.area()))?;
+        self.terminal.draw(|frame| frame.render_widget(Paragraph::new(lines), frame.area()))?;
         Ok(())
     }
 }
@@ -155,10 +150,7 @@ fn lines(front: SocketAddr, shown: &Shown, backends: &[Arc<Backend>]) -> Vec<Lin
     let (time, count) = (clock(shown.elapsed), backends.len());
     let title = format!("  {CLIENTS} clients -> forwarder {front} -> {count} backends");
     let mut lines = vec![
-        Line::from(vec![
-            "towpath demo".bold(),
-            format!("{title:<56}{time:>5}").into(),
-        ]),
+        Line::from(vec!["towpath demo".bold(), format!("{title:<56}{time:>5}").into()]),
         Line::default(),
         Line::from(format!(
             "{:<9} {:<16} {:<10} {:>11} {:>10} {:>12}",
@@ -167,9 +159,7 @@ fn lines(front: SocketAddr, shown: &Shown, backends: &[Arc<Backend>]) -> Vec<Lin
         .dim(),
     ];
     for (place, backend) in backends.iter().enumerate() {
-        let Condition {
-            state, connections, ..
-        } = backend.condition();
+        let Condition { state, connections, .. } = backend.condition();
         let (name, address) = (place + 1, backend.address().to_string());
         let (rate, answered) = (rate(shown.rates[place]), number(shown.answered[place]));
         lines.push(Line::from(vec![
@@ -180,11 +170,7 @@ fn lines(front: SocketAddr, shown: &Shown, backends: &[Arc<Backend>]) -> Vec<Lin
     }
     let carried = bytes(shown.totals.up_bytes + shown.totals.down_bytes);
     let failed = number(shown.failed);
-    let failed = if shown.failed == 0 {
-        failed.green()
-    } else {
-        failed.red().bold()
-    };
+    let failed = if shown.failed == 0 { failed.green() } else { failed.red().bold() };
     lines.extend([
         Line::default(),
         pair(
@@ -193,12 +179,7 @@ fn lines(front: SocketAddr, shown: &Shown, backends: &[Arc<Backend>]) -> Vec<Lin
             "latency p50",
             millis(shown.latency.p50),
         ),
-        pair(
-            "requests/s",
-            rate(shown.rates.iter().sum()).into(),
-            "latency p99",
-            millis(shown.latency.p99),
-        ),
+        pair("requests/s", rate(shown.rates.iter().sum()).into(), "latency p99", millis(shown.latency.p99)),
         pair("failed requests", failed, "carried", carried),
         Line::default(),
         Line::from("Backends stop in turn, finish what they began and come back. q: end").dim(),
@@ -209,13 +190,7 @@ fn lines(front: SocketAddr, shown: &Shown, backends: &[Arc<Backend>]) -> Vec<Lin
 fn pair(name: &'static str, value: Span<'static>, second: &'static str, figure: String) -> Line<'static> {
     let gap = " ".repeat(9usize.saturating_sub(value.content.len()));
     let (name, second) = (format!("{name:<17}").dim(), format!("{second:>22}").dim());
-    Line::from(vec![
-        name,
-        gap.into(),
-        value,
-        second,
-        format!("{figure:>12}").into(),
-    ])
+    Line::from(vec![name, gap.into(), value, second, format!("{figure:>12}").into()])
 }
 
 fn word(state: State) -> &'static str {
@@ -238,28 +213,13 @@ fn plain(shown: &Shown, backends: &[Arc<Backend>]) -> io::Result<()> {
     use io::Write;
     let mut line = format!("{:>5}", clock(shown.elapsed));
     for (place, backend) in backends.iter().enumerate() {
-        let Condition {
-            state, connections, ..
-        } = backend.condition();
+        let Condition { state, connections, .. } = backend.condition();
         let rate = rate(shown.rates[place]);
-        line += &format!(
-            "  [{} {:<8} {connections:>2} conn {rate:>5}/s]",
-            place + 1,
-            word(state)
-        );
+        line += &format!("  [{} {:<8} {connections:>2} conn {rate:>5}/s]", place + 1, word(state));
     }
-    let (rate, p50, p99) = (
-        rate(shown.rates.iter().sum()),
-        millis(shown.latency.p50),
-        millis(shown.latency.p99),
-    );
-    let (live, carried) = (
-        shown.totals.live(),
-        bytes(shown.totals.up_bytes + shown.totals.down_bytes),
-    );
+    let (rate, p50, p99) =
+        (rate(shown.rates.iter().sum()), millis(shown.latency.p50), millis(shown.latency.p99));
+    let (live, carried) = (shown.totals.live(), bytes(shown.totals.up_bytes + shown.totals.down_bytes));
     let failed = number(shown.failed);
-    writeln!(
-        stdout(),
-        "{line}  {live} live  {rate}/s  {carried}  p50 {p50}  p99 {p99}  failed {failed}"
-    )
+    writeln!(stdout(), "{line}  {live} live  {rate}/s  {carried}  p50 {p50}  p99 {p99}  failed {failed}")
 }

@@ -46,10 +46,7 @@ mod tests {
     #[test]
     fn numbers_have_commas_between_thousands() {
         let texts = [0, 12, 999, 1_000, 12_345, 123_456, 1_234_567].map(number);
-        assert_eq!(
-            texts,
-            ["0", "12", "999", "1,000", "12,345", "123,456", "1,234,567"]
-        );
+        assert_eq!(texts, ["0", "12", "999", "1,000", "12,345", "123,456", "1,234,567"]);
     }
 
     #[test]
