@@ -1,6 +1,7 @@
 //! One connection's story so far, and the record that it leaves.
 
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use towpath_config::{Listener, Pool};
 
 use crate::error::Reason;
 use crate::listen::Seat;
-use crate::relay::{End, Meter, Side};
 use crate::worker::Worker;
 
 /// The part of a connection's way in which it ended.
@@ -30,6 +30,34 @@ impl Stage {
             Self::Relay => "relay",
         }
     }
+}
+
+/// The two ends of a connection, as towpath sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// Whoever connected to us.
+    Client,
+    /// Whom we connected to.
+    Server,
+}
+
+/// How a connection ended that had reached its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Both sides ended their streams; this one was first.
+    Closed(Side),
+    /// This side's connection broke; the other was reset after the bytes before it.
+    Broken(Side, ErrorKind),
+    /// Nothing was carried for the idle time; both were reset.
+    Idle,
+}
+
+/// Told of every byte that reaches the other side's socket.
+pub(crate) trait Meter {
+    /// `count` bytes from client to server.
+    fn up(&self, count: u64);
+    /// `count` bytes from server to client.
+    fn down(&self, count: u64);
 }
 
 /// What is left of a connection when it has ended: exactly one of these.
@@ -125,12 +153,11 @@ impl Flow {
 
     /// The relay is over.
     pub(crate) fn ended(&mut self, end: End) {
-        use std::io::ErrorKind::TimedOut;
         self.reason = match end {
             End::Closed(Side::Client) => Reason::ClientClosed,
             End::Closed(Side::Server) => Reason::ServerClosed,
-            End::Broken(Side::Client, TimedOut) => Reason::ClientLost,
-            End::Broken(Side::Server, TimedOut) => Reason::ServerLost,
+            End::Broken(Side::Client, ErrorKind::TimedOut) => Reason::ClientLost,
+            End::Broken(Side::Server, ErrorKind::TimedOut) => Reason::ServerLost,
             End::Broken(Side::Client, _) => Reason::ClientReset,
             End::Broken(Side::Server, _) => Reason::ServerReset,
             End::Idle => Reason::Idle,

@@ -8,7 +8,6 @@ mod last_bytes;
 mod tests;
 
 use std::future::Future;
-use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,35 +16,8 @@ pub(crate) use buffers::Buffers;
 use direction::{Direction, Step};
 use idle::IdleTimer;
 
+use crate::flow::{End, Meter, Side};
 use crate::stream::Stream;
-
-/// The two ends of a connection, as towpath sees them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    /// Whoever connected to us.
-    Client,
-    /// Whom we connected to.
-    Server,
-}
-
-/// How a connection ended that had reached its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// Both sides ended their streams; this one was first.
-    Closed(Side),
-    /// This side's connection broke; the other was reset after the bytes before it.
-    Broken(Side, ErrorKind),
-    /// Nothing was carried for the idle time; both were reset.
-    Idle,
-}
-
-/// Told of every byte that reaches the other side's socket.
-pub(crate) trait Meter {
-    /// `count` bytes from client to server.
-    fn up(&self, count: u64);
-    /// `count` bytes from server to client.
-    fn down(&self, count: u64);
-}
 
 /// The two connections of a client and its server, while bytes are carried between them.
 pub(crate) struct Relay {

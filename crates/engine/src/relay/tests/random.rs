@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::rig::{METHODS, pattern, play, read_all, reset};
-use crate::relay::{End, Side};
+use crate::flow::{End, Side};
 
 #[derive(Clone, Debug)]
 enum Step {

@@ -10,7 +10,8 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use towpath_config::Relay as Settings;
 use towpath_sys::options::reset_on_close;
 
-use crate::relay::{Buffers, End, Meter, Relay};
+use crate::flow::{End, Meter};
+use crate::relay::{Buffers, Relay};
 use crate::stream::Stream;
 
 /// Any test is over by then, or has failed.

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::rig::{METHODS, Peer, pattern, play, read_all, write_all};
-use crate::relay::{End, Side};
+use crate::flow::{End, Side};
 
 /// Lengths around the edges of buffers, pages, thresholds and pipes.
 const LENGTHS: [usize; 14] = [
