@@ -6,10 +6,12 @@ mod support;
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use support::data::Data;
+use support::lines::Lines;
 use support::net::{
     End, Server, assert_echo, assert_refused, connect, echo_server, pair, read_exactly, read_to_end,
 };
@@ -88,6 +90,20 @@ fn without_connections_it_ends_at_once() {
     let start = Instant::now();
     towpath.stop(0);
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+/// Who waits for the line that tells of a listener may send the signal at once.
+#[test]
+fn a_signal_right_after_the_listener_was_told_is_heard() {
+    for _ in 0..10 {
+        let mut command = command(["tcp", &free_address(), &free_address()]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = Lines::read(child.stderr.take().unwrap());
+        stderr.wait_for("listener tcp on");
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let status = wait_for("end of towpath", || child.try_wait().unwrap());
+        assert_eq!(status.code(), Some(0), "{status}");
+    }
 }
 
 /// Clients that the kernel has let in are served although nobody had accepted them by then.

@@ -7,14 +7,16 @@ mod support;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::process::geteuid;
 use support::net::{assert_echo, connect, echo_server};
 use support::peers::path_of;
 use support::ports::{free_address, free_port, free_ports};
 use support::towpath::{Towpath, binary, command, output};
+use support::wait_for;
 
 /// Runs `towpath tcp LISTEN TARGET` and expects one line with all of `words`, nothing else, and exit code 2.
 fn assert_refuses(listen: &str, target: &str, words: &[&str]) {
@@ -117,38 +119,31 @@ fn a_second_towpath_on_the_port() {
 /// Two that start at the same moment must not both believe that the port is theirs.
 #[test]
 fn two_towpaths_that_start_at_once_do_not_share_a_port() {
-    for round in 0..40 {
+    let folder = tempfile::tempdir().unwrap();
+    let notify = folder.path().join("notify");
+    let ready = UnixDatagram::bind(&notify).unwrap();
+    ready.set_nonblocking(true).unwrap();
+    for round in 0..100 {
         let listen = free_address();
         let start = || {
-            let mut command = command(["tcp", &listen, "127.0.0.1:1"]);
-            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+            let mut command = command(["tcp", &listen, "127.0.0.1:1", "--workers", "2"]);
+            command.env("NOTIFY_SOCKET", &notify).stdout(Stdio::null()).stderr(Stdio::null());
             command.spawn().unwrap()
         };
         let mut both = [start(), start()];
-        let ended = support::wait_for("refusal of one of the two", || {
-            let codes = both.each_mut().map(|child| child.try_wait().unwrap().map(|status| status.code()));
-            let listeners = listening_sockets(&listen);
-            // Each has two workers with a socket each: four sockets are two towpaths.
-            let done = codes.iter().any(Option::is_some) || listeners > sockets_of_one();
-            done.then_some(codes)
+        let (mut running, mut refused) = (0, 0);
+        wait_for("decision of both", || {
+            running += usize::from(ready.recv(&mut [0; 256]).is_ok());
+            refused = both.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
+            (running + refused == 2).then_some(())
         });
-        both.iter_mut().for_each(|child| {
+        for child in &mut both {
+            // It may have ended by now.
             let _ = child.kill();
             let _ = child.wait();
-        });
-        assert!(ended.iter().any(Option::is_some), "round {round}: both run on {listen}");
+        }
+        assert!(running < 2, "round {round}: both run on {listen}");
     }
-}
-
-fn sockets_of_one() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn listening_sockets(address: &str) -> usize {
-    let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
-    let local = format!(":{port:04X} ");
-    let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    table.lines().filter(|line| line.contains(&local) && line.contains(" 0A ")).count()
 }
 
 #[test]
