@@ -9,14 +9,14 @@ use std::net::{TcpListener, TcpStream};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use support::data::Data;
 use support::lines::Lines;
 use support::net::{
     End, Server, assert_echo, assert_refused, connect, echo_server, pair, read_exactly, read_to_end,
 };
 use support::ports::free_address;
-use support::towpath::{Towpath, command};
+use support::towpath::{Guarded, Towpath, command};
 use support::wait_for;
 
 /// A towpath with `flags` that drains with one live connection.
@@ -97,11 +97,11 @@ fn without_connections_it_ends_at_once() {
 fn a_signal_right_after_the_listener_was_told_is_heard() {
     for _ in 0..10 {
         let mut command = command(["tcp", &free_address(), &free_address()]);
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = Guarded::spawn(command.stdout(Stdio::null()).stderr(Stdio::piped()));
         let stderr = Lines::read(child.stderr.take().unwrap());
         stderr.wait_for("listener tcp on");
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        let status = wait_for("end of towpath", || child.try_wait().unwrap());
+        child.signal(Signal::TERM);
+        let status = child.wait();
         assert_eq!(status.code(), Some(0), "{status}");
     }
 }

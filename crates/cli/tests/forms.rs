@@ -15,7 +15,7 @@ use support::net::{End, Server, assert_echo, connect, echo_server, read_to_end, 
 use support::peers::{Program, program};
 use support::ports::{free_address, free_port, free_ports};
 use support::proc::thread_names;
-use support::towpath::{Towpath, binary, command, output};
+use support::towpath::{Guarded, Towpath, binary, command, output};
 use support::wait_for;
 
 /// What the server at the other end of `listen` calls itself.
@@ -225,36 +225,35 @@ fn the_supervisor_is_told_when_it_is_ready_and_when_it_stops() {
         String::from_utf8_lossy(&message[..count]).into_owned()
     };
     let listen = free_address();
-    let mut child = command(["tcp", &listen, &echo_server()])
-        .env("NOTIFY_SOCKET", &path)
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = command(["tcp", &listen, &echo_server()]);
+    let child = Guarded::spawn(command.env("NOTIFY_SOCKET", &path).stderr(Stdio::null()));
     assert!(next().contains("READY=1"));
     // Whoever is told connects, or ends it, at once.
     assert_echo(&mut connect(&*listen), "ready");
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    child.signal(rustix::process::Signal::TERM);
     assert!(next().contains("STOPPING=1"));
-    assert_eq!(wait_for("end", || child.try_wait().unwrap()).code(), Some(0));
+    assert_eq!(child.wait().code(), Some(0));
 }
 
 #[test]
 fn workers_are_as_many_as_asked_for() {
-    let workers = |towpath: &Towpath| {
-        let names = thread_names(towpath.pid());
-        names.iter().filter(|name| name.starts_with("worker-")).count()
+    // A thread has its name soon after it has begun.
+    let expect = |towpath: &Towpath, count: usize| {
+        wait_for(&format!("{count} workers"), || (workers(towpath) == count).then_some(()));
     };
     let target = echo_server();
     for count in [1, 3] {
-        let flag = Towpath::tcp(&free_address(), &target, &["--workers", &count.to_string()]);
-        assert_eq!(workers(&flag), count);
+        expect(&Towpath::tcp(&free_address(), &target, &["--workers", &count.to_string()]), count);
         let mut command = command(["tcp", &free_address(), &target]);
         command.env("TOWPATH_WORKERS", count.to_string());
-        assert_eq!(workers(&Towpath::start(command)), count);
+        expect(&Towpath::start(command), count);
     }
     let cores = std::thread::available_parallelism().unwrap().get();
-    assert_eq!(workers(&Towpath::tcp(&free_address(), &target, &[])), cores);
+    expect(&Towpath::tcp(&free_address(), &target, &[]), cores);
+}
+
+fn workers(towpath: &Towpath) -> usize {
+    thread_names(towpath.pid()).iter().filter(|name| name.starts_with("worker-")).count()
 }
 
 #[test]
@@ -289,8 +288,7 @@ fn the_printed_configuration_does_the_same() {
 
     let run = Towpath::start(command(["run", file.to_str().unwrap()]));
     assert_eq!([told(&listen), told(&listen)], names);
-    let names = thread_names(run.pid());
-    assert_eq!(names.iter().filter(|name| name.starts_with("worker-")).count(), 1);
+    wait_for("one worker", || (workers(&run) == 1).then_some(()));
     assert!(folder.path().join("a b.sock").exists());
     let ends: Vec<String> = run.stop(2).iter().map(support::towpath::Record::end).collect();
     assert_eq!(ends, expected);

@@ -184,4 +184,8 @@ fn more_connections_than_descriptors_allow_are_told_and_cut_down() {
     let few = ["tcp", &listen, "127.0.0.1:1"];
     let (code, _, stderr) = support::towpath::output(command_under(&["prlimit", "--nofile=16:16"], &few));
     assert!(code == Some(1) && stderr.contains("ulimit -n"), "{code:?} {stderr}");
+    let port = support::ports::free_ports(200);
+    let many = ["tcp", &format!("127.0.0.1:{port}-{}", port + 199), "127.0.0.1:1"];
+    let (code, _, stderr) = support::towpath::output(command_under(&["prlimit", "--nofile=64:64"], &many));
+    assert!(matches!(code, Some(1 | 2)) && stderr.contains("ulimit -n"), "{code:?} {stderr}");
 }

@@ -15,7 +15,7 @@ use rustix::process::geteuid;
 use support::net::{assert_echo, connect, echo_server};
 use support::peers::path_of;
 use support::ports::{free_address, free_port, free_ports};
-use support::towpath::{Towpath, binary, command, output};
+use support::towpath::{Guarded, Towpath, binary, command, output};
 use support::wait_for;
 
 /// Runs `towpath tcp LISTEN TARGET` and expects one line with all of `words`, nothing else, and exit code 2.
@@ -128,7 +128,7 @@ fn two_towpaths_that_start_at_once_do_not_share_a_port() {
         let start = || {
             let mut command = command(["tcp", &listen, "127.0.0.1:1", "--workers", "2"]);
             command.env("NOTIFY_SOCKET", &notify).stdout(Stdio::null()).stderr(Stdio::null());
-            command.spawn().unwrap()
+            Guarded::spawn(&mut command)
         };
         let mut both = [start(), start()];
         let (mut running, mut refused) = (0, 0);
@@ -137,11 +137,7 @@ fn two_towpaths_that_start_at_once_do_not_share_a_port() {
             refused = both.iter_mut().filter_map(|child| child.try_wait().unwrap()).count();
             (running + refused == 2).then_some(())
         });
-        for child in &mut both {
-            // It may have ended by now.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        drop(both);
         assert!(running < 2, "round {round}: both run on {listen}");
     }
 }

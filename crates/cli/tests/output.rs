@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use support::lines::Lines;
 use support::net::{assert_echo, connect, echo_server, try_connect};
 use support::ports::free_address;
-use support::towpath::{Towpath, binary, command, output};
+use support::towpath::{Guarded, Towpath, binary, command, output};
 use support::wait_for;
 
 /// More connections than a pipe holds records of.
@@ -78,14 +78,13 @@ fn outputs_that_are_closed_from_the_start_disturb_nobody() {
     let script = format!("exec \"$0\" tcp {listen} {target} >&- 2>&-");
     let mut shell = Command::new("sh");
     shell.args(["-c", &script]).arg(binary()).stdin(Stdio::null());
-    let mut child = shell.spawn().unwrap();
+    let child = Guarded::spawn(&mut shell);
     wait_for("towpath", || try_connect(&listen).ok());
     for _ in 0..100 {
         assert_echo(&mut connect(&listen), "x");
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    let status = wait_for("end of towpath", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    child.signal(Signal::TERM);
+    assert_eq!(child.wait().code(), Some(0));
 }
 
 /// Messages that cannot be written are lost; that must not take a worker or the whole program with it.
@@ -94,7 +93,7 @@ fn a_full_disk_under_the_messages_disturbs_nobody() {
     let (listen, target) = (free_address(), echo_server());
     let mut command = command(["tcp", &listen, &format!("{},{target}", free_address())]);
     command.env("TOWPATH_LOG", "debug").stdout(Stdio::null()).stderr(full());
-    let mut child = command.spawn().unwrap();
+    let mut child = Guarded::spawn(&mut command);
     wait_for("towpath", || {
         assert_eq!(child.try_wait().unwrap(), None, "it ended");
         try_connect(&listen).ok()
@@ -102,9 +101,8 @@ fn a_full_disk_under_the_messages_disturbs_nobody() {
     for _ in 0..100 {
         assert_echo(&mut connect(&listen), "x");
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&child), Signal::TERM).unwrap();
-    let status = wait_for("end of towpath", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(0));
+    child.signal(Signal::TERM);
+    assert_eq!(child.wait().code(), Some(0));
 }
 
 /// Nobody reads the messages any more, and their pipe is full.
@@ -114,14 +112,12 @@ fn a_stopped_reader_of_the_messages_disturbs_nobody() {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = command(["tcp", &listen, &format!("{},{target}", free_address())]);
     command.env("TOWPATH_LOG", "debug").stdout(Stdio::null()).stderr(writer);
-    let mut child = command.spawn().unwrap();
+    let _child = Guarded::spawn(&mut command);
     drop(command);
     wait_for("towpath", || try_connect(&listen).ok());
     for _ in 0..MANY {
         assert_echo(&mut connect(&listen), "x");
     }
-    child.kill().unwrap();
-    child.wait().unwrap();
     drop(reader);
 }
 

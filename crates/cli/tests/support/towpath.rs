@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -44,6 +45,46 @@ fn clean(mut command: Command) -> Command {
     }
     command.env_remove("RUST_BACKTRACE").stdin(Stdio::null());
     command
+}
+
+/// A child that is killed when it is dropped, unless it has ended.
+pub(crate) struct Guarded(Child);
+
+impl Guarded {
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.0), signal).expect("it runs");
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        wait_for("end of the child", || self.0.try_wait().unwrap())
+    }
+}
+
+impl Deref for Guarded {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Guarded {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // It may have ended by now.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A running towpath. Dropped, it is killed; a panic of it fails the test.
