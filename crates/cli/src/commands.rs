@@ -1,5 +1,6 @@
 //! What each command does.
 
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 
 use towpath_config::{Config, LogFormat};
@@ -22,8 +23,7 @@ fn tcp(args: &Tcp) -> Result<(), Failure> {
     let text = shorthand::tcp(args);
     let config = shorthand::parse(&text)?;
     if args.print_config {
-        print!("{text}");
-        return Ok(());
+        return answer(&text);
     }
     serve(config)
 }
@@ -43,16 +43,21 @@ fn file(args: &Run) -> Result<(), Failure> {
 
 fn check(args: &Check) -> Result<(), Failure> {
     let Some(file) = &args.file else {
-        print!("{}", towpath_config::schema());
-        return Ok(());
+        return answer(&towpath_config::schema());
     };
     let config = towpath_config::load(file).map_err(Failure::File)?;
     let (listeners, pools) = (config.listeners.len(), config.pools.len());
-    println!("{}: fine, {listeners} listeners and {pools} pools", file.display());
-    Ok(())
+    answer(&format!("{}: fine, {listeners} listeners and {pools} pools\n", file.display()))
 }
 
 fn serve(config: Config) -> Result<(), Failure> {
-    log::start(config.log.format);
+    let _messages = log::start(config.log.format);
     Ok(Instance::start(config)?.run()?)
+}
+
+/// Writes what was asked for to the standard output.
+fn answer(text: &str) -> Result<(), Failure> {
+    let mut output = io::stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush())?;
+    Ok(())
 }

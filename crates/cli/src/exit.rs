@@ -1,6 +1,6 @@
 //! How the program ends: 0, 1 for a failure, 2 for bad usage or a bad configuration.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use towpath_config::Mistakes;
@@ -27,19 +27,24 @@ impl Failure {
     pub(crate) fn report(self) -> ExitCode {
         match self {
             Self::File(mistakes) => {
-                eprintln!("{}", mistakes.render(io::stderr().is_terminal()).trim_end());
+                tell(mistakes.render(io::stderr().is_terminal()).trim_end());
                 ExitCode::from(USAGE)
             }
             Self::Usage(message) => {
-                eprintln!("towpath: {message}");
+                tell(&format!("towpath: {message}"));
                 ExitCode::from(USAGE)
             }
             Self::Other(error) => {
-                eprintln!("towpath: {error:#}");
+                tell(&format!("towpath: {error:#}"));
                 ExitCode::from(FAILURE)
             }
         }
     }
+}
+
+/// Where the standard error is full or closed, the exit code has to do.
+fn tell(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 impl From<StartError> for Failure {

@@ -11,7 +11,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: towpath_control::memory::Allocator = towpath_control::memory::Allocator;
+
 fn main() -> ExitCode {
+    towpath_control::memory::give_back_at_once();
     let args = args::Args::parse();
     match commands::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,

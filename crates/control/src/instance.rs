@@ -10,21 +10,23 @@ use std::thread::available_parallelism;
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use towpath_config::Config;
 use towpath_engine::{BindError, Bound, Engine, ResolveError, Resolver, Totals, bind};
 use towpath_wire::addr::Target;
 
+use crate::hints::bind_hint;
 use crate::records::Recorder;
-use crate::{descriptors, loops, occupant};
+use crate::signals::Signals;
+use crate::{descriptors, loops};
 
 /// A started instance.
 #[derive(Debug)]
 pub struct Instance {
     config: Arc<Config>,
     runtime: LocalRuntime,
+    signals: Signals,
     engine: Engine,
     recorder: Option<Recorder>,
 }
@@ -72,13 +74,17 @@ impl Instance {
         let config = Arc::new(config);
         let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let bound = runtime.block_on(prepare(&config, workers))?;
+        let (signals, bound) = runtime.block_on(async {
+            // Before anybody can know that this runs, and take it for running.
+            let signals = Signals::new()?;
+            Ok::<_, StartError>((signals, prepare(&config, workers).await?))
+        })?;
         let limits = descriptors::limits(workers, config.max_connections)?;
         let recorder = config.log.records.then(|| Recorder::start(config.log.format)).transpose()?;
         let records = recorder.as_ref().map(Recorder::sink);
         let engine = Engine::start(config.clone(), bound, workers, limits, records)?;
         tracing::debug!("{workers} workers, at most {} connections", limits.max_connections);
-        Ok(Self { config, runtime, engine, recorder })
+        Ok(Self { config, runtime, signals, engine, recorder })
     }
 
     /// What has been carried so far.
@@ -91,9 +97,8 @@ impl Instance {
     /// # Errors
     /// When a worker fails.
     pub fn run(self) -> io::Result<()> {
-        let Self { config, runtime, mut engine, recorder } = self;
+        let Self { config, runtime, mut signals, mut engine, recorder } = self;
         let result = runtime.block_on(async {
-            let mut signals = Signals::new()?;
             // Without a supervisor there is nobody to tell.
             let _ = sd_notify::notify(&[NotifyState::Ready]);
             tokio::select! {
@@ -132,7 +137,8 @@ async fn drain(config: &Config, engine: &mut Engine, signals: &mut Signals) {
     let live = engine.totals().live();
     if live > 0 {
         let limit = config.drain_timeout;
-        tracing::info!("waiting up to {limit:?} for {live} connections; a second signal ends them at once");
+        let count = connections(live);
+        tracing::info!("waiting up to {limit:?} for {count} to end; a second signal ends at once");
     }
     engine.drain();
     let all_ended = async { while engine.worker_ended().await > 0 {} };
@@ -141,27 +147,12 @@ async fn drain(config: &Config, engine: &mut Engine, signals: &mut Signals) {
         name = signals.next() => name,
         () = sleep(config.drain_timeout) => "drain timeout",
     };
-    tracing::warn!("{cut}: {} connections are reset", engine.totals().live());
+    tracing::warn!("{cut}: resetting {}", connections(engine.totals().live()));
     engine.end();
 }
 
-/// SIGTERM and SIGINT, which mean the same.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+fn connections(count: u64) -> String {
+    if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
 }
 
 /// Looks up the names of all targets and binds all listeners.
@@ -176,8 +167,11 @@ async fn prepare(config: &Arc<Config>, workers: usize) -> Result<Vec<Bound>, Sta
         tracing::warn!("{} inherited sockets fit no listener and are not used", inherited.len());
     }
     for bound in &bound {
+        let listener = bound.listener();
+        if let Some(path) = bound.path() {
+            tracing::info!("listener {} on unix:{}", listener.name, path.display());
+        }
         if let Some(address) = bound.address() {
-            let listener = bound.listener();
             for backend in &listener.pool.backends {
                 let targets = resolver.addresses(&backend.address, bound.offset()).await.unwrap_or_default();
                 if targets.iter().any(|target| loops::leads_back(&address, target)) {
@@ -223,32 +217,4 @@ fn inherited() -> Vec<OwnedFd> {
             tcp.or_else(|| listen_fds.take_unix_listener(index).ok().flatten().map(OwnedFd::from))
         })
         .collect()
-}
-
-fn bind_hint(error: &BindError) -> String {
-    match error {
-        BindError::Tcp { address, error, .. } => match error.kind() {
-            io::ErrorKind::AddrInUse => match occupant::describe(address) {
-                Some(occupant) => format!("{occupant}; stop it or choose another port"),
-                None => "something listens there; stop it or choose another port".to_owned(),
-            },
-            io::ErrorKind::PermissionDenied => format!(
-                "ports below 1024 need the capability CAP_NET_BIND_SERVICE: run as root, or \
-                 `setcap cap_net_bind_service=+ep` on the towpath binary, or choose a port above {}",
-                1023
-            ),
-            io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address".to_owned(),
-            _ => "see the listener's `bind`".to_owned(),
-        },
-        BindError::Unix { error, .. } => match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "another process listens there; stop it or choose another path".to_owned()
-            }
-            io::ErrorKind::NotFound => "its directory does not exist; make it first".to_owned(),
-            io::ErrorKind::PermissionDenied => "this user may not write to its directory".to_owned(),
-            _ => "see the listener's `bind`".to_owned(),
-        },
-        BindError::NotASocket { .. } => "remove it or choose another path".to_owned(),
-        BindError::Resolve { .. } => "listen on an address instead, or on :PORT for all".to_owned(),
-    }
 }

@@ -1,9 +1,12 @@
 //! Starting, watching and stopping an instance: everything around the data plane that is not the command line.
 
 mod descriptors;
+mod hints;
 mod instance;
 mod loops;
 mod occupant;
 mod records;
+mod signals;
 
 pub use instance::{Instance, StartError};
+pub use towpath_sys::memory;

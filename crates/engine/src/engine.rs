@@ -11,9 +11,9 @@ use towpath_config::Config;
 
 use crate::balance::Balancer;
 use crate::listen::{Acceptor, Bound, Source, UnixPathGuard};
-use crate::metrics::{Counters, Totals};
+use crate::metrics::Totals;
 use crate::record::RecordSink;
-use crate::worker::{self, Peer, Post};
+use crate::worker::{self, Colleague, Post};
 
 /// How far the engine has come; it only goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -39,7 +39,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Engine {
     workers: Vec<JoinHandle<io::Result<()>>>,
-    peers: Arc<[Peer]>,
+    colleagues: Arc<[Arc<Colleague>]>,
     phase: watch::Sender<Phase>,
     ends: mpsc::UnboundedReceiver<()>,
     running: usize,
@@ -59,25 +59,30 @@ impl Engine {
         records: Option<RecordSink>,
     ) -> io::Result<Self> {
         let (phase, _) = watch::channel(Phase::Running);
-        let (peers, inboxes): (Vec<_>, Vec<_>) = (0..workers)
+        let (colleagues, inboxes): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| {
                 let (inbox, mail) = mpsc::unbounded_channel();
-                (Peer { counters: Arc::<Counters>::default(), inbox }, mail)
+                (Arc::new(Colleague::new(inbox, records.clone())), mail)
             })
             .unzip();
-        let peers: Arc<[Peer]> = peers.into();
+        let colleagues: Arc<[Arc<Colleague>]> = colleagues.into();
         let (shares, unix_paths) = share_out(&config, bound, workers, limits.max_connections);
         let (end, ends) = mpsc::unbounded_channel();
-        let mut engine =
-            Self { workers: Vec::new(), peers: peers.clone(), phase, ends, running: workers, unix_paths };
+        let mut engine = Self {
+            workers: Vec::new(),
+            colleagues: colleagues.clone(),
+            phase,
+            ends,
+            running: workers,
+            unix_paths,
+        };
         for (id, (inbox, share)) in inboxes.into_iter().zip(shares).enumerate() {
             let post = Post {
                 id,
                 config: config.clone(),
                 pipe_limit: limits.max_pipes / workers,
-                peers: peers.clone(),
+                colleagues: colleagues.clone(),
                 inbox,
-                records: records.clone(),
                 phase: engine.phase.subscribe(),
             };
             let acceptors = move || {
@@ -96,8 +101,8 @@ impl Engine {
     /// What all workers have done so far.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for peer in self.peers.iter() {
-            peer.counters.add_to(&mut totals);
+        for colleague in self.colleagues.iter() {
+            colleague.counters.add_to(&mut totals);
         }
         totals
     }

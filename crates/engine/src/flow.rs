@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +10,7 @@ use towpath_config::{Listener, Pool};
 
 use crate::error::Reason;
 use crate::listen::Seat;
-use crate::worker::Worker;
+use crate::worker::Colleague;
 
 /// The part of a connection's way in which it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +96,9 @@ pub struct Picked {
 }
 
 /// A connection under way. Its record leaves when it is dropped, however that comes about.
+#[derive(Debug)]
 pub(crate) struct Flow {
-    pub(crate) worker: Rc<Worker>,
+    worker: Arc<Colleague>,
     pub(crate) seat: Seat,
     client: Option<SocketAddr>,
     start: Instant,
@@ -116,7 +116,7 @@ pub(crate) struct Flow {
 const NOT_YET: u32 = u32::MAX;
 
 impl Flow {
-    pub(crate) fn begin(worker: Rc<Worker>, seat: Seat, client: Option<SocketAddr>) -> Self {
+    pub(crate) fn begin(worker: Arc<Colleague>, seat: Seat, client: Option<SocketAddr>) -> Self {
         worker.counters.accepted();
         Self {
             worker,
@@ -131,6 +131,18 @@ impl Flow {
             stage: Stage::Connect,
             reason: Reason::Shutdown,
         }
+    }
+
+    /// Goes on on another worker: [`Flow::arrives`] follows there.
+    pub(crate) fn leaves(&mut self) {
+        self.worker.counters.left();
+        self.worker.one_less();
+    }
+
+    /// Comes from another worker.
+    pub(crate) fn arrives(&mut self, worker: Arc<Colleague>) {
+        worker.counters.arrived();
+        self.worker = worker;
     }
 
     /// The backend that is tried now, and its address once that is known.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// What one worker has done so far.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    live: AtomicU64,
     accepted: AtomicU64,
     finished: AtomicU64,
     failed: AtomicU64,
@@ -37,11 +38,23 @@ impl Totals {
 impl Counters {
     pub(crate) fn accepted(&self) {
         add(&self.accepted, 1);
+        self.arrived();
     }
 
     pub(crate) fn finished(&self, reached_backend: bool) {
         add(&self.finished, 1);
         add(&self.failed, u64::from(!reached_backend));
+        self.left();
+    }
+
+    /// A connection came from another worker.
+    pub(crate) fn arrived(&self) {
+        add(&self.live, 1);
+    }
+
+    /// A connection went to another worker, or ended.
+    pub(crate) fn left(&self) {
+        self.live.store(self.live.load(Relaxed).saturating_sub(1), Relaxed);
     }
 
     pub(crate) fn carried_up(&self, bytes: u64) {
@@ -54,7 +67,7 @@ impl Counters {
 
     /// Connections of this worker that are live.
     pub(crate) fn live(&self) -> u64 {
-        self.accepted.load(Relaxed).saturating_sub(self.finished.load(Relaxed))
+        self.live.load(Relaxed)
     }
 
     pub(crate) fn add_to(&self, totals: &mut Totals) {

@@ -22,6 +22,9 @@ const TTL_FLOOR: Duration = Duration::from_secs(1);
 /// Names whose answers are kept; beyond it the cache starts anew.
 const CACHED_NAMES: usize = 4096;
 
+/// Hosts of a service that are looked up.
+const SERVICE_HOSTS: usize = 64;
+
 /// Looks names up, and keeps each answer for its TTL. One for each event loop.
 pub struct Resolver {
     hickory: Option<TokioResolver>,
@@ -48,12 +51,13 @@ pub enum ResolveError {
     },
 }
 
-/// Where to connect: one address of a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    ip: IpAddr,
-    /// For a service record, which names its own port.
+/// The addresses of one host; a service has several, each with its place in the service and its own port.
+#[derive(Clone, Debug)]
+struct Host {
+    priority: u16,
+    weight: u16,
     port: Option<u16>,
+    ips: Vec<IpAddr>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,7 +67,7 @@ enum Question {
 }
 
 struct Answer {
-    places: Rc<[Place]>,
+    hosts: Rc<[Host]>,
     valid_until: Instant,
 }
 
@@ -95,12 +99,17 @@ impl Resolver {
             Target::Name { host, ports } => (Question::Host(host.clone()), Some(*ports)),
             Target::Srv(name) => (Question::Service(name.clone()), None),
         };
-        let places = match self.cached(&question) {
-            Some(places) => places,
+        let hosts = match self.cached(&question) {
+            Some(hosts) => hosts,
             None => Box::pin(self.ask(question)).await?,
         };
-        let port = |place: &Place| place.port.or(ports.map(|ports| ports.at(offset))).unwrap_or_default();
-        Ok(places.iter().map(|place| SocketAddr::new(place.ip, port(place))).collect())
+        let port = |host: &Host| host.port.or(ports.map(|ports| ports.at(offset))).unwrap_or_default();
+        let addresses =
+            |host: &Host| host.ips.iter().map(|ip| SocketAddr::new(*ip, port(host))).collect::<Vec<_>>();
+        Ok(match &*hosts {
+            [host] => addresses(host),
+            hosts => draw(hosts).flat_map(addresses).collect(),
+        })
     }
 
     /// All addresses of a host that towpath listens on.
@@ -108,17 +117,17 @@ impl Resolver {
     /// # Errors
     /// When the name has no address.
     pub async fn host(&self, name: &HostName) -> Result<Vec<IpAddr>, ResolveError> {
-        let places = self.ask(Question::Host(name.clone())).await?;
-        Ok(places.iter().map(|place| place.ip).collect())
+        let hosts = self.ask(Question::Host(name.clone())).await?;
+        Ok(hosts.iter().flat_map(|host| host.ips.iter().copied()).collect())
     }
 
-    fn cached(&self, question: &Question) -> Option<Rc<[Place]>> {
+    fn cached(&self, question: &Question) -> Option<Rc<[Host]>> {
         let answers = self.answers.borrow();
         let answer = answers.get(question)?;
-        (answer.valid_until > Instant::now()).then(|| answer.places.clone())
+        (answer.valid_until > Instant::now()).then(|| answer.hosts.clone())
     }
 
-    async fn ask(&self, question: Question) -> Result<Rc<[Place]>, ResolveError> {
+    async fn ask(&self, question: Question) -> Result<Rc<[Host]>, ResolveError> {
         let name = match &question {
             Question::Host(name) | Question::Service(name) => name.clone(),
         };
@@ -130,19 +139,19 @@ impl Resolver {
                 Question::Service(name) => look_up_service(hickory, name).await,
             }
         };
-        let (places, valid_until) =
+        let (hosts, valid_until) =
             timeout(self.limit, lookup).await.map_err(|_| failed("the name servers do not answer"))??;
-        if places.is_empty() {
+        if hosts.is_empty() {
             return Err(ResolveError::NoAddress(name));
         }
-        let places: Rc<[Place]> = places.into();
+        let hosts: Rc<[Host]> = hosts.into();
         let valid_until = valid_until.max(Instant::now() + TTL_FLOOR);
         let mut answers = self.answers.borrow_mut();
         if answers.len() >= CACHED_NAMES {
             answers.clear();
         }
-        answers.insert(question, Answer { places: places.clone(), valid_until });
-        Ok(places)
+        answers.insert(question, Answer { hosts: hosts.clone(), valid_until });
+        Ok(hosts)
     }
 }
 
@@ -169,42 +178,50 @@ fn build(dns: &Dns) -> Result<TokioResolver, NetError> {
 async fn look_up_host(
     hickory: &TokioResolver,
     name: &HostName,
-) -> Result<(Vec<Place>, Instant), ResolveError> {
+) -> Result<(Vec<Host>, Instant), ResolveError> {
     let lookup = hickory.lookup_ip(name.as_str()).await.map_err(|error| explain(name, &error))?;
     let mut ips: Vec<IpAddr> = lookup.iter().collect();
     // v4 first: where v6 leads nowhere it does so slowly.
     ips.sort_by_key(IpAddr::is_ipv6);
     ips.dedup();
-    let places = ips.into_iter().map(|ip| Place { ip, port: None }).collect();
-    Ok((places, lookup.valid_until()))
+    let host = Host { priority: 0, weight: 0, port: None, ips };
+    Ok((vec![host], lookup.valid_until()))
 }
 
-/// The targets of a service record, lowest priority first and within one by weighted lot (RFC 2782).
 async fn look_up_service(
     hickory: &TokioResolver,
     name: &HostName,
-) -> Result<(Vec<Place>, Instant), ResolveError> {
+) -> Result<(Vec<Host>, Instant), ResolveError> {
     let lookup = hickory.srv_lookup(name.as_str()).await.map_err(|error| explain(name, &error))?;
     let mut valid_until = lookup.valid_until();
-    let mut services: Vec<_> = lookup
-        .answers()
+    let services = lookup.answers().iter().filter_map(|record| match &record.data {
+        RData::SRV(service) => Some(service),
+        _ => None,
+    });
+    let mut hosts = Vec::new();
+    for service in services.take(SERVICE_HOSTS) {
+        let Ok(target) = service.target.to_string().parse::<HostName>() else { continue };
+        let Ok((found, until)) = look_up_host(hickory, &target).await else { continue };
+        valid_until = valid_until.min(until);
+        let (priority, weight, port) = (service.priority, service.weight, Some(service.port));
+        hosts.extend(found.into_iter().map(|host| Host { priority, weight, port, ..host }));
+    }
+    Ok((hosts, valid_until))
+}
+
+/// The hosts of a service in the order to try them once: lowest priority first and within one by weighted lot, drawn
+/// anew for each connection (RFC 2782).
+fn draw(hosts: &[Host]) -> impl Iterator<Item = &Host> {
+    let mut drawn: Vec<_> = hosts
         .iter()
-        .filter_map(|record| if let RData::SRV(srv) = &record.data { Some(srv) } else { None })
-        .map(|srv| {
-            // Weighted lots without replacement: the least of exponential variables (Efraimidis and Spirakis, 2006).
-            let lot = -fastrand::f64().ln() / (f64::from(srv.weight) + 0.01);
-            (srv.priority, lot, srv)
+        .map(|host| {
+            // Lots without replacement: the least of exponential variables (Efraimidis and Spirakis, 2006).
+            let lot = -fastrand::f64().ln() / (f64::from(host.weight) + 0.01);
+            (host.priority, lot, host)
         })
         .collect();
-    services.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-    let mut places = Vec::new();
-    for (_, _, srv) in services {
-        let Ok(host) = srv.target.to_string().parse::<HostName>() else { continue };
-        let Ok((hosts, until)) = look_up_host(hickory, &host).await else { continue };
-        valid_until = valid_until.min(until);
-        places.extend(hosts.iter().map(|place| Place { ip: place.ip, port: Some(srv.port) }));
-    }
-    Ok((places, valid_until))
+    drawn.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+    drawn.into_iter().map(|(_, _, host)| host)
 }
 
 fn explain(name: &HostName, error: &NetError) -> ResolveError {

@@ -18,8 +18,6 @@ use towpath_sys::{options, stream as sys};
 ///
 /// A TCP socket resets its connection when it is dropped, however that comes about (an error, a shutdown, kill -9):
 /// only [`Stream::finish`] ends it in order. So a truncated stream never looks complete.
-///
-/// It must stay on the thread of its event loop: [`Stream::poll_send`] relies on events arriving only between polls.
 #[derive(Debug)]
 pub(crate) struct Stream {
     socket: Socket,
@@ -32,6 +30,11 @@ impl Stream {
     /// Takes a connected (or connecting) nonblocking socket whose close is a reset.
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self { socket: Socket::new(socket), waits_for_writes: false, queue_full: false, broken: None }
+    }
+
+    /// Leaves the event loop, for that of another worker.
+    pub(crate) fn into_socket(self) -> OwnedFd {
+        self.socket.into_fd()
     }
 
     /// The error that ended this connection, once a call has met it.

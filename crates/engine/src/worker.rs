@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,21 +27,28 @@ const WARN_GAP: Duration = Duration::from_secs(1);
 
 /// What one connection sees of the worker that it lives on.
 pub(crate) struct Worker {
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) records: Option<RecordSink>,
     pub(crate) resolver: Resolver,
     pub(crate) buffers: Buffers,
     id: usize,
-    peers: Arc<[Peer]>,
+    colleagues: Arc<[Arc<Colleague>]>,
     warned: Cell<Option<Instant>>,
+}
+
+/// What workers know of each other, and connections of their worker wherever it is.
+#[derive(Debug)]
+pub(crate) struct Colleague {
+    pub(crate) counters: Counters,
+    pub(crate) records: Option<RecordSink>,
+    pub(crate) inbox: mpsc::UnboundedSender<Handover>,
     ended: Notify,
 }
 
-/// What workers know of each other.
+/// A connection that has reached its server, on its way to another worker.
 #[derive(Debug)]
-pub(crate) struct Peer {
-    pub(crate) counters: Arc<Counters>,
-    pub(crate) inbox: mpsc::UnboundedSender<Accepted>,
+pub(crate) struct Handover {
+    flow: Flow,
+    client: OwnedFd,
+    server: OwnedFd,
 }
 
 /// All that a worker's thread starts with.
@@ -48,43 +56,58 @@ pub(crate) struct Post {
     pub(crate) id: usize,
     pub(crate) config: Arc<Config>,
     pub(crate) pipe_limit: usize,
-    pub(crate) peers: Arc<[Peer]>,
-    pub(crate) inbox: mpsc::UnboundedReceiver<Accepted>,
-    pub(crate) records: Option<RecordSink>,
+    pub(crate) colleagues: Arc<[Arc<Colleague>]>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Handover>,
     pub(crate) phase: watch::Receiver<Phase>,
 }
 
-impl Worker {
-    /// Serves a connection here, or on the least loaded worker where the difference is worth waking it.
-    pub(crate) fn take(self: &Rc<Self>, accepted: Accepted) {
-        match self.lighter_peer() {
-            Some(peer) => {
-                if let Err(refused) = peer.inbox.send(accepted) {
-                    self.serve(refused.0); // that worker has ended, as it does in a drain
-                }
-            }
-            None => self.serve(accepted),
-        }
+impl Colleague {
+    pub(crate) fn new(inbox: mpsc::UnboundedSender<Handover>, records: Option<RecordSink>) -> Self {
+        Self { counters: Counters::default(), records, inbox, ended: Notify::new() }
     }
 
-    pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
-        let Accepted { socket, client, seat, offset } = accepted;
-        let flow = Flow::begin(self.clone(), seat, client);
-        spawn_local(conn::serve(flow, Stream::new(socket), offset));
-    }
-
-    fn lighter_peer(&self) -> Option<&Peer> {
-        let here = self.counters.live();
-        let (live, peer) =
-            self.peers.iter().map(|peer| (peer.counters.live(), peer)).min_by_key(|(live, _)| *live)?;
-        (here >= live + (live / 4).max(2)).then_some(peer)
-    }
-
-    /// Tells that a connection has ended.
+    /// Tells that a connection has ended here or gone elsewhere.
     pub(crate) fn one_less(&self) {
         if self.counters.live() == 0 {
             self.ended.notify_one();
         }
+    }
+}
+
+impl Worker {
+    /// Starts the story of a client.
+    pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
+        let Accepted { socket, client, seat, offset } = accepted;
+        let flow = Flow::begin(self.colleagues[self.id].clone(), seat, client);
+        spawn_local(conn::serve(self.clone(), flow, Stream::new(socket), offset));
+    }
+
+    /// Goes on with a connection that has reached its server: here, or on the least loaded worker where the difference
+    /// is worth waking it. All connections of one client come to one worker and connect there, so that they reach the
+    /// server in the order in which the client made them; here they part.
+    pub(crate) fn go_on(self: &Rc<Self>, mut flow: Flow, client: Stream, server: Stream) {
+        let Some(colleague) = self.lighter_colleague() else {
+            spawn_local(conn::carry(self.clone(), flow, client, server));
+            return;
+        };
+        flow.leaves();
+        let handover = Handover { flow, client: client.into_socket(), server: server.into_socket() };
+        if let Err(refused) = colleague.inbox.send(handover) {
+            self.take_over(refused.0); // that worker has ended, as it does in a drain
+        }
+    }
+
+    fn take_over(self: &Rc<Self>, handover: Handover) {
+        let Handover { mut flow, client, server } = handover;
+        flow.arrives(self.colleagues[self.id].clone());
+        spawn_local(conn::carry(self.clone(), flow, Stream::new(client), Stream::new(server)));
+    }
+
+    fn lighter_colleague(&self) -> Option<&Colleague> {
+        let here = self.colleagues[self.id].counters.live();
+        let loads = self.colleagues.iter().map(|colleague| (colleague.counters.live(), colleague));
+        let (live, colleague) = loads.min_by_key(|(live, _)| *live)?;
+        (here >= live + (live / 4).max(2)).then_some(colleague)
     }
 
     /// Warns unless it did so less than a second ago.
@@ -109,16 +132,13 @@ pub(crate) fn run(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Accepto
 }
 
 async fn work(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Acceptor>>) -> io::Result<()> {
-    let Post { id, config, pipe_limit, peers, mut inbox, records, mut phase } = post;
+    let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase } = post;
     let worker = Rc::new(Worker {
-        counters: peers[id].counters.clone(),
-        records,
         resolver: Resolver::new(&config.dns),
         buffers: Buffers::new(&config.relay, pipe_limit),
         id,
-        peers,
+        colleagues,
         warned: Cell::default(),
-        ended: Notify::new(),
     });
     tracing::debug!("worker {} runs", worker.id);
     let acceptors: Vec<Rc<Acceptor>> = acceptors()?.into_iter().map(Rc::new).collect();
@@ -150,16 +170,17 @@ async fn hear(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
 }
 
 /// Serves the connections that other workers hand over.
-async fn serve_others(inbox: &mut mpsc::UnboundedReceiver<Accepted>, worker: &Rc<Worker>) {
-    while let Some(accepted) = inbox.recv().await {
-        worker.serve(accepted);
+async fn serve_others(inbox: &mut mpsc::UnboundedReceiver<Handover>, worker: &Rc<Worker>) {
+    while let Some(handover) = inbox.recv().await {
+        worker.take_over(handover);
     }
 }
 
 /// The same, and then waits until no connection is left.
-async fn serve_others_and_end(inbox: &mut mpsc::UnboundedReceiver<Accepted>, worker: &Rc<Worker>) {
+async fn serve_others_and_end(inbox: &mut mpsc::UnboundedReceiver<Handover>, worker: &Rc<Worker>) {
     serve_others(inbox, worker).await;
-    while worker.counters.live() > 0 {
-        worker.ended.notified().await;
+    let here = &worker.colleagues[worker.id];
+    while here.counters.live() > 0 {
+        here.ended.notified().await;
     }
 }

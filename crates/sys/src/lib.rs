@@ -2,6 +2,7 @@
 
 pub mod limits;
 pub mod listener;
+pub mod memory;
 pub mod options;
 pub mod pipe;
 pub mod socket;

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -38,6 +38,61 @@ pub fn bind_tcp(address: &SocketAddr, dual: bool, sharing: Sharing) -> io::Resul
     }
     rustix::net::bind(&fd, address)?;
     Ok(fd)
+}
+
+/// Lets others join the address of a socket that listens on it alone (SO_REUSEPORT).
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn share(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(sockopt::set_socket_reuseport(socket, true)?)
+}
+
+/// Has the kernel pick a socket of a group of `count` by the client's address alone, so that all connections of one
+/// client arrive at one socket, in the order in which it made them (SO_ATTACH_REUSEPORT_CBPF, socket(7)).
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn spread_by_client(socket: BorrowedFd<'_>, count: usize) -> io::Result<()> {
+    use libc::{
+        BPF_ABS, BPF_ALU, BPF_B, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MOD, BPF_MUL, BPF_RET, BPF_RSH, BPF_W,
+    };
+    /// Offsets from here on are into the network header (linux/filter.h, SKF_NET_OFF).
+    const NETWORK: u32 = -0x10_0000_i32 as u32;
+    const BPF_A: u32 = 0x10;
+    /// Spreads neighbouring addresses (Knuth, The Art of Computer Programming 6.4: the golden ratio).
+    const GOLDEN: u32 = 0x9E37_79B1;
+    let step = |code: u32, yes: u8, no: u8, value: u32| libc::sock_filter {
+        code: code as u16,
+        jt: yes,
+        jf: no,
+        k: value,
+    };
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let mut program = [
+        step(BPF_LD | BPF_B | BPF_ABS, 0, 0, NETWORK),
+        step(BPF_ALU | BPF_RSH | BPF_K, 0, 0, 4),
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 2, 4),
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, NETWORK + 12), // v4: the source address
+        step(BPF_JMP, 0, 0, 1),
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, NETWORK + 20), // v6: the last word of it
+        step(BPF_ALU | BPF_MUL | BPF_K, 0, 0, GOLDEN),
+        step(BPF_ALU | BPF_RSH | BPF_K, 0, 0, 16),
+        step(BPF_ALU | BPF_MOD | BPF_K, 0, 0, count),
+        step(BPF_RET | BPF_A, 0, 0, 0),
+    ];
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel copies the program, whose length goes with it, before the call returns.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const filter).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A bound unix stream socket that does not listen yet.

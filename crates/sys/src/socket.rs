@@ -31,6 +31,13 @@ impl Socket {
         Self { registration: None, fd }
     }
 
+    /// Leaves the event loop, if it was in it.
+    pub fn into_fd(self) -> OwnedFd {
+        let Self { registration, fd } = self;
+        drop(registration);
+        fd
+    }
+
     /// Whether the event loop has it.
     pub fn is_registered(&self) -> bool {
         self.registration.is_some()

@@ -14,6 +14,9 @@ use towpath_engine::{RecordSink, RecordSource};
 /// Bytes of records that are written at a time.
 const BATCH_BYTES: usize = 64 * 1024;
 
+/// At the end, a reader that has stopped holds the process up for no longer than this.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
 /// How often trouble with the log is told.
 const WARN_GAP: Duration = Duration::from_secs(60);
 
@@ -43,11 +46,13 @@ impl Recorder {
         self.sink.clone()
     }
 
-    /// Writes what waits and ends.
+    /// Writes what waits, as far as the output takes it in time.
     pub(crate) fn finish(self) {
         self.sink.close();
-        // Its panic, if it had one, was told by then; there is nothing to add.
-        let _ = self.thread.join();
+        let late = Instant::now() + LAST_WRITES;
+        while !self.thread.is_finished() && Instant::now() < late {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 

@@ -53,12 +53,14 @@ impl Acceptor {
     /// Accepts for as long as it is polled. A place within the limits is taken before each accept.
     pub(crate) async fn run(&self, worker: &Rc<Worker>) {
         while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
-            if let Some(pace) = &self.source.pace {
-                pace.turn().await;
-            }
             let seat = Seat::take(&self.source).await;
             match self.accept(seat) {
-                Ok(accepted) => worker.take(accepted),
+                Ok(accepted) => {
+                    if let Some(pace) = &self.source.pace {
+                        pace.turn().await;
+                    }
+                    worker.serve(accepted);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
                     worker.warn_now_and_then(|| complain(&self.source, &error));

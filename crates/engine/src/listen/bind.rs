@@ -42,6 +42,11 @@ impl Bound {
     pub fn address(&self) -> Option<SocketAddr> {
         local_address(self.sockets.first()?).ok().flatten()
     }
+
+    /// The path of a unix socket.
+    pub fn path(&self) -> Option<PathBuf> {
+        local_path(self.sockets.first()?).ok().flatten()
+    }
 }
 
 /// Why a listener has no socket.
@@ -167,21 +172,28 @@ fn bind_tcp(
                 sys::set_nonblocking(socket.as_fd())?;
                 sys::listen(socket.as_fd())?;
             }
+            if let [first, _, ..] = &*sockets {
+                sys::spread_by_client(first.as_fd(), sockets.len())?;
+            }
             Ok(sockets)
         })
         .map_err(|error| BindError::Tcp { listener: listener.name.clone(), address, error })
 }
 
-/// One socket for each worker, among which the kernel spreads connections.
+/// One socket for each worker, among which the kernel spreads clients.
 fn bind_group(address: &SocketAddr, dual: bool, workers: usize) -> io::Result<Vec<OwnedFd>> {
-    // A group may be joined by any process of this user. The first socket, alone, finds out whether one is there.
-    let alone = sys::bind_tcp(address, dual, Sharing::Alone)?;
-    sys::listen(alone.as_fd())?;
-    if workers == 1 {
-        return Ok(vec![alone]);
+    // Any process of this user may join a group. The first socket listens alone, so that it meets whoever was there
+    // before; only then it becomes the group that the others join.
+    let first = sys::bind_tcp(address, dual, Sharing::Alone)?;
+    sys::listen(first.as_fd())?;
+    let mut group = vec![first];
+    if workers > 1 {
+        sys::share(group[0].as_fd())?;
+        for _ in 1..workers {
+            group.push(sys::bind_tcp(address, dual, Sharing::Group)?);
+        }
     }
-    drop(alone);
-    (0..workers).map(|_| sys::bind_tcp(address, dual, Sharing::Group)).collect()
+    Ok(group)
 }
 
 fn has_no_v6(error: &io::Error) -> bool {

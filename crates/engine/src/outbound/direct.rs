@@ -1,12 +1,13 @@
 //! Connecting straight to the server.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
+use towpath_sys::limits::is_exhausted;
 use towpath_sys::options::reset_on_close;
 use towpath_sys::stream::{Connecting, connect_tcp, connect_unix, tcp_socket, unix_socket};
 use towpath_wire::addr::UnixPath;
@@ -18,8 +19,11 @@ use crate::stream::Stream;
 /// How long to wait before asking again at a unix socket whose backlog is full: no event tells when it has room.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 
+/// How long to wait before asking again for a descriptor when there is none: the client that was let in keeps its place.
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
+
 pub(super) async fn tcp(address: &SocketAddr, pool: &Pool) -> Result<Stream, ConnectError> {
-    let socket = tcp_socket(address)?;
+    let socket = with_descriptor(pool.connect_timeout, || tcp_socket(address)).await?;
     options::tcp(&pool.socket).apply(&socket)?;
     reset_on_close(&socket, true)?;
     let connecting = connect_tcp(socket.as_fd(), address)?;
@@ -36,7 +40,7 @@ pub(super) async fn tcp(address: &SocketAddr, pool: &Pool) -> Result<Stream, Con
 
 pub(super) async fn unix(path: &UnixPath, pool: &Pool) -> Result<Stream, ConnectError> {
     let deadline = Instant::now() + pool.connect_timeout;
-    let socket = unix_socket()?;
+    let socket = with_descriptor(pool.connect_timeout, unix_socket).await?;
     loop {
         match connect_unix(socket.as_fd(), path.as_path()) {
             Ok(()) => break,
@@ -48,4 +52,22 @@ pub(super) async fn unix(path: &UnixPath, pool: &Pool) -> Result<Stream, Connect
     let mut stream = Stream::new(socket);
     stream.expect_silence()?;
     Ok(stream)
+}
+
+/// Makes a socket as soon as there is a descriptor for it.
+async fn with_descriptor(limit: Duration, make: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    let error = match make() {
+        Err(error) if is_exhausted(&error) => error,
+        result => return result,
+    };
+    let retry = async {
+        loop {
+            sleep(DESCRIPTOR_PAUSE).await;
+            match make() {
+                Err(error) if is_exhausted(&error) => {}
+                result => return result,
+            }
+        }
+    };
+    Box::pin(timeout(limit, retry)).await.unwrap_or(Err(error))
 }
