@@ -1,5 +1,6 @@
 //! Who listens on an address that we wanted, for the error that says so.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -55,8 +56,9 @@ fn collide(has: &SocketAddr, wanted: &SocketAddr) -> bool {
 /// Name and pid of the process that has the socket open.
 fn owner(inode: u64) -> Option<String> {
     let socket = format!("socket:[{inode}]");
+    let is_pid = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     let processes = fs::read_dir("/proc").ok()?.flatten();
-    for process in processes {
+    for process in processes.filter(|entry| is_pid(&entry.file_name())) {
         let has_it = fs::read_dir(process.path().join("fd")).is_ok_and(|fds| {
             fds.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == &*socket))
         });
