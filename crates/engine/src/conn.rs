@@ -29,7 +29,7 @@ pub(crate) fn carry(
     client: Stream,
     server: Stream,
 ) -> impl Future<Output = ()> {
-    let mut relay = Relay::new(client, server, flow.seat.idle_timeout());
+    let mut relay = Relay::new(client, server, flow.seat.idle_timeout(), flow.seat.balancer.pool());
     async move {
         let end = poll_fn(|cx| relay.poll(cx, &worker.buffers, &flow)).await;
         flow.ended(end);

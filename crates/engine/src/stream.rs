@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
+use towpath_config::SocketOptions;
 use towpath_sys::pipe::Pipe;
 use towpath_sys::socket::Socket;
 use towpath_sys::{options, stream as sys};
@@ -185,6 +186,13 @@ impl Stream {
     pub(crate) fn end_writes(&mut self) {
         if sys::shutdown_write(self.socket.as_fd()).is_err() {
             self.broken.get_or_insert(ErrorKind::ConnectionReset);
+        }
+    }
+
+    /// Has the kernel find out when the peer is gone. A unix socket, whose peer cannot vanish, takes no such options.
+    pub(crate) fn keep_alive(&self, wanted: &SocketOptions) {
+        if let Err(error) = crate::options::tcp(wanted).apply_lasting(&self.socket) {
+            tracing::debug!("keepalive options: {error}");
         }
     }
 

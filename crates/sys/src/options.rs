@@ -18,15 +18,32 @@ pub struct TcpOptions {
 }
 
 impl TcpOptions {
-    /// Sets the options. On a listening socket, the connections that it accepts inherit them.
+    /// Sets all of them. On a listening socket, the connections that it accepts inherit them.
     ///
     /// # Errors
     /// What setsockopt(2) says.
     pub fn apply(&self, socket: impl AsFd) -> io::Result<()> {
-        let fd = socket.as_fd();
+        self.apply_first(&socket)?;
+        self.apply_lasting(&socket)
+    }
+
+    /// Sets those that the first byte has a use for.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn apply_first(&self, socket: impl AsFd) -> io::Result<()> {
         if self.nodelay {
-            sockopt::set_tcp_nodelay(fd, true)?;
+            sockopt::set_tcp_nodelay(socket.as_fd(), true)?;
         }
+        Ok(())
+    }
+
+    /// Sets those that only a connection of some seconds has a use for.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn apply_lasting(&self, socket: impl AsFd) -> io::Result<()> {
+        let fd = socket.as_fd();
         if let Some((idle, interval, count)) = self.keepalive {
             sockopt::set_socket_keepalive(fd, true)?;
             sockopt::set_tcp_keepidle(fd, idle)?;

@@ -58,6 +58,7 @@ impl Recorder {
 
 fn write_all(source: &RecordSource, format: LogFormat, output: &mut impl Write) {
     let mut batch = Vec::with_capacity(BATCH_BYTES);
+    let mut text = text::Writer::default();
     let mut lost = 0;
     let mut warned: Option<Instant> = None;
     loop {
@@ -65,7 +66,7 @@ fn write_all(source: &RecordSource, format: LogFormat, output: &mut impl Write) 
         let more = source.wait(|record| {
             waiting += 1;
             match format {
-                LogFormat::Text => text::write(&record, &mut batch),
+                LogFormat::Text => text.write(&record, &mut batch),
                 LogFormat::Json => json::write(&record, &mut batch),
             }
             if batch.len() >= BATCH_BYTES {

@@ -1,45 +1,102 @@
 //! A record as one line of `key=value` pairs.
 
-use std::fmt;
 use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use towpath_engine::Record;
 
-/// Appends the line of `record` to `to`.
-pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
-    // Writing to memory cannot fail.
-    let _ = writeln!(to, "{}", Line(record));
+/// Writes lines; a line's cost counts, as each connection has one.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// The second that was written last, as text without the dot.
+    second: (u64, String),
 }
 
-struct Line<'a>(&'a Record);
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let record = self.0;
-        if let Ok(start) = Timestamp::try_from(record.start) {
-            write!(f, "{start:.3} ")?;
-        }
-        write!(f, "listener={} client=", record.listener.name)?;
+impl Writer {
+    /// Appends the line of `record` to `to`.
+    pub(super) fn write(&mut self, record: &Record, to: &mut Vec<u8>) {
+        self.start(record.start, to);
+        put(to, b" listener=", record.listener.name.as_bytes());
+        to.extend_from_slice(b" client=");
         match record.client {
-            Some(client) => write!(f, "{}", super::canonical(client))?,
-            None => f.write_str("unix")?,
+            // Writing to memory cannot fail, here and below.
+            Some(client) => drop(write!(to, "{}", super::canonical(client))),
+            None => to.extend_from_slice(b"unix"),
         }
         if let Some(backend) = &record.backend {
-            write!(
-                f,
-                " pool={} backend={}",
-                backend.pool.name, backend.pool.backends[backend.backend].address
-            )?;
-            if let Some(address) = backend.address {
-                write!(f, " address={address}")?;
+            put(to, b" pool=", backend.pool.name.as_bytes());
+            let _ = write!(to, " backend={}", backend.pool.backends[backend.backend].address);
+            if let Some(connected) = backend.address {
+                let _ = write!(to, " address={connected}");
             }
         }
-        write!(f, " duration={:.3}s", record.duration.as_secs_f64())?;
+        put(to, b" duration=", b"");
+        seconds(record.duration, to);
         if let Some(time) = record.connect_time {
-            write!(f, " connect={:.6}s", time.as_secs_f64())?;
+            put(to, b" connect=", b"");
+            seconds(time, to);
         }
-        let (stage, reason) = (record.stage.as_str(), record.reason.as_str());
-        write!(f, " up={} down={} stage={stage} end=\"{reason}\"", record.up_bytes, record.down_bytes)
+        let _ = write!(to, " up={} down={}", record.up_bytes, record.down_bytes);
+        put(to, b" stage=", record.stage.as_str().as_bytes());
+        put(to, b" end=\"", record.reason.as_str().as_bytes());
+        to.extend_from_slice(b"\"\n");
+    }
+
+    /// RFC 3339 with milliseconds. Most records share the second with the one before.
+    fn start(&mut self, start: SystemTime, to: &mut Vec<u8>) {
+        let since = start.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second.0 != since.as_secs() || self.second.1.is_empty() {
+            let whole = Timestamp::from_second(i64::try_from(since.as_secs()).unwrap_or(0));
+            let text = whole.unwrap_or_default().to_string();
+            self.second = (since.as_secs(), text.trim_end_matches('Z').to_owned());
+        }
+        let _ = write!(to, "{}.{:03}Z", self.second.1, since.subsec_millis());
+    }
+}
+
+fn put(to: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    to.extend_from_slice(key);
+    to.extend_from_slice(value);
+}
+
+/// With microseconds, as in `1.204530s`.
+fn seconds(time: Duration, to: &mut Vec<u8>) {
+    let _ = write!(to, "{}.{:06}s", time.as_secs(), time.subsec_micros());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use towpath_engine::{Picked, Reason, Stage};
+
+    use super::*;
+
+    #[test]
+    fn a_line_has_every_field_and_parses_as_pairs() {
+        let text = "[[listener]]\nname = 'pg'\nbind = ':5432'\npool = 'db'\n[[pool]]\nname = 'db'\nbackend = 'db.internal:5432'";
+        let config = towpath_config::parse(text, "test").unwrap();
+        let pool = Arc::clone(&config.pools[0]);
+        let record = Record {
+            listener: Arc::clone(&config.listeners[0]),
+            client: Some("[::ffff:10.1.2.3]:4000".parse().unwrap()),
+            backend: Some(Picked { pool, backend: 0, address: Some("10.0.0.5:5432".parse().unwrap()) }),
+            start: UNIX_EPOCH + Duration::from_millis(1_790_000_000_007),
+            duration: Duration::from_micros(1_204_530),
+            connect_time: Some(Duration::from_micros(90)),
+            up_bytes: 12,
+            down_bytes: 345,
+            stage: Stage::Relay,
+            reason: Reason::ClientClosed,
+        };
+        let mut line = Vec::new();
+        Writer::default().write(&record, &mut line);
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "2026-09-21T14:13:20.007Z listener=pg client=10.1.2.3:4000 pool=db backend=db.internal:5432 \
+             address=10.0.0.5:5432 duration=1.204530s connect=0.000090s up=12 down=345 stage=relay \
+             end=\"client closed\"\n"
+        );
     }
 }

@@ -24,7 +24,7 @@ const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) async fn tcp(address: &SocketAddr, pool: &Pool) -> Result<Stream, ConnectError> {
     let socket = with_descriptor(pool.connect_timeout, || tcp_socket(address)).await?;
-    options::tcp(&pool.socket).apply(&socket)?;
+    options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
     let connecting = connect_tcp(socket.as_fd(), address)?;
     let mut stream = Stream::new(socket);

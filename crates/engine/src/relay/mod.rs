@@ -4,17 +4,21 @@ mod buffers;
 mod direction;
 mod idle;
 mod last_bytes;
+mod settle;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub(crate) use buffers::Buffers;
 use direction::{Direction, Step};
 use idle::IdleTimer;
+use settle::Settle;
+use towpath_config::Pool;
 
 use crate::flow::{End, Meter, Side};
 use crate::stream::Stream;
@@ -27,12 +31,26 @@ pub(crate) struct Relay {
     down: Direction,
     first_end: Option<Side>,
     idle: Option<Box<IdleTimer>>,
+    settle: Option<Settle>,
 }
 
 impl Relay {
-    pub(crate) fn new(client: Stream, server: Stream, idle_timeout: Option<Duration>) -> Self {
+    pub(crate) fn new(
+        client: Stream,
+        server: Stream,
+        idle_timeout: Option<Duration>,
+        pool: &Arc<Pool>,
+    ) -> Self {
         let idle = idle_timeout.map(IdleTimer::new);
-        Self { client, server, up: Direction::new(), down: Direction::new(), first_end: None, idle }
+        Self {
+            client,
+            server,
+            up: Direction::new(),
+            down: Direction::new(),
+            first_end: None,
+            idle,
+            settle: Settle::new(pool),
+        }
     }
 
     /// Carries bytes both ways until both streams have ended or one connection breaks.
@@ -62,6 +80,11 @@ impl Relay {
         }
         if up_step == Step::Again || down_step == Step::Again {
             poll_again_after_others(cx);
+        }
+        if let Some(settle) = &mut self.settle
+            && settle.poll(cx, &self.server).is_ready()
+        {
+            self.settle = None;
         }
         match &mut self.idle {
             Some(idle) => idle.poll(cx, carried > 0).map(|()| End::Idle),

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use towpath_config::Relay as Settings;
+use towpath_config::{Pool, Relay as Settings};
 use towpath_sys::options::reset_on_close;
 
 use crate::flow::{End, Meter};
@@ -83,7 +84,7 @@ pub(super) async fn play<P: Peer, T>(
     let (server, server_inner) = P::pair().await;
     let buffers = Buffers::new(settings, 8);
     let count = Count::default();
-    let mut relay = Relay::new(Stream::new(client_inner), Stream::new(server_inner), idle);
+    let mut relay = Relay::new(Stream::new(client_inner), Stream::new(server_inner), idle, &pool());
     let carry = async {
         let end = poll_fn(|cx| relay.poll(cx, &buffers, &count)).await;
         if let Some(last_bytes) = relay.close(end) {
@@ -130,4 +131,9 @@ pub(super) async fn reset(peer: TcpStream) {
     }
     reset_on_close(&peer, true).unwrap();
     drop(peer);
+}
+
+fn pool() -> Arc<Pool> {
+    let text = "[[listener]]\nname='a'\nbind=':1'\npool='p'\n[[pool]]\nname='p'\nbackend='127.0.0.1:2'";
+    towpath_config::parse(text, "test").unwrap().pools[0].clone()
 }
