@@ -46,8 +46,10 @@ fn check(args: &Check) -> Result<(), Failure> {
         return answer(&towpath_config::schema());
     };
     let config = towpath_config::load(file).map_err(Failure::File)?;
-    let (listeners, pools) = (config.listeners.len(), config.pools.len());
-    answer(&format!("{}: fine, {listeners} listeners and {pools} pools\n", file.display()))
+    let count =
+        |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
+    let (listeners, pools) = (count(config.listeners.len(), "listener"), count(config.pools.len(), "pool"));
+    answer(&format!("{}: fine, {listeners} and {pools}\n", file.display()))
 }
 
 fn serve(config: Config) -> Result<(), Failure> {

@@ -60,6 +60,9 @@ impl Acceptor {
                         pace.turn().await;
                     }
                     worker.serve(accepted);
+                    if !listener::has_waiting(self.socket.as_fd()) {
+                        ready.clear_ready();
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
