@@ -82,7 +82,9 @@ impl Instance {
         let limits = descriptors::limits(workers, config.max_connections)?;
         let recorder = config.log.records.then(|| Recorder::start(config.log.format)).transpose()?;
         let records = recorder.as_ref().map(Recorder::sink);
-        let engine = Engine::start(config.clone(), bound, workers, limits, records)?;
+        let engine = Engine::start(config.clone(), bound, workers, limits, records).map_err(|error| {
+            io::Error::new(error.kind(), format!("cannot start a worker thread: {error}"))
+        })?;
         tracing::debug!("{workers} workers, at most {} connections", limits.max_connections);
         Ok(Self { config, runtime, signals, engine, recorder })
     }
@@ -116,7 +118,8 @@ impl Instance {
         if let Some(recorder) = recorder {
             recorder.finish();
         }
-        result.and(joined)
+        // A worker's own error says more than that it has ended.
+        joined.and(result)
     }
 
     /// Stops at once; what is live is reset.
