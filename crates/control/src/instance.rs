@@ -150,7 +150,10 @@ async fn drain(config: &Config, engine: &mut Engine, signals: &mut Signals) {
         name = signals.next() => name,
         () = sleep(config.drain_timeout) => "drain timeout",
     };
-    tracing::warn!("{cut}: resetting {}", connections(engine.totals().live()));
+    match engine.totals().live() {
+        0 => tracing::info!("{cut}: ending"),
+        live => tracing::warn!("{cut}: resetting {}", connections(live)),
+    }
     engine.end();
 }
 
