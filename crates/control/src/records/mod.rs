@@ -74,7 +74,7 @@ fn write_all(source: &RecordSource, format: LogFormat, output: &mut impl Write) 
             }
         });
         lost += flush(&mut batch, &mut waiting, output) + source.take_dropped();
-        if lost > 0 && warned.is_none_or(|last| last.elapsed() >= WARN_GAP) {
+        if lost > 0 && (!more || warned.is_none_or(|last| last.elapsed() >= WARN_GAP)) {
             tracing::warn!("{lost} records could not be written; is the disk full or the reader stopped?");
             warned = Some(Instant::now());
             lost = 0;
