@@ -1,8 +1,11 @@
 //! The story of one connection, from accept to its record.
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 
+use crate::error::Reason;
 use crate::flow::Flow;
 use crate::outbound;
 use crate::relay::Relay;
@@ -13,8 +16,8 @@ use crate::worker::Worker;
 ///
 /// The client's socket is reset on every way out but the orderly one, so a client that could not be served, or whose
 /// stream was cut, knows it. The record is that of `flow`, when it is dropped.
-pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, client: Stream, offset: u16) {
-    if let Some(server) = reach(&worker, &mut flow, offset).await {
+pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, offset: u16) {
+    if let Some(server) = reach(&worker, &mut flow, &mut client, offset).await {
         flow.connected();
         worker.go_on(flow, client, server);
     }
@@ -41,7 +44,7 @@ pub(crate) fn carry(
 
 /// Connects to the first server that answers: each backend once, in the order of the pool's balance, and each address
 /// of a backend's name.
-async fn reach(worker: &Worker, flow: &mut Flow, offset: u16) -> Option<Stream> {
+async fn reach(worker: &Worker, flow: &mut Flow, client: &mut Stream, offset: u16) -> Option<Stream> {
     let balancer = flow.seat.balancer.clone();
     let pool = balancer.pool();
     for backend in balancer.order() {
@@ -57,9 +60,13 @@ async fn reach(worker: &Worker, flow: &mut Flow, offset: u16) -> Option<Stream> 
         };
         for place in outbound::places(target, &addresses) {
             flow.tries(backend, place.address());
-            match outbound::connect(place, pool).await {
-                Ok(server) => return Some(server),
-                Err(error) => {
+            match unless_gone(client, outbound::connect(place, pool)).await {
+                Some(Ok(server)) => return Some(server),
+                None => {
+                    flow.not_connected(Reason::ClientReset);
+                    return None;
+                }
+                Some(Err(error)) => {
                     tracing::debug!("{} of pool {}: {error}", target, pool.name);
                     flow.not_connected((&error).into());
                 }
@@ -67,6 +74,16 @@ async fn reach(worker: &Worker, flow: &mut Flow, offset: u16) -> Option<Stream> 
         }
     }
     None
+}
+
+/// What `work` comes to, unless the client resets its connection before.
+async fn unless_gone<T>(client: &mut Stream, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Some(result)),
+        Poll::Pending => client.poll_hangup(cx).map(|()| None),
+    })
+    .await
 }
 
 #[cfg(test)]

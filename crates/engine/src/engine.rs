@@ -11,7 +11,7 @@ use towpath_config::Config;
 
 use crate::balance::Balancer;
 use crate::listen::{Acceptor, Bound, Source, UnixPathGuard};
-use crate::metrics::Totals;
+use crate::metrics::{NowAndThen, Totals};
 use crate::record::RecordSink;
 use crate::worker::{self, Colleague, Post};
 
@@ -67,6 +67,7 @@ impl Engine {
             .unzip();
         let colleagues: Arc<[Arc<Colleague>]> = colleagues.into();
         let (shares, unix_paths) = share_out(&config, bound, workers, limits.max_connections);
+        let warnings = Arc::new(NowAndThen::default());
         let (end, ends) = mpsc::unbounded_channel();
         let mut engine = Self {
             workers: Vec::new(),
@@ -84,6 +85,7 @@ impl Engine {
                 colleagues: colleagues.clone(),
                 inbox,
                 phase: engine.phase.subscribe(),
+                warnings: warnings.clone(),
             };
             let acceptors = move || {
                 share.into_iter().map(|part| Acceptor::new(part.socket, part.source, part.offset)).collect()

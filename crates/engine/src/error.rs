@@ -45,6 +45,10 @@ pub enum Reason {
     ResolveFailed,
     /// Descriptors or socket memory ran out.
     NoDescriptors,
+    /// All source ports to the server are taken.
+    NoSourcePort,
+    /// This user may not connect to the server.
+    NotPermitted,
     /// towpath ended before the connection did.
     Shutdown,
 }
@@ -66,6 +70,8 @@ impl Reason {
             Self::NoSuchHost => "no such host",
             Self::ResolveFailed => "name servers failed",
             Self::NoDescriptors => "no descriptors",
+            Self::NoSourcePort => "no source port",
+            Self::NotPermitted => "not permitted",
             Self::Shutdown => "shutdown",
         }
     }
@@ -81,6 +87,8 @@ impl From<&ConnectError> for Reason {
                 ErrorKind::ConnectionRefused | ErrorKind::NotFound => Self::ConnectRefused,
                 ErrorKind::TimedOut => Self::ConnectTimedOut,
                 ErrorKind::ConnectionReset => Self::ServerReset,
+                ErrorKind::AddrNotAvailable => Self::NoSourcePort,
+                ErrorKind::PermissionDenied => Self::NotPermitted,
                 _ => Self::Unreachable,
             },
         }

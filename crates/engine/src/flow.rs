@@ -165,13 +165,16 @@ impl Flow {
 
     /// The relay is over.
     pub(crate) fn ended(&mut self, end: End) {
+        let is_reset = |kind| {
+            matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected)
+        };
         self.reason = match end {
             End::Closed(Side::Client) => Reason::ClientClosed,
             End::Closed(Side::Server) => Reason::ServerClosed,
-            End::Broken(Side::Client, ErrorKind::TimedOut) => Reason::ClientLost,
-            End::Broken(Side::Server, ErrorKind::TimedOut) => Reason::ServerLost,
-            End::Broken(Side::Client, _) => Reason::ClientReset,
-            End::Broken(Side::Server, _) => Reason::ServerReset,
+            End::Broken(Side::Client, kind) if is_reset(kind) => Reason::ClientReset,
+            End::Broken(Side::Server, kind) if is_reset(kind) => Reason::ServerReset,
+            End::Broken(Side::Client, _) => Reason::ClientLost,
+            End::Broken(Side::Server, _) => Reason::ServerLost,
             End::Idle => Reason::Idle,
         };
     }

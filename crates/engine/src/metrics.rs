@@ -1,6 +1,7 @@
-//! Counters of one worker, which only that worker changes and anyone may read and sum.
+//! Counters of one worker, which only that worker changes and anyone may read and sum, and a brake for warnings.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// What one worker has done so far.
 #[derive(Debug, Default)]
@@ -83,4 +84,30 @@ impl Counters {
 #[inline]
 fn add(counter: &AtomicU64, more: u64) {
     counter.store(counter.load(Relaxed) + more, Relaxed);
+}
+
+/// Lets one warning a second pass, for all workers together.
+#[derive(Debug)]
+pub(crate) struct NowAndThen {
+    start: Instant,
+    due_millis: AtomicU64,
+}
+
+const WARN_GAP: Duration = Duration::from_secs(1);
+
+impl Default for NowAndThen {
+    fn default() -> Self {
+        Self { start: Instant::now(), due_millis: AtomicU64::new(0) }
+    }
+}
+
+impl NowAndThen {
+    /// Whether this one may pass.
+    pub(crate) fn is_due(&self) -> bool {
+        let now = self.start.elapsed();
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let due = self.due_millis.load(Relaxed);
+        let next = millis(now + WARN_GAP);
+        millis(now) >= due && self.due_millis.compare_exchange(due, next, Relaxed, Relaxed).is_ok()
+    }
 }

@@ -1,7 +1,7 @@
 //! From a target to the addresses to try, through DNS where it has a name.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -18,6 +18,9 @@ use towpath_wire::addr::{HostName, Target};
 
 /// Answers are kept at least so long, whatever their TTL: a TTL of 0 must not cost a query a connection.
 const TTL_FLOOR: Duration = Duration::from_secs(1);
+
+/// An answer that has run out is used for so long when no new one can be had, before the servers are asked again.
+const STALE: Duration = Duration::from_secs(30);
 
 /// Names whose answers are kept; beyond it the cache starts anew.
 const CACHED_NAMES: usize = 4096;
@@ -127,6 +130,15 @@ impl Resolver {
         (answer.valid_until > Instant::now()).then(|| answer.hosts.clone())
     }
 
+    /// The answer that was good last, for a while longer: better than none while the name servers are silent.
+    fn last_answer(&self, question: &Question) -> Option<Rc<[Host]>> {
+        let mut answers = self.answers.borrow_mut();
+        let answer = answers.get_mut(question)?;
+        answer.valid_until = Instant::now() + STALE;
+        tracing::warn!("name servers do not answer for {question:?}; going on with the last answer");
+        Some(answer.hosts.clone())
+    }
+
     async fn ask(&self, question: Question) -> Result<Rc<[Host]>, ResolveError> {
         let name = match &question {
             Question::Host(name) | Question::Service(name) => name.clone(),
@@ -139,8 +151,14 @@ impl Resolver {
                 Question::Service(name) => look_up_service(hickory, name).await,
             }
         };
+        let answer = timeout(self.limit, lookup).await;
         let (hosts, valid_until) =
-            timeout(self.limit, lookup).await.map_err(|_| failed("the name servers do not answer"))??;
+            match answer.unwrap_or_else(|_| Err(failed("the name servers do not answer"))) {
+                Err(error @ ResolveError::Failed { .. }) => {
+                    return self.last_answer(&question).ok_or(error);
+                }
+                answer => answer?,
+            };
         if hosts.is_empty() {
             return Err(ResolveError::NoAddress(name));
         }
@@ -183,7 +201,8 @@ async fn look_up_host(
     let mut ips: Vec<IpAddr> = lookup.iter().collect();
     // v4 first: where v6 leads nowhere it does so slowly.
     ips.sort_by_key(IpAddr::is_ipv6);
-    ips.dedup();
+    let mut seen = HashSet::new();
+    ips.retain(|ip| seen.insert(*ip));
     let host = Host { priority: 0, weight: 0, port: None, ips };
     Ok((vec![host], lookup.valid_until()))
 }

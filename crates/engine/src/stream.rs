@@ -25,17 +25,28 @@ pub(crate) struct Stream {
     waits_for_writes: bool,
     queue_full: bool,
     broken: Option<ErrorKind>,
+    is_unix: bool,
 }
 
+/// Urgent data too: its mark stops a read early.
+const READS: Interest = Interest::READABLE.add(Interest::PRIORITY);
+
 impl Stream {
-    /// Takes a connected (or connecting) nonblocking socket whose close is a reset.
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket: Socket::new(socket), waits_for_writes: false, queue_full: false, broken: None }
+    /// Takes a connected (or connecting) nonblocking TCP socket whose close is a reset.
+    pub(crate) fn tcp(socket: OwnedFd) -> Self {
+        let socket = Socket::new(socket);
+        Self { socket, waits_for_writes: false, queue_full: false, broken: None, is_unix: false }
+    }
+
+    /// Takes a connected nonblocking unix socket.
+    pub(crate) fn unix(socket: OwnedFd) -> Self {
+        Self { is_unix: true, ..Self::tcp(socket) }
     }
 
     /// Leaves the event loop, for that of another worker.
-    pub(crate) fn into_socket(self) -> OwnedFd {
-        self.socket.into_fd()
+    pub(crate) fn leave(&mut self) {
+        self.socket.leave();
+        self.waits_for_writes = false;
     }
 
     /// The error that ended this connection, once a call has met it.
@@ -48,12 +59,14 @@ impl Stream {
     /// # Errors
     /// When the event loop cannot take the socket.
     pub(crate) fn expect_silence(&mut self) -> io::Result<()> {
-        if self.socket.is_registered() { Ok(()) } else { self.socket.register(Interest::READABLE) }
+        if self.socket.is_registered() { Ok(()) } else { self.socket.register(READS) }
     }
 
     /// Reads; 0 is the end of the stream.
     pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let whole = buffer.len();
+        // A read that left room took all there was, but for what stops one early: descriptors that come along with the
+        // bytes of a unix socket, and the mark of urgent data (which poll_read looks after).
+        let whole = if self.is_unix { 0 } else { buffer.len() };
         let result = ready!(self.poll_read(cx, |fd| sys::recv(fd, buffer), |count| count < whole));
         Poll::Ready(self.note(result))
     }
@@ -73,11 +86,9 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         while !self.socket.is_registered() {
             match read(self.socket.as_fd()) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.socket.register(Interest::READABLE)?
-                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.register(READS)?,
                 Ok(count) if count > 0 && drained(count) => {
-                    self.socket.register(Interest::READABLE)?;
+                    self.socket.register(READS)?;
                     return Poll::Ready(Ok(count));
                 }
                 result => return Poll::Ready(result),
@@ -88,7 +99,9 @@ impl Stream {
             match read(self.socket.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Ok(count) if count > 0 && drained(count) => {
-                    ready.clear_ready();
+                    if !self.socket.has_urgent() {
+                        ready.clear_ready();
+                    }
                     return Poll::Ready(Ok(count));
                 }
                 result => return Poll::Ready(result),
@@ -156,8 +169,8 @@ impl Stream {
         }
     }
 
-    /// Waits until the connection is gone in both directions: reset, or given up by the kernel. For a stream that has
-    /// been read to its end, which no read can tell any more.
+    /// Waits until the connection has broken: reset, or given up by the kernel. For when no read would tell: the stream
+    /// was read to its end, or is not read now. A unix peer that has closed in order is no break.
     pub(crate) fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.broken.is_some() {
             return Poll::Ready(());
@@ -171,9 +184,9 @@ impl Stream {
         loop {
             match ready!(self.socket.poll_write_ready(cx)) {
                 Ok(mut ready) if ready.ready().is_write_closed() || ready.ready().is_error() => {
-                    let error = sys::take_error(self.socket.as_fd()).err();
-                    self.broken = Some(error.map_or(ErrorKind::ConnectionReset, |error| error.kind()));
                     ready.retain_ready();
+                    let Err(error) = sys::take_error(self.socket.as_fd()) else { return Poll::Pending };
+                    self.broken = Some(error.kind());
                     return Poll::Ready(());
                 }
                 Ok(mut ready) => ready.clear_ready(),
@@ -213,7 +226,7 @@ impl Stream {
     /// Why it could not connect.
     pub(crate) async fn connected(&mut self) -> io::Result<()> {
         self.waits_for_writes = true;
-        self.socket.register(Interest::READABLE | Interest::WRITABLE)?;
+        self.socket.register(READS.add(Interest::WRITABLE))?;
         poll_fn(|cx| self.socket.poll_write_ready(cx).map_ok(|mut ready| ready.retain_ready())).await?;
         sys::take_error(self.socket.as_fd())
     }
@@ -223,7 +236,7 @@ impl Stream {
         if self.waits_for_writes {
             return Ok(());
         }
-        self.socket.register(Interest::READABLE | Interest::WRITABLE)?;
+        self.socket.register(READS.add(Interest::WRITABLE))?;
         self.waits_for_writes = true;
         if self.socket.poll_read_ready(cx).is_ready() {
             cx.waker().wake_by_ref();

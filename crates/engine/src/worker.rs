@@ -1,11 +1,8 @@
 //! A worker: one thread, its event loop, and what the connections on it share.
 
-use std::cell::Cell;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc, watch};
@@ -16,14 +13,11 @@ use crate::conn;
 use crate::engine::Phase;
 use crate::flow::Flow;
 use crate::listen::{Accepted, Acceptor};
-use crate::metrics::Counters;
+use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
 use crate::relay::Buffers;
 use crate::resolve::Resolver;
 use crate::stream::Stream;
-
-/// Warnings that the outside world can cause are logged at most so often.
-const WARN_GAP: Duration = Duration::from_secs(1);
 
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
 /// hundred busy connections need once.
@@ -35,7 +29,7 @@ pub(crate) struct Worker {
     pub(crate) buffers: Buffers,
     id: usize,
     colleagues: Arc<[Arc<Colleague>]>,
-    warned: Cell<Option<Instant>>,
+    warnings: Arc<NowAndThen>,
 }
 
 /// What workers know of each other, and connections of their worker wherever it is.
@@ -51,8 +45,8 @@ pub(crate) struct Colleague {
 #[derive(Debug)]
 pub(crate) struct Handover {
     flow: Flow,
-    client: OwnedFd,
-    server: OwnedFd,
+    client: Stream,
+    server: Stream,
 }
 
 /// All that a worker's thread starts with.
@@ -63,6 +57,7 @@ pub(crate) struct Post {
     pub(crate) colleagues: Arc<[Arc<Colleague>]>,
     pub(crate) inbox: mpsc::UnboundedReceiver<Handover>,
     pub(crate) phase: watch::Receiver<Phase>,
+    pub(crate) warnings: Arc<NowAndThen>,
 }
 
 impl Colleague {
@@ -82,21 +77,23 @@ impl Worker {
     /// Starts the story of a client.
     pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
         let Accepted { socket, client, seat, offset } = accepted;
+        let stream = if client.is_some() { Stream::tcp(socket) } else { Stream::unix(socket) };
         let flow = Flow::begin(self.colleagues[self.id].clone(), seat, client);
-        spawn_local(conn::serve(self.clone(), flow, Stream::new(socket), offset));
+        spawn_local(conn::serve(self.clone(), flow, stream, offset));
     }
 
     /// Goes on with a connection that has reached its server: here, or on the least loaded worker where the difference
     /// is worth waking it. All connections of one client come to one worker and connect there, so that they reach the
     /// server in the order in which the client made them; here they part.
-    pub(crate) fn go_on(self: &Rc<Self>, mut flow: Flow, client: Stream, server: Stream) {
+    pub(crate) fn go_on(self: &Rc<Self>, mut flow: Flow, mut client: Stream, mut server: Stream) {
         let Some(colleague) = self.lighter_colleague() else {
             spawn_local(conn::carry(self.clone(), flow, client, server));
             return;
         };
         flow.leaves();
-        let handover = Handover { flow, client: client.into_socket(), server: server.into_socket() };
-        if let Err(refused) = colleague.inbox.send(handover) {
+        client.leave();
+        server.leave();
+        if let Err(refused) = colleague.inbox.send(Handover { flow, client, server }) {
             self.take_over(refused.0); // that worker has ended, as it does in a drain
         }
     }
@@ -104,7 +101,7 @@ impl Worker {
     fn take_over(self: &Rc<Self>, handover: Handover) {
         let Handover { mut flow, client, server } = handover;
         flow.arrives(self.colleagues[self.id].clone());
-        spawn_local(conn::carry(self.clone(), flow, Stream::new(client), Stream::new(server)));
+        spawn_local(conn::carry(self.clone(), flow, client, server));
     }
 
     fn lighter_colleague(&self) -> Option<&Colleague> {
@@ -114,11 +111,9 @@ impl Worker {
         (here >= live + (live / 4).max(2)).then_some(colleague)
     }
 
-    /// Warns unless it did so less than a second ago.
+    /// Warns unless any worker did so less than a second ago.
     pub(crate) fn warn_now_and_then(&self, warn: impl FnOnce()) {
-        let now = Instant::now();
-        if self.warned.get().is_none_or(|last| now - last >= WARN_GAP) {
-            self.warned.set(Some(now));
+        if self.warnings.is_due() {
             warn();
         }
     }
@@ -139,13 +134,13 @@ pub(crate) fn run(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Accepto
 }
 
 async fn work(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Acceptor>>) -> io::Result<()> {
-    let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase } = post;
+    let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase, warnings } = post;
     let worker = Rc::new(Worker {
         resolver: Resolver::new(&config.dns),
         buffers: Buffers::new(&config.relay, pipe_limit),
         id,
         colleagues,
-        warned: Cell::default(),
+        warnings,
     });
     tracing::debug!("worker {} runs", worker.id);
     let acceptors: Vec<Rc<Acceptor>> = acceptors()?.into_iter().map(Rc::new).collect();
@@ -161,6 +156,7 @@ async fn work(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Acceptor>>)
         () = serve_others(&mut inbox, &worker) => {}
     }
     accepting.iter().for_each(JoinHandle::abort);
+    acceptors.iter().for_each(|acceptor| acceptor.refuse_new());
     acceptors.into_iter().for_each(|acceptor| acceptor.take_waiting(&worker));
     inbox.close(); // what is in it is still served
     tokio::select! {

@@ -136,6 +136,31 @@ pub fn has_waiting(socket: BorrowedFd<'_>) -> bool {
     poll(&mut asked, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
 }
 
+/// Has the kernel refuse new clients of a TCP socket, by tying it to an interface that does not exist
+/// (SO_BINDTOIFINDEX, socket(7)).
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn refuse_new(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let nowhere = libc::c_int::MAX;
+    // SAFETY: the option takes an int, whose size goes with it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const nowhere).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether an error says that the machine has no such family of addresses: v6 is switched off.
+pub fn is_unknown_family(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
 /// Takes the next connection and its client's address, which a unix client has not.
 ///
 /// # Errors

@@ -10,6 +10,9 @@ const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 /// Asked for where the capacity wanted is refused: users without rights get few large pipes (pipe(7), pipe-user-pages-soft).
 const MODEST_BYTES: usize = 256 * 1024;
 
+/// A smaller pipe costs more calls than it saves copies; it is what users get who have used their share up.
+const USEFUL_BYTES: usize = 64 * 1024;
+
 /// A pipe, and how many bytes wait in it.
 #[derive(Debug)]
 pub struct Pipe {
@@ -20,7 +23,7 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// An empty pipe of at least `bytes` if the kernel grants it, else of what it grants.
+    /// An empty pipe of at least `bytes` if the kernel grants it, else of what it grants if that is of use.
     ///
     /// # Errors
     /// What pipe2(2) says; [`crate::limits::is_exhausted`] tells whether descriptors ran out.
@@ -29,6 +32,9 @@ impl Pipe {
         let capacity = fcntl_setpipe_size(&into, bytes)
             .or_else(|_| fcntl_setpipe_size(&into, bytes.min(MODEST_BYTES)))
             .or_else(|_| rustix::pipe::fcntl_getpipe_size(&into))?;
+        if capacity < USEFUL_BYTES.min(bytes) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         Ok(Self { out, into, capacity: u32::try_from(capacity).unwrap_or(u32::MAX), held: 0 })
     }
 

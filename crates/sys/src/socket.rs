@@ -32,10 +32,13 @@ impl Socket {
     }
 
     /// Leaves the event loop, if it was in it.
-    pub fn into_fd(self) -> OwnedFd {
-        let Self { registration, fd } = self;
-        drop(registration);
-        fd
+    pub fn leave(&mut self) {
+        self.registration = None;
+    }
+
+    /// Whether the event loop has told of urgent data (EPOLLPRI), if it was asked to.
+    pub fn has_urgent(&self) -> bool {
+        self.registration.as_ref().is_some_and(|all| all.try_io(Interest::PRIORITY, |_| Ok(())).is_ok())
     }
 
     /// Whether the event loop has it.

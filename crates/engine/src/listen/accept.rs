@@ -54,11 +54,15 @@ impl Acceptor {
     pub(crate) async fn run(&self, worker: &Rc<Worker>) {
         while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
             let seat = Seat::take(&self.source).await;
+            if let Some(pace) = &self.source.pace {
+                if !listener::has_waiting(self.socket.as_fd()) {
+                    ready.clear_ready();
+                    continue;
+                }
+                pace.turn().await;
+            }
             match self.accept(seat) {
                 Ok(accepted) => {
-                    if let Some(pace) = &self.source.pace {
-                        pace.turn().await;
-                    }
                     worker.serve(accepted);
                     if !listener::has_waiting(self.socket.as_fd()) {
                         ready.clear_ready();
@@ -71,6 +75,12 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Has the kernel refuse clients that come from now on; those whose handshake is under way still get in.
+    pub(crate) fn refuse_new(&self) {
+        // Where the kernel has no such option (before 5.7), closing the socket may reset a few.
+        let _ = listener::refuse_new(self.socket.as_fd());
     }
 
     /// Takes those clients that the kernel has let in already: closing the socket would reset them.

@@ -90,6 +90,13 @@ pub enum BindError {
     },
 }
 
+impl BindError {
+    /// Whether the machine has no such address.
+    fn is_absent(&self) -> bool {
+        matches!(self, Self::Tcp { error, .. } if has_no_v6(error))
+    }
+}
+
 /// Binds all listeners of `config`, for `workers` workers. A socket of `inherited` that has a wanted address is used
 /// instead of a new one; those that no listener wants are left there.
 ///
@@ -108,20 +115,40 @@ pub async fn bind(
                 Listen::Unix(path) => bound.push(bind_unix(listener, path, inherited)?),
                 Listen::Tcp { host, ports } => {
                     for (offset, port) in (0..).zip(ports.iter()) {
-                        for address in addresses(listener, host, port, resolver).await? {
-                            let any = *host == ListenHost::Any;
-                            let sockets = bind_tcp(listener, address, any, workers, inherited)?;
-                            bound.push(Bound {
-                                listener: listener.clone(),
-                                offset,
-                                sockets,
-                                unix_path: None,
-                            });
-                        }
+                        let addresses = addresses(listener, host, port, resolver).await?;
+                        bound.extend(bind_all(listener, host, &addresses, offset, workers, inherited)?);
                     }
                 }
             }
         }
+    }
+    Ok(bound)
+}
+
+/// Binds all addresses of a host. A name may have some that this machine has not, but not only those.
+fn bind_all(
+    listener: &Arc<Listener>,
+    host: &ListenHost,
+    addresses: &[SocketAddr],
+    offset: u16,
+    workers: usize,
+    inherited: &mut Vec<OwnedFd>,
+) -> Result<Vec<Bound>, BindError> {
+    let mut bound = Vec::new();
+    let mut absent = None;
+    for address in addresses {
+        match bind_tcp(listener, *address, *host == ListenHost::Any, workers, inherited) {
+            Ok(sockets) => {
+                bound.push(Bound { listener: listener.clone(), offset, sockets, unix_path: None });
+            }
+            Err(error) if error.is_absent() => absent = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match absent {
+        Some(error) if bound.is_empty() => return Err(error),
+        Some(error) => tracing::warn!("{error}; going on with the other addresses of the name"),
+        None => {}
     }
     Ok(bound)
 }
@@ -154,7 +181,8 @@ fn bind_tcp(
     let v4 = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), address.port());
     let is_it = |has: SocketAddr| has == address || (any && has == v4);
     let taken = take(inherited, |fd| local_address(fd).is_ok_and(|has| has.is_some_and(is_it)));
-    let group = if !taken.is_empty() {
+    let made = taken.is_empty();
+    let group = if !made {
         Ok(taken)
     } else if any {
         match bind_group(&address, true, workers) {
@@ -172,7 +200,9 @@ fn bind_tcp(
                 sys::set_nonblocking(socket.as_fd())?;
                 sys::listen(socket.as_fd())?;
             }
-            if let [first, _, ..] = &*sockets {
+            if let [first, _, ..] = &*sockets
+                && made
+            {
                 sys::spread_by_client(first.as_fd(), sockets.len())?;
             }
             Ok(sockets)
@@ -197,7 +227,7 @@ fn bind_group(address: &SocketAddr, dual: bool, workers: usize) -> io::Result<Ve
 }
 
 fn has_no_v6(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::AddrNotAvailable || error.kind() == ErrorKind::Unsupported
+    error.kind() == ErrorKind::AddrNotAvailable || sys::is_unknown_family(error)
 }
 
 fn bind_unix(

@@ -21,7 +21,7 @@ impl Pace {
         Self { gap, next: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until the connection that was just taken is due.
+    /// Waits until the next connection is due.
     pub(super) async fn turn(&self) {
         let due = self.reserve(Instant::now());
         sleep_until(due).await;

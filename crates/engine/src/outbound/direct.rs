@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
 use towpath_sys::options::reset_on_close;
-use towpath_sys::stream::{Connecting, connect_tcp, connect_unix, tcp_socket, unix_socket};
+use towpath_sys::stream::{Connecting, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket};
 use towpath_wire::addr::UnixPath;
 
 use crate::error::ConnectError;
@@ -27,7 +27,10 @@ pub(super) async fn tcp(address: &SocketAddr, pool: &Pool) -> Result<Stream, Con
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
     let connecting = connect_tcp(socket.as_fd(), address)?;
-    let mut stream = Stream::new(socket);
+    if connecting == Connecting::Done && is_connected_to_itself(&socket, address) {
+        return Err(io::Error::from(ErrorKind::ConnectionRefused).into());
+    }
+    let mut stream = Stream::tcp(socket);
     match connecting {
         Connecting::Done => stream.expect_silence()?,
         // Boxed: only those that wait need its room.
@@ -49,9 +52,16 @@ pub(super) async fn unix(path: &UnixPath, pool: &Pool) -> Result<Stream, Connect
             Err(_) => Box::pin(sleep(BACKLOG_PAUSE)).await,
         }
     }
-    let mut stream = Stream::new(socket);
+    let mut stream = Stream::unix(socket);
     stream.expect_silence()?;
     Ok(stream)
+}
+
+/// A socket that connects to a port of this machine from which it was given its own source port meets itself, where
+/// nobody listens (RFC 9293 section 3.5, simultaneous open). Ports below the lowest of the range are never given.
+fn is_connected_to_itself(socket: &OwnedFd, to: &SocketAddr) -> bool {
+    const LOWEST: u16 = 32_768;
+    to.port() >= LOWEST && local_address(socket).is_ok_and(|from| from.as_ref() == Some(to))
 }
 
 /// Makes a socket as soon as there is a descriptor for it.

@@ -2,9 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use towpath_sys::pipe::Pipe;
-
-use super::Buffers;
+use super::{Buffers, PooledPipe};
 use crate::stream::Stream;
 
 /// Bytes that one direction may carry before other connections have their turn.
@@ -33,7 +31,7 @@ pub(super) enum Step {
 enum Carry {
     Nothing,
     Spill(Box<Spill>),
-    Pipe(Pipe),
+    Pipe(PooledPipe),
 }
 
 #[derive(Debug)]
@@ -63,7 +61,7 @@ enum Method {
     Splice { thin: u8 },
 }
 
-/// The state of one direction; see [`super::run`].
+/// The state of one direction of a [`super::Relay`].
 #[derive(Debug)]
 pub(super) struct Direction {
     carry: Carry,
@@ -105,7 +103,11 @@ impl Direction {
                 break;
             }
             match self.write(cx, sink, buffers) {
-                Poll::Pending => return Step::Waits,
+                Poll::Pending => {
+                    // The source is not read meanwhile, and only a look at it tells that it has broken.
+                    let _ = source.poll_hangup(cx);
+                    return Step::Waits;
+                }
                 Poll::Ready(0) => {}
                 Poll::Ready(count) => {
                     carried(count as u64);
@@ -218,7 +220,7 @@ impl Direction {
         cx: &mut Context<'_>,
         source: &mut Stream,
         buffers: &Buffers,
-        mut pipe: Pipe,
+        mut pipe: PooledPipe,
         thin: u8,
     ) -> Poll<Read> {
         let Poll::Ready(result) = source.poll_fill(cx, &mut pipe) else {

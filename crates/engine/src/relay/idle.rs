@@ -12,23 +12,36 @@ use tokio::time::{Instant, Sleep};
 pub(super) struct IdleTimer {
     limit: Duration,
     last: Instant,
+    waiting: usize,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl IdleTimer {
     pub(super) fn new(limit: Duration) -> Box<Self> {
-        Box::new(Self { limit, last: Instant::now(), sleep: Box::pin(tokio::time::sleep(limit)) })
+        let (last, sleep) = (Instant::now(), Box::pin(tokio::time::sleep(limit)));
+        Box::new(Self { limit, last, waiting: 0, sleep })
     }
 
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, carried: bool) -> Poll<()> {
+    /// `waiting` tells how many bytes wait to be acknowledged: while they get fewer, a slow reader is reading.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        carried: bool,
+        waiting: impl Fn() -> usize,
+    ) -> Poll<()> {
         if carried {
             self.last = Instant::now();
         }
         while self.sleep.as_mut().poll(cx).is_ready() {
-            let end = self.last + self.limit;
-            if end <= Instant::now() {
-                return Poll::Ready(());
+            let now = Instant::now();
+            if now >= self.last + self.limit {
+                let waiting = waiting();
+                if waiting == self.waiting {
+                    return Poll::Ready(());
+                }
+                (self.waiting, self.last) = (waiting, now);
             }
+            let end = self.last + self.limit;
             self.sleep.as_mut().reset(end);
         }
         Poll::Pending

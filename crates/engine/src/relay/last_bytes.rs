@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 use crate::stream::Stream;
 
 /// The peer may take so long for the next byte before the reset comes all the same.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the peer has acknowledged what was written, then resets the connection: a reset makes the kernel throw
 /// away what it has not sent yet, and no event tells when it has sent all (tcp(7), SIOCOUTQ).

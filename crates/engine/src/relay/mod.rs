@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub(crate) use buffers::Buffers;
+use buffers::PooledPipe;
 use direction::{Direction, Step};
 use idle::IdleTimer;
 use settle::Settle;
@@ -32,6 +33,7 @@ pub(crate) struct Relay {
     first_end: Option<Side>,
     idle: Option<Box<IdleTimer>>,
     settle: Option<Settle>,
+    patience: Option<Box<IdleTimer>>,
 }
 
 impl Relay {
@@ -50,6 +52,7 @@ impl Relay {
             first_end: None,
             idle,
             settle: Settle::new(pool),
+            patience: None,
         }
     }
 
@@ -86,8 +89,19 @@ impl Relay {
         {
             self.settle = None;
         }
+        let broken = self.broken();
+        if broken.is_some() && self.patience.is_none() {
+            // What came before the break is still being delivered, to somebody who may never take it.
+            self.patience = Some(IdleTimer::new(last_bytes::PATIENCE));
+        }
+        let waiting = || self.client.unacknowledged() + self.server.unacknowledged();
+        if let (Some(patience), Some(broken)) = (&mut self.patience, broken)
+            && patience.poll(cx, carried > 0, waiting).is_ready()
+        {
+            return Poll::Ready(broken);
+        }
         match &mut self.idle {
-            Some(idle) => idle.poll(cx, carried > 0).map(|()| End::Idle),
+            Some(idle) => idle.poll(cx, carried > 0, waiting).map(|()| End::Idle),
             None => Poll::Pending,
         }
     }
@@ -106,6 +120,12 @@ impl Relay {
             End::Broken(Side::Server, _) => Some(Box::pin(last_bytes::deliver(client))),
             End::Idle => None,
         }
+    }
+
+    /// The break, if one side has broken, whether or not all that came from it was delivered.
+    fn broken(&self) -> Option<End> {
+        let broken = |side, stream: &Stream| Some(End::Broken(side, stream.broken()?));
+        broken(Side::Client, &self.client).or_else(|| broken(Side::Server, &self.server))
     }
 
     /// The end, once nothing is left to carry. Nothing can be carried to a broken side; what came from it still counts.

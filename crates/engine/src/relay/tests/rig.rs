@@ -37,6 +37,9 @@ const fn settings(buffer_bytes: usize, splice_after_bytes: Option<u64>) -> Setti
 pub(super) trait Peer: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + AsFd + Sized {
     /// The outer end, and the socket that towpath has.
     async fn pair() -> (Self, OwnedFd);
+
+    /// That socket as a stream.
+    fn stream(socket: OwnedFd) -> Stream;
 }
 
 impl Peer for TcpStream {
@@ -47,12 +50,20 @@ impl Peer for TcpStream {
         reset_on_close(&inner, true).unwrap();
         (outer, inner.into())
     }
+
+    fn stream(socket: OwnedFd) -> Stream {
+        Stream::tcp(socket)
+    }
 }
 
 impl Peer for UnixStream {
     async fn pair() -> (Self, OwnedFd) {
         let (outer, inner) = UnixStream::pair().unwrap();
         (outer, inner.into_std().unwrap().into())
+    }
+
+    fn stream(socket: OwnedFd) -> Stream {
+        Stream::unix(socket)
     }
 }
 
@@ -84,7 +95,7 @@ pub(super) async fn play<P: Peer, T>(
     let (server, server_inner) = P::pair().await;
     let buffers = Buffers::new(settings, 8);
     let count = Count::default();
-    let mut relay = Relay::new(Stream::new(client_inner), Stream::new(server_inner), idle, &pool());
+    let mut relay = Relay::new(P::stream(client_inner), P::stream(server_inner), idle, &pool());
     let carry = async {
         let end = poll_fn(|cx| relay.poll(cx, &buffers, &count)).await;
         if let Some(last_bytes) = relay.close(end) {

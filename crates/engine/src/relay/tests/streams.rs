@@ -150,3 +150,48 @@ async fn idle_time_counts_from_the_last_byte_and_resets_both() {
         assert_eq!((errors, end), ((reset, reset), End::Idle), "{name}");
     }
 }
+
+/// A unix peer that is closed, not only shut down, has still ended in order.
+#[tokio::test]
+async fn what_a_unix_peer_sent_before_it_closed_arrives_whole() {
+    for (name, settings) in &METHODS {
+        let sent = pattern(1_500_000, 7);
+        let (got, end, _) = play(settings, None, async |mut client: UnixStream, mut server: UnixStream| {
+            let send = async {
+                server.write_all(&sent).await.unwrap();
+                drop(server);
+            };
+            let receive = async {
+                tokio::time::sleep(Duration::from_millis(50)).await; // a slow reader, so that the end comes first
+                read_all(&mut client).await
+            };
+            tokio::join!(receive, send).0
+        })
+        .await;
+        assert!(got == (sent, None), "{name}: {} bytes, {:?}", got.0.len(), got.1);
+        assert_eq!(end, End::Closed(Side::Server), "{name}");
+    }
+}
+
+/// While a slow reader takes what waits in the queues, the connection is not idle.
+#[tokio::test]
+async fn a_slow_reader_is_not_idle() {
+    let sent = pattern(3_000_000, 8);
+    let idle = Some(Duration::from_millis(400));
+    let (got, _, _) = play(&METHODS[0].1, idle, async |mut client: TcpStream, mut server: TcpStream| {
+        let read = async {
+            let mut got = Vec::new();
+            let mut buffer = vec![0; 100_000];
+            loop {
+                tokio::time::sleep(Duration::from_millis(50)).await; // the reader's pace
+                match client.read(&mut buffer).await.unwrap() {
+                    0 => return got,
+                    count => got.extend_from_slice(&buffer[..count]),
+                }
+            }
+        };
+        tokio::join!(read, write_all(&mut server, &sent)).0
+    })
+    .await;
+    assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+}
