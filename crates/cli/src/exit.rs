@@ -11,13 +11,15 @@ const FAILURE: u8 = 1;
 /// Exit code of bad usage or a bad configuration; clap's too.
 const USAGE: u8 = 2;
 
-/// Why the program ends with another code than 0.
+/// Why the program ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// A bad file: every mistake with its line.
     File(Mistakes),
     /// A bad argument, or something else for the user to mend, in one line.
     Usage(String),
+    /// A signal during the start: none, but there is nothing to go on with.
+    Interrupted,
     /// Anything else.
     Other(anyhow::Error),
 }
@@ -34,6 +36,7 @@ impl Failure {
                 tell(&format!("towpath: {message}"));
                 ExitCode::from(USAGE)
             }
+            Self::Interrupted => ExitCode::SUCCESS,
             Self::Other(error) => {
                 tell(&format!("towpath: {error:#}"));
                 ExitCode::from(FAILURE)
@@ -50,6 +53,10 @@ fn tell(message: &str) {
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         match error {
+            StartError::Interrupted(_) => {
+                tracing::info!("{error}");
+                Self::Interrupted
+            }
             StartError::Io(error) => Self::Other(error.into()),
             error => Self::Usage(error.to_string()),
         }

@@ -2,24 +2,20 @@
 
 use std::io;
 use std::num::NonZeroUsize;
-use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
-use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
-use tokio::task::spawn_local;
 use tokio::time::sleep;
 use towpath_config::Config;
-use towpath_engine::{BindError, Bound, Engine, ResolveError, Resolver, Totals, bind};
+use towpath_engine::{BindError, Engine, ResolveError, Totals};
 use towpath_wire::addr::Target;
 
-use crate::hints::bind_hint;
+use crate::descriptors;
+use crate::prepare::prepare;
 use crate::records::Recorder;
 use crate::signals::Signals;
-use crate::{descriptors, loops};
 
 /// A started instance.
 #[derive(Debug)]
@@ -31,7 +27,7 @@ pub struct Instance {
     recorder: Option<Recorder>,
 }
 
-/// Why an instance did not start. All but `Io` are for the user to mend in what was asked for.
+/// Why an instance did not start. All but `Interrupted` and `Io` are for the user to mend in what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address that cannot be bound, with what to do.
@@ -60,6 +56,15 @@ pub enum StartError {
         /// The backend.
         target: Target,
     },
+    /// Listeners that would feed one another.
+    #[error("listeners forward in a circle: {circle}; change the target of one of them")]
+    Circle {
+        /// Each with its address, the first again at the end.
+        circle: String,
+    },
+    /// A signal came first.
+    #[error("{0}: ended before the start was over")]
+    Interrupted(&'static str),
     /// The machine has not what it takes.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -76,8 +81,11 @@ impl Instance {
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
         let (signals, bound) = runtime.block_on(async {
             // Before anybody can know that this runs, and take it for running.
-            let signals = Signals::new()?;
-            Ok::<_, StartError>((signals, prepare(&config, workers).await?))
+            let mut signals = Signals::new()?;
+            tokio::select! {
+                bound = prepare(&config, workers) => Ok((signals, bound?)),
+                name = signals.next() => Err(StartError::Interrupted(name)),
+            }
         })?;
         let limits = descriptors::limits(workers, config.max_connections)?;
         let recorder = config.log.records.then(|| Recorder::start(config.log.format)).transpose()?;
@@ -159,68 +167,4 @@ async fn drain(config: &Config, engine: &mut Engine, signals: &mut Signals) {
 
 fn connections(count: u64) -> String {
     if count == 1 { "1 connection".to_owned() } else { format!("{count} connections") }
-}
-
-/// Looks up the names of all targets and binds all listeners.
-async fn prepare(config: &Arc<Config>, workers: usize) -> Result<Vec<Bound>, StartError> {
-    let resolver = Rc::new(Resolver::new(&config.dns));
-    look_up_targets(config, &resolver).await?;
-    let mut inherited = inherited();
-    let bound = bind(config, workers, &resolver, &mut inherited)
-        .await
-        .map_err(|error| StartError::Bind { hint: bind_hint(&error), error })?;
-    if !inherited.is_empty() {
-        tracing::warn!("{} inherited sockets fit no listener and are not used", inherited.len());
-    }
-    for bound in &bound {
-        let listener = bound.listener();
-        if let Some(path) = bound.path() {
-            tracing::info!("listener {} on unix:{}", listener.name, path.display());
-        }
-        if let Some(address) = bound.address() {
-            for backend in &listener.pool.backends {
-                let targets = resolver.addresses(&backend.address, bound.offset()).await.unwrap_or_default();
-                if targets.iter().any(|target| loops::leads_back(&address, target)) {
-                    let target = backend.address.clone();
-                    return Err(StartError::Loop { listener: listener.name.clone(), target });
-                }
-            }
-            tracing::info!("listener {} on {address}", listener.name);
-        }
-    }
-    Ok(bound)
-}
-
-/// A name that does not exist is a mistake; one that cannot be looked up now may come back.
-async fn look_up_targets(config: &Config, resolver: &Rc<Resolver>) -> Result<(), StartError> {
-    let lookups: Vec<_> = config
-        .pools
-        .iter()
-        .flat_map(|pool| {
-            pool.backends.iter().map(move |backend| (pool.name.clone(), backend.address.clone()))
-        })
-        .map(|(pool, target)| {
-            let resolver = resolver.clone();
-            spawn_local(async move { (pool, resolver.addresses(&target, 0).await) })
-        })
-        .collect();
-    for lookup in lookups {
-        match lookup.await.map_err(io::Error::other)? {
-            (_, Ok(_)) => {}
-            (pool, Err(error @ ResolveError::Failed { .. })) => tracing::warn!("pool {pool}: {error}"),
-            (pool, Err(error)) => return Err(StartError::NoSuchHost { pool, error }),
-        }
-    }
-    Ok(())
-}
-
-/// The sockets that the process was started with (LISTEN_FDS, sd_listen_fds(3)).
-fn inherited() -> Vec<OwnedFd> {
-    let mut listen_fds = ListenFd::from_env();
-    (0..listen_fds.len())
-        .filter_map(|index| {
-            let tcp = listen_fds.take_tcp_listener(index).ok().flatten().map(OwnedFd::from);
-            tcp.or_else(|| listen_fds.take_unix_listener(index).ok().flatten().map(OwnedFd::from))
-        })
-        .collect()
 }

@@ -5,6 +5,7 @@ mod hints;
 mod instance;
 mod loops;
 mod occupant;
+mod prepare;
 mod records;
 mod signals;
 
