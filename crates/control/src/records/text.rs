@@ -1,5 +1,6 @@
 //! A record as one line of `key=value` pairs.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -26,7 +27,8 @@ impl Writer {
         }
         if let Some(backend) = &record.backend {
             put(to, b" pool=", backend.pool.name.as_bytes());
-            let _ = write!(to, " backend={}", backend.pool.backends[backend.backend].address);
+            put(to, b" backend=", b"");
+            field(&backend.pool.backends[backend.backend].address, to);
             if let Some(connected) = backend.address {
                 let _ = write!(to, " address={connected}");
             }
@@ -60,6 +62,18 @@ fn put(to: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     to.extend_from_slice(value);
 }
 
+/// As it is, or in quotes and escaped as in Rust where it could split the line or pass for another pair: a path may have
+/// any characters.
+fn field(value: &impl Display, to: &mut Vec<u8>) {
+    let start = to.len();
+    let _ = write!(to, "{value}");
+    let plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'=');
+    if !to[start..].iter().all(plain) {
+        to.truncate(start);
+        let _ = write!(to, "{:?}", value.to_string());
+    }
+}
+
 /// With microseconds, as in `1.204530s`.
 fn seconds(time: Duration, to: &mut Vec<u8>) {
     let _ = write!(to, "{}.{:06}s", time.as_secs(), time.subsec_micros());
@@ -73,15 +87,17 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_line_has_every_field_and_parses_as_pairs() {
-        let text = "[[listener]]\nname = 'pg'\nbind = ':5432'\npool = 'db'\n[[pool]]\nname = 'db'\nbackend = 'db.internal:5432'";
-        let config = towpath_config::parse(text, "test").unwrap();
+    fn line(backend: &str, address: Option<&str>) -> String {
+        let text = format!(
+            "[[listener]]\nname = 'pg'\nbind = ':5432'\npool = 'db'\n[[pool]]\nname = 'db'\nbackend = {backend}"
+        );
+        let config = towpath_config::parse(&text, "test").unwrap();
         let pool = Arc::clone(&config.pools[0]);
+        let address = address.map(|address| address.parse().unwrap());
         let record = Record {
             listener: Arc::clone(&config.listeners[0]),
             client: Some("[::ffff:10.1.2.3]:4000".parse().unwrap()),
-            backend: Some(Picked { pool, backend: 0, address: Some("10.0.0.5:5432".parse().unwrap()) }),
+            backend: Some(Picked { pool, backend: 0, address }),
             start: UNIX_EPOCH + Duration::from_millis(1_790_000_000_007),
             duration: Duration::from_micros(1_204_530),
             connect_time: Some(Duration::from_micros(90)),
@@ -92,11 +108,24 @@ mod tests {
         };
         let mut line = Vec::new();
         Writer::default().write(&record, &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_every_field_and_parses_as_pairs() {
         assert_eq!(
-            String::from_utf8(line).unwrap(),
+            line("'db.internal:5432'", Some("10.0.0.5:5432")),
             "2026-09-21T14:13:20.007Z listener=pg client=10.1.2.3:4000 pool=db backend=db.internal:5432 \
              address=10.0.0.5:5432 duration=1.204530s connect=0.000090s up=12 down=345 stage=relay \
              end=\"client closed\"\n"
         );
+    }
+
+    #[test]
+    fn a_path_can_neither_split_a_line_nor_forge_one() {
+        let odd = line(r#""unix:/run/a b\" up=9\n2026 listener=pg""#, None);
+        assert_eq!(odd.matches('\n').count(), 1, "{odd}");
+        assert!(odd.contains(r#" backend="unix:/run/a b\" up=9\n2026 listener=pg" duration="#), "{odd}");
+        assert!(line("'unix:/run/db.sock'", None).contains(" backend=unix:/run/db.sock duration="));
     }
 }
