@@ -1,8 +1,10 @@
 //! The command line.
 
+use std::env;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 /// TCP forwarder: carries connections faithfully to where they should go.
 #[derive(Debug, Parser)]
@@ -10,6 +12,24 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// The environment's `--workers`.
+const WORKERS: &str = "TOWPATH_WORKERS";
+
+/// Reads the command line, and ends the process where it only asks for help or makes no sense.
+pub(crate) fn parse() -> Args {
+    let mut command = Args::command();
+    // Set to nothing means not set, as is the custom.
+    if env::var_os(WORKERS).is_some_and(|value| value.is_empty()) {
+        for name in ["tcp", "run"] {
+            command = command.mut_subcommand(name, |command| {
+                command.mut_arg("workers", |workers| workers.env(Resettable::Reset))
+            });
+        }
+    }
+    let matches = command.clone().get_matches();
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
 }
 
 const EXAMPLES: &str = "\
@@ -75,8 +95,8 @@ pub(crate) struct Tcp {
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Instance {
     /// Worker threads [default: one per core]
-    #[arg(long, value_name = "N", env = "TOWPATH_WORKERS")]
-    pub(crate) workers: Option<std::num::NonZeroU16>,
+    #[arg(long, value_name = "N", env = WORKERS, value_parser = value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
     /// Live connections in all [default: what the limit of open files allows]
     #[arg(long, value_name = "N")]
     pub(crate) max_connections: Option<std::num::NonZeroU32>,
@@ -105,8 +125,8 @@ pub(crate) struct Run {
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
     /// Worker threads, in place of the file's
-    #[arg(long, value_name = "N", env = "TOWPATH_WORKERS")]
-    pub(crate) workers: Option<std::num::NonZeroU16>,
+    #[arg(long, value_name = "N", env = WORKERS, value_parser = value_parser!(u16).range(1..=1024))]
+    pub(crate) workers: Option<u16>,
     /// Form of log lines, in place of the file's
     #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<Format>,

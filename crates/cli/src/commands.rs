@@ -31,7 +31,7 @@ fn tcp(args: &Tcp) -> Result<(), Failure> {
 fn file(args: &Run) -> Result<(), Failure> {
     let mut config = towpath_config::load(&args.file).map_err(Failure::File)?;
     if let Some(workers) = args.workers {
-        config.workers = Some(NonZeroUsize::from(workers));
+        config.workers = NonZeroUsize::new(usize::from(workers));
     }
     match args.log_format {
         Some(Format::Json) => config.log.format = LogFormat::Json,

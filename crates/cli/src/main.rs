@@ -9,14 +9,12 @@ mod shorthand;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 #[global_allocator]
 static ALLOCATOR: towpath_control::memory::Allocator = towpath_control::memory::Allocator;
 
 fn main() -> ExitCode {
     towpath_control::memory::give_back_at_once();
-    let args = args::Args::parse();
+    let args = args::parse();
     match commands::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.report(),
