@@ -10,4 +10,5 @@ mod records;
 mod signals;
 
 pub use instance::{Instance, StartError};
+pub use towpath_sys::limits::raise_descriptor_limit;
 pub use towpath_sys::memory;

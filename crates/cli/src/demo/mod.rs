@@ -20,7 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use towpath_config::Config;
-use towpath_control::Instance;
+use towpath_control::{Instance, raise_descriptor_limit};
 
 use crate::args::Demo;
 use crate::exit::Failure;
@@ -35,8 +35,17 @@ use table::Table;
 const FRAME: Duration = Duration::from_millis(100);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Open files of the backends, the forwarder and the clients together, with some to spare.
+const OPEN_FILES: usize = 150;
+
 /// Runs the demo for as long as asked and tells how it went.
 pub(crate) fn run(args: &Demo) -> Result<(), Failure> {
+    let allowed = raise_descriptor_limit();
+    if allowed < OPEN_FILES {
+        return Err(Failure::Other(anyhow!(
+            "the demo needs {OPEN_FILES} open files, not {allowed}; raise ulimit -n"
+        )));
+    }
     let backends: Vec<_> =
         (0..BACKENDS as u16).map(|place| Ok(Arc::new(Backend::new(place)?))).collect::<io::Result<_>>()?;
     let listeners = backends.iter().map(|backend| backend.listen()).collect::<io::Result<Vec<_>>>()?;
