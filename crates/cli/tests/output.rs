@@ -26,7 +26,7 @@ fn arguments<'a>(listen: &'a str, target: &'a str) -> [&'a str; 5] {
 }
 
 #[test]
-fn a_full_disk_under_the_records_is_told_once_and_disturbs_nobody() {
+fn a_full_disk_under_the_records_is_told_once_and_at_the_end_and_disturbs_nobody() {
     let (listen, target) = (free_address(), echo_server());
     let towpath = Towpath::start_with_stdout(command(arguments(&listen, &target)), full());
     let mut live = connect(&listen);
@@ -38,7 +38,9 @@ fn a_full_disk_under_the_records_is_told_once_and_disturbs_nobody() {
     towpath.signal(Signal::TERM);
     let ended = towpath.wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("could not be written").count(), 1, "{}", ended.stderr);
+    // Once when it begins, then not again for a minute, and at the end what was lost since.
+    let told = ended.stderr.matches("could not be written").count();
+    assert!((1..=2).contains(&told), "{}", ended.stderr);
 }
 
 #[test]

@@ -189,7 +189,21 @@ fn a_name_that_is_gone_or_cannot_be_asked_for_is_a_record_and_nothing_else() {
     names.change("127.0.0.1 db.test\n");
     expect("relay: server closed");
     names.service.program.stop();
-    expect("connect: name servers failed");
+    // The answer before is used on. The first connection behind its second has waited for the name servers.
+    wait_for("a connection that asked in vain", || {
+        let got = read_to_end(&mut connect(&listen));
+        clients += 1;
+        let record = towpath.records(clients).remove(clients - 1);
+        assert_eq!(record.end(), "relay: server closed");
+        assert_eq!(got, (b"here".to_vec(), End::Fin), "{record:?}");
+        (record.seconds() > 1.5).then_some(())
+    });
     let records = towpath.stop(clients);
     assert!(records.iter().all(|record| record.seconds() < 3.0), "{records:#?}");
+    // Without an answer before, there is none.
+    let listen = free_address();
+    let text = text.replace("bind = ", &format!("bind = \"{listen}\" # "));
+    let towpath = Towpath::file(&text);
+    assert_eq!(read_to_end(&mut connect(&listen)), (Vec::new(), End::Reset));
+    assert_eq!(towpath.stop(1).remove(0).end(), "connect: name servers failed");
 }
