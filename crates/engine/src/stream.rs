@@ -28,6 +28,15 @@ pub(crate) struct Stream {
     is_unix: bool,
 }
 
+/// What a read took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// Bytes; 0 is the end of the stream.
+    pub(crate) count: usize,
+    /// Whether these were the last ones, so that no other read has to find the end.
+    pub(crate) is_last: bool,
+}
+
 /// Urgent data too: its mark stops a read early.
 const READS: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
@@ -62,8 +71,8 @@ impl Stream {
         if self.socket.is_registered() { Ok(()) } else { self.socket.register(READS) }
     }
 
-    /// Reads; 0 is the end of the stream.
-    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+    /// Reads what is there.
+    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
         // A read that left room took all there was, but for what stops one early: descriptors that come along with the
         // bytes of a unix socket, and the mark of urgent data (which poll_read looks after).
         let whole = if self.is_unix { 0 } else { buffer.len() };
@@ -74,7 +83,7 @@ impl Stream {
     /// Moves what there is into an empty pipe; 0 is the end of the stream.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
         let result = ready!(self.poll_read(cx, |fd| pipe.fill(fd), |_| false));
-        Poll::Ready(self.note(result))
+        Poll::Ready(self.note(result).map(|received| received.count))
     }
 
     /// Runs `read` when there may be something; `drained` tells from its count whether it took all there was.
@@ -83,38 +92,41 @@ impl Stream {
         cx: &mut Context<'_>,
         mut read: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
         drained: impl Fn(usize) -> bool,
-    ) -> Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<Received>> {
+        let more = |count| Ok(Received { count, is_last: false });
         while !self.socket.is_registered() {
             match read(self.socket.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.socket.register(READS)?,
                 Ok(count) if count > 0 && drained(count) => {
                     self.socket.register(READS)?;
-                    return Poll::Ready(Ok(count));
+                    return Poll::Ready(more(count));
                 }
-                result => return Poll::Ready(result),
+                result => return Poll::Ready(result.and_then(more)),
             }
         }
         loop {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
             match read(self.socket.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
-                Ok(count) if count > 0 && drained(count) => {
-                    if !self.socket.has_urgent() {
-                        ready.clear_ready();
-                    }
-                    return Poll::Ready(Ok(count));
+                Ok(count) if count > 0 && drained(count) && !self.socket.has_urgent() => {
+                    // The peer had ended its stream before this read, which took all that came before the end.
+                    let is_last = ready.ready().is_read_closed() && !ready.ready().is_error();
+                    ready.clear_ready();
+                    return Poll::Ready(Ok(Received { count, is_last }));
                 }
-                result => return Poll::Ready(result),
+                result => return Poll::Ready(result.and_then(more)),
             }
         }
     }
 
-    /// Writes what there is room for, without waiting; 0 when there is none.
+    /// Writes what there is room for, without waiting; 0 when there is none. The `last` bytes of a stream leave with its
+    /// end, which must follow at once.
     ///
     /// # Errors
     /// When the connection is broken.
-    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match sys::send(self.socket.as_fd(), bytes) {
+    pub(crate) fn try_send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
+        let socket = self.socket.as_fd();
+        match if last { sys::send_last(socket, bytes) } else { sys::send(socket, bytes) } {
             Ok(count) => {
                 self.queue_full = count < bytes.len();
                 Ok(count)

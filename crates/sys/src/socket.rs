@@ -2,7 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::task::{Context, Poll, ready};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -38,7 +39,13 @@ impl Socket {
 
     /// Whether the event loop has told of urgent data (EPOLLPRI), if it was asked to.
     pub fn has_urgent(&self) -> bool {
-        self.registration.as_ref().is_some_and(|all| all.try_io(Interest::PRIORITY, |_| Ok(())).is_ok())
+        let Some(registration) = &self.registration else { return false };
+        if registration.try_io(Interest::PRIORITY, |_| Ok(())).is_err() {
+            return false;
+        }
+        // The end of the stream counts as such readiness too: what is ready must be looked at.
+        let told = pin!(registration.ready(Interest::PRIORITY)).poll(&mut Context::from_waker(Waker::noop()));
+        matches!(told, Poll::Ready(Ok(guard)) if guard.ready().is_priority())
     }
 
     /// Whether the event loop has it.

@@ -91,6 +91,15 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)?)
 }
 
+/// The same for the last bytes of a stream: they leave together with its end, which must follow at once (MSG_MORE).
+///
+/// # Errors
+/// What send(2) says; `WouldBlock` when there is no room.
+#[inline]
+pub fn send_last(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?)
+}
+
 /// Ends the stream that we write; the other direction goes on.
 ///
 /// # Errors

@@ -202,13 +202,15 @@ impl Direction {
         hot: &mut [u8],
     ) -> Poll<Read> {
         let Poll::Ready(result) = source.poll_recv(cx, hot) else { return Poll::Pending };
-        let read = result.unwrap_or(0);
-        if read == 0 {
+        let (read, is_last) = result.map_or((0, true), |received| (received.count, received.is_last));
+        if is_last || read == 0 {
             self.phase = Phase::Ending;
+        }
+        if read == 0 {
             return Poll::Ready(Read { read, sent: 0 });
         }
         self.note_read(read, hot.len(), buffers);
-        let sent = sink.try_send(&hot[..read]).unwrap_or(0);
+        let sent = sink.try_send(&hot[..read], is_last).unwrap_or(0);
         if sent < read {
             self.carry = Carry::Spill(Box::new(Spill { bytes: hot[sent..read].into(), sent: 0 }));
         }
