@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use crate::error::Reason;
+use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
 use crate::outbound;
 use crate::relay::Relay;
@@ -17,9 +18,10 @@ use crate::worker::Worker;
 /// The client's socket is reset on every way out but the orderly one, so a client that could not be served, or whose
 /// stream was cut, knows it. The record is that of `flow`, when it is dropped.
 pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, offset: u16) {
-    if let Some(server) = reach(&worker, &mut flow, &mut client, offset).await {
+    let first = FirstFlight::take(&mut client, &worker.buffers).await;
+    if let Some(server) = reach(&worker, &mut flow, &mut client, &first, offset).await {
         flow.connected();
-        worker.go_on(flow, client, server);
+        worker.go_on(flow, client, server, first);
     }
 }
 
@@ -31,8 +33,9 @@ pub(crate) fn carry(
     mut flow: Flow,
     client: Stream,
     server: Stream,
+    first: FirstFlight,
 ) -> impl Future<Output = ()> {
-    let mut relay = Relay::new(client, server, flow.seat.idle_timeout(), flow.seat.balancer.pool());
+    let mut relay = Relay::new(client, server, first, flow.seat.idle_timeout(), flow.seat.balancer.pool());
     async move {
         let end = poll_fn(|cx| relay.poll(cx, &worker.buffers, &flow)).await;
         flow.ended(end);
@@ -44,7 +47,13 @@ pub(crate) fn carry(
 
 /// Connects to the first server that answers: each backend once, in the order of the pool's balance, and each address
 /// of a backend's name.
-async fn reach(worker: &Worker, flow: &mut Flow, client: &mut Stream, offset: u16) -> Option<Stream> {
+async fn reach(
+    worker: &Worker,
+    flow: &mut Flow,
+    client: &mut Stream,
+    first: &FirstFlight,
+    offset: u16,
+) -> Option<Stream> {
     let balancer = flow.seat.balancer.clone();
     let pool = balancer.pool();
     for backend in balancer.order() {
@@ -60,7 +69,7 @@ async fn reach(worker: &Worker, flow: &mut Flow, client: &mut Stream, offset: u1
         };
         for place in outbound::places(target, &addresses) {
             flow.tries(backend, place.address());
-            match unless_gone(client, outbound::connect(place, pool)).await {
+            match unless_gone(client, outbound::connect(place, pool, !first.is_empty())).await {
                 Some(Ok(server)) => return Some(server),
                 None => {
                     flow.not_connected(Reason::ClientReset);
@@ -90,7 +99,7 @@ async fn unless_gone<T>(client: &mut Stream, work: impl Future<Output = T>) -> O
 mod tests {
     use super::*;
 
-    fn size_of_future<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+    fn size_of_future<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -4,6 +4,7 @@ mod balance;
 mod conn;
 mod engine;
 mod error;
+mod first_flight;
 mod flow;
 mod listen;
 mod metrics;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use towpath_config::SocketOptions;
 use towpath_sys::pipe::Pipe;
-use towpath_sys::socket::Socket;
+use towpath_sys::socket::{Reads, Socket};
 use towpath_sys::{options, stream as sys};
 
 /// A connected stream socket, TCP or unix.
@@ -108,11 +108,12 @@ impl Stream {
             let mut ready = ready!(self.socket.poll_read_ready(cx))?;
             match read(self.socket.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
-                Ok(count) if count > 0 && drained(count) && !self.socket.has_urgent() => {
-                    // The peer had ended its stream before this read, which took all that came before the end.
-                    let is_last = ready.ready().is_read_closed() && !ready.ready().is_error();
-                    ready.clear_ready();
-                    return Poll::Ready(Ok(Received { count, is_last }));
+                Ok(count) if count > 0 && drained(count) => {
+                    let known = self.socket.reads();
+                    if known != Reads::Special {
+                        ready.clear_ready();
+                    }
+                    return Poll::Ready(Ok(Received { count, is_last: known == Reads::Ended }));
                 }
                 result => return Poll::Ready(result.and_then(more)),
             }

@@ -11,6 +11,7 @@ use towpath_config::Config;
 
 use crate::conn;
 use crate::engine::Phase;
+use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
 use crate::listen::{Accepted, Acceptor};
 use crate::metrics::{Counters, NowAndThen};
@@ -47,6 +48,7 @@ pub(crate) struct Handover {
     flow: Flow,
     client: Stream,
     server: Stream,
+    first: FirstFlight,
 }
 
 /// All that a worker's thread starts with.
@@ -85,23 +87,29 @@ impl Worker {
     /// Goes on with a connection that has reached its server: here, or on the least loaded worker where the difference
     /// is worth waking it. All connections of one client come to one worker and connect there, so that they reach the
     /// server in the order in which the client made them; here they part.
-    pub(crate) fn go_on(self: &Rc<Self>, mut flow: Flow, mut client: Stream, mut server: Stream) {
+    pub(crate) fn go_on(
+        self: &Rc<Self>,
+        mut flow: Flow,
+        mut client: Stream,
+        mut server: Stream,
+        first: FirstFlight,
+    ) {
         let Some(colleague) = self.lighter_colleague() else {
-            spawn_local(conn::carry(self.clone(), flow, client, server));
+            spawn_local(conn::carry(self.clone(), flow, client, server, first));
             return;
         };
         flow.leaves();
         client.leave();
         server.leave();
-        if let Err(refused) = colleague.inbox.send(Handover { flow, client, server }) {
+        if let Err(refused) = colleague.inbox.send(Handover { flow, client, server, first }) {
             self.take_over(refused.0); // that worker has ended, as it does in a drain
         }
     }
 
     fn take_over(self: &Rc<Self>, handover: Handover) {
-        let Handover { mut flow, client, server } = handover;
+        let Handover { mut flow, client, server, first } = handover;
         flow.arrives(self.colleagues[self.id].clone());
-        spawn_local(conn::carry(self.clone(), flow, client, server));
+        spawn_local(conn::carry(self.clone(), flow, client, server, first));
     }
 
     fn lighter_colleague(&self) -> Option<&Colleague> {

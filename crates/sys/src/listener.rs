@@ -1,6 +1,7 @@
 //! Listening sockets, TCP and unix, and taking connections from them.
 
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -128,12 +129,33 @@ pub fn set_nonblocking(socket: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(socket, true)?)
 }
 
-/// Whether a connection waits to be accepted. Asking costs a tenth of an accept(2) in vain, which makes a file and a
-/// socket before it looks.
-pub fn has_waiting(socket: BorrowedFd<'_>) -> bool {
-    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
-    // What cannot be asked is tried.
-    poll(&mut asked, Some(&Timespec::default())).map_or(true, |ready| ready > 0)
+/// How many connections wait to be accepted, at least: of a unix socket only whether any does. Asking costs a tenth of an
+/// accept(2) in vain, which makes a file and a socket before it looks.
+pub fn waiting(socket: BorrowedFd<'_>) -> usize {
+    tcp_waiting(socket).unwrap_or_else(|| {
+        let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::IN)];
+        // What cannot be asked is tried.
+        poll(&mut asked, Some(&Timespec::default())).unwrap_or(1)
+    })
+}
+
+/// The length of the queue of a TCP socket that listens, which TCP_INFO tells in place of unacknowledged segments.
+fn tcp_waiting(socket: BorrowedFd<'_>) -> Option<usize> {
+    const LENGTH: usize = mem::offset_of!(libc::tcp_info, tcpi_unacked) + size_of::<u32>();
+    let mut info = [0_u8; LENGTH];
+    let mut length = LENGTH as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes, the size of `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let waiting = info.last_chunk().copied().map(u32::from_ne_bytes)?;
+    (result == 0 && length as usize == LENGTH).then_some(waiting as usize)
 }
 
 /// Has the kernel refuse new clients of a TCP socket, by tying it to an interface that does not exist

@@ -65,3 +65,12 @@ impl TcpOptions {
 pub fn reset_on_close(socket: impl AsFd, reset: bool) -> io::Result<()> {
     Ok(sockopt::set_socket_linger(socket.as_fd(), reset.then_some(Duration::ZERO))?)
 }
+
+/// Lets the last packet of the handshake wait for the first bytes and leave together with them (TCP_QUICKACK off, tcp(7)):
+/// for a socket that is about to connect and to send at once.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn acknowledge_with_data(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_quickack(socket.as_fd(), false)?)
+}

@@ -20,6 +20,17 @@ pub struct Socket {
 #[derive(Debug)]
 pub struct Registered(RawFd);
 
+/// What is known of the bytes to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// Nothing.
+    GoOn,
+    /// The peer has ended its stream in order: what a read takes that leaves room are the last bytes.
+    Ended,
+    /// A mark of urgent data (EPOLLPRI), a reset, or both streams ended: each read is to be made.
+    Special,
+}
+
 impl AsRawFd for Registered {
     fn as_raw_fd(&self) -> RawFd {
         self.0
@@ -37,15 +48,19 @@ impl Socket {
         self.registration = None;
     }
 
-    /// Whether the event loop has told of urgent data (EPOLLPRI), if it was asked to.
-    pub fn has_urgent(&self) -> bool {
-        let Some(registration) = &self.registration else { return false };
+    /// What the event loop has told of reads beyond that there is something to read, if it was asked for urgent data too.
+    pub fn reads(&self) -> Reads {
+        let Some(registration) = &self.registration else { return Reads::GoOn };
         if registration.try_io(Interest::PRIORITY, |_| Ok(())).is_err() {
-            return false;
+            return Reads::GoOn;
         }
-        // The end of the stream counts as such readiness too: what is ready must be looked at.
-        let told = pin!(registration.ready(Interest::PRIORITY)).poll(&mut Context::from_waker(Waker::noop()));
-        matches!(told, Poll::Ready(Ok(guard)) if guard.ready().is_priority())
+        let all = Interest::PRIORITY | Interest::ERROR | Interest::WRITABLE;
+        let told = pin!(registration.ready(all)).poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Ok(guard)) = told else { return Reads::GoOn };
+        let ready = guard.ready();
+        // A reset ends the reads as well. It brings an error, and a hang-up even where the error was taken already.
+        let is_orderly = ready.is_read_closed() && !ready.is_error() && !ready.is_write_closed();
+        if is_orderly && !ready.is_priority() { Reads::Ended } else { Reads::Special }
     }
 
     /// Whether the event loop has it.

@@ -52,10 +52,12 @@ impl Acceptor {
 
     /// Accepts for as long as it is polled. A place within the limits is taken before each accept.
     pub(crate) async fn run(&self, worker: &Rc<Worker>) {
+        // Clients that are known to wait: the kernel is asked once for many.
+        let mut waiting: usize = 0;
         while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
             let seat = Seat::take(&self.source).await;
             if let Some(pace) = &self.source.pace {
-                if !listener::has_waiting(self.socket.as_fd()) {
+                if listener::waiting(self.socket.as_fd()) == 0 {
                     ready.clear_ready();
                     continue;
                 }
@@ -64,7 +66,11 @@ impl Acceptor {
             match self.accept(seat) {
                 Ok(accepted) => {
                     worker.serve(accepted);
-                    if !listener::has_waiting(self.socket.as_fd()) {
+                    waiting = waiting.saturating_sub(1);
+                    if waiting == 0 {
+                        waiting = listener::waiting(self.socket.as_fd());
+                    }
+                    if waiting == 0 {
                         ready.clear_ready();
                     }
                 }

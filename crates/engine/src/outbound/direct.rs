@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
-use towpath_sys::options::reset_on_close;
+use towpath_sys::options::{acknowledge_with_data, reset_on_close};
 use towpath_sys::stream::{Connecting, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket};
 use towpath_wire::addr::UnixPath;
 
@@ -22,10 +22,13 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait before asking again for a descriptor when there is none: the client that was let in keeps its place.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) async fn tcp(address: &SocketAddr, pool: &Pool) -> Result<Stream, ConnectError> {
+pub(super) async fn tcp(address: &SocketAddr, pool: &Pool, speaks: bool) -> Result<Stream, ConnectError> {
     let socket = with_descriptor(pool.connect_timeout, || tcp_socket(address)).await?;
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
+    if speaks {
+        acknowledge_with_data(&socket)?;
+    }
     let connecting = connect_tcp(socket.as_fd(), address)?;
     if connecting == Connecting::Done && is_connected_to_itself(&socket, address) {
         return Err(io::Error::from(ErrorKind::ConnectionRefused).into());

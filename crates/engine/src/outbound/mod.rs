@@ -33,13 +33,13 @@ pub(crate) fn places<'a>(target: &'a Target, addresses: &'a [SocketAddr]) -> imp
     unix.into_iter().chain(addresses.iter().copied().map(Place::Tcp))
 }
 
-/// Connects to `place` as `pool` wants it.
+/// Connects to `place` as `pool` wants it. `speaks` says that the first bytes are ready to be sent at once.
 ///
 /// # Errors
 /// Why it did not come about, within the pool's connect timeout.
-pub(crate) async fn connect(place: Place<'_>, pool: &Pool) -> Result<Stream, ConnectError> {
+pub(crate) async fn connect(place: Place<'_>, pool: &Pool, speaks: bool) -> Result<Stream, ConnectError> {
     match place {
-        Place::Tcp(address) => direct::tcp(&address, pool).await,
+        Place::Tcp(address) => direct::tcp(&address, pool, speaks).await,
         Place::Unix(path) => direct::unix(path, pool).await,
     }
 }

@@ -70,8 +70,11 @@ pub(super) struct Direction {
 }
 
 impl Direction {
-    pub(super) fn new() -> Self {
-        Self { carry: Carry::Nothing, phase: Phase::Open, method: Method::Copy { large: 0 } }
+    /// `bytes` were read already.
+    pub(super) fn new(bytes: Box<[u8]>) -> Self {
+        let carry =
+            if bytes.is_empty() { Carry::Nothing } else { Carry::Spill(Box::new(Spill { bytes, sent: 0 })) };
+        Self { carry, phase: Phase::Open, method: Method::Copy { large: 0 } }
     }
 
     /// Whether the source ended its stream and all of it was passed on.

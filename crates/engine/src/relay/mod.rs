@@ -21,6 +21,7 @@ use idle::IdleTimer;
 use settle::Settle;
 use towpath_config::Pool;
 
+use crate::first_flight::FirstFlight;
 use crate::flow::{End, Meter, Side};
 use crate::stream::Stream;
 
@@ -37,9 +38,11 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
+    /// `first` is what was read from the client already.
     pub(crate) fn new(
         client: Stream,
         server: Stream,
+        first: FirstFlight,
         idle_timeout: Option<Duration>,
         pool: &Arc<Pool>,
     ) -> Self {
@@ -47,8 +50,8 @@ impl Relay {
         Self {
             client,
             server,
-            up: Direction::new(),
-            down: Direction::new(),
+            up: Direction::new(first.into_bytes()),
+            down: Direction::new(Box::default()),
             first_end: None,
             idle,
             settle: Settle::new(pool),

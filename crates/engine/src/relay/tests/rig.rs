@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use towpath_config::{Pool, Relay as Settings};
 use towpath_sys::options::reset_on_close;
 
+use crate::first_flight::FirstFlight;
 use crate::flow::{End, Meter};
 use crate::relay::{Buffers, Relay};
 use crate::stream::Stream;
@@ -95,7 +96,7 @@ pub(super) async fn play<P: Peer, T>(
     let (server, server_inner) = P::pair().await;
     let buffers = Buffers::new(settings, 8);
     let count = Count::default();
-    let mut relay = Relay::new(P::stream(client_inner), P::stream(server_inner), idle, &pool());
+    let mut relay = Relay::new(P::stream(client_inner), P::stream(server_inner), FirstFlight::default(), idle, &pool());
     let carry = async {
         let end = poll_fn(|cx| relay.poll(cx, &buffers, &count)).await;
         if let Some(last_bytes) = relay.close(end) {
