@@ -8,6 +8,7 @@ mod error;
 mod file;
 mod load;
 mod model;
+mod model_health;
 mod near;
 mod parse;
 mod read;
@@ -15,6 +16,7 @@ mod render;
 mod report;
 mod resolve;
 mod schema;
+mod secret;
 mod syntax;
 mod units;
 mod words;
@@ -22,10 +24,13 @@ mod words;
 pub use error::{Mistake, Mistakes};
 pub use load::load;
 pub use model::{
-    Backend, Balance, Config, Dns, Keepalive, Listener, Log, LogFormat, Mode, Pool, Relay, SocketOptions,
+    Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, Config, Dns, Eject, Flows, HashKey,
+    Hedge, Keepalive, Listener, Log, LogFormat, Mode, OnDown, Pool, ProxyHeaderIn, ProxyVersion, Relay,
+    Replay, SocketOptions, SourceAddress,
 };
 pub use parse::parse;
 pub use schema::schema;
+pub use secret::Secret;
 
 /// Longest configuration file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;

@@ -72,7 +72,11 @@ impl Stream {
     }
 
     /// Reads what is there.
-    pub(crate) fn poll_recv(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<Received>> {
+    pub(crate) fn poll_recv(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<Received>> {
         // A read that left room took all there was, but for what stops one early: descriptors that come along with the
         // bytes of a unix socket, and the mark of urgent data (which poll_read looks after).
         let whole = if self.is_unix { 0 } else { buffer.len() };

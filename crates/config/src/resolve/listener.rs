@@ -11,7 +11,7 @@ use super::pool::{Pools, note_twice};
 use super::{EXAMPLE, note_absent, on, socket};
 use crate::error::Mistake;
 use crate::file;
-use crate::model::{Listener, Mode};
+use crate::model::{Admission, Bandwidth, Listener, Mode};
 use crate::near::near;
 use crate::read::{Field, Tables};
 use crate::report::Report;
@@ -85,6 +85,9 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
+        admission: Admission::default(),
+        bandwidth: Bandwidth::default(),
+        proxy_header: None,
     });
     Found { listener: listener.map(Arc::new), binds, pool }
 }

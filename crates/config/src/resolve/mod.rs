@@ -36,6 +36,7 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Config {
         workers: root.workers.given().and_then(|count| NonZeroUsize::new(count.number() as usize)),
         max_connections: root.max_connections.given().map(|count| count.number() as usize),
         drain_timeout: root.drain_timeout.given().map_or(Duration::from_secs(30), |time| time.0),
+        admin: None,
         log: log(root.log.given().unwrap_or_default()),
         dns: dns(root.dns.given().unwrap_or_default()),
         relay: relay(root.relay.given().unwrap_or_default()),
@@ -56,6 +57,8 @@ fn dns(shape: file::Dns) -> Dns {
     Dns {
         servers: servers.into_iter().map(|(server, _)| server.0).collect(),
         timeout: shape.timeout.given().map_or(Duration::from_secs(5), |time| time.0),
+        ttl_min: Duration::from_secs(1),
+        ttl_max: Duration::from_secs(300),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{note_absent, on, socket};
 use crate::error::Mistake;
 use crate::file::{self, Backend};
-use crate::model::{self, Balance, Pool};
+use crate::model::{self, Balance, Eject, Hedge, OnDown, Pool, Replay, SourceAddress};
 use crate::read::{Field, Tables};
 use crate::report::Report;
 
@@ -129,7 +129,13 @@ fn pool(shape: file::Pool, name: Arc<str>, report: &mut Report) -> Found {
                     (address, span)
                 }
             };
-            backends.push(model::Backend { address: address.0 });
+            backends.push(model::Backend {
+                address: address.0,
+                weight: 1,
+                backup: false,
+                max_connections: None,
+                drain: false,
+            });
             spans.push(span);
         }
     }
@@ -137,7 +143,25 @@ fn pool(shape: file::Pool, name: Arc<str>, report: &mut Report) -> Found {
         name,
         balance: shape.balance.given().map_or(Balance::RoundRobin, |word| word.0),
         backends,
+        backends_file: None,
+        queue: 1024,
+        queue_timeout: Duration::from_secs(5),
+        slow_start: None,
         connect_timeout: shape.connect_timeout.given().map_or(Duration::from_secs(5), |time| time.0),
+        connect_timeout_total: Duration::from_secs(15),
+        hedge_after: Hedge::Auto,
+        replay: Replay::Safe,
+        hold: Duration::from_secs(5),
+        check: None,
+        eject: Some(Eject {
+            failures: 3,
+            time: Duration::from_secs(1),
+            time_max: Duration::from_secs(60),
+            max_percent: 50,
+        }),
+        on_down: OnDown::Keep,
+        send_proxy: None,
+        source: SourceAddress::Any,
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };

@@ -22,7 +22,7 @@ enum Algorithm {
 impl Balancer {
     pub(crate) fn new(pool: Arc<Pool>) -> Self {
         let algorithm = match pool.balance {
-            Balance::RoundRobin => Algorithm::RoundRobin(RoundRobin::default()),
+            Balance::RoundRobin | _ => Algorithm::RoundRobin(RoundRobin::default()),
         };
         Self { pool, algorithm }
     }
