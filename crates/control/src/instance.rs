@@ -1,7 +1,10 @@
-//! One running towpath: from a configuration to sockets, workers and records, until a signal ends it.
+//! One running towpath: from a configuration to sockets, workers and records, and to the next configuration, until a
+//! signal ends it.
 
+use std::future::pending;
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 
@@ -9,12 +12,16 @@ use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::sleep;
 use towpath_config::Config;
-use towpath_engine::{BindError, Engine, ResolveError, Totals};
-use towpath_wire::addr::Target;
+use towpath_engine::{BindError, Engine, Totals};
 
+use crate::admin::{Order, Orders, Wants};
 use crate::descriptors;
-use crate::prepare::prepare;
+use crate::discover::DiscoverError;
+use crate::explain::explain;
+use crate::keeper::Keeper;
+use crate::prepare::{Prepared, Running, prepare};
 use crate::records::Recorder;
+use crate::reload::{Again, summary};
 use crate::signals::Signals;
 
 /// A started instance.
@@ -25,6 +32,11 @@ pub struct Instance {
     signals: Signals,
     engine: Engine,
     recorder: Option<Recorder>,
+    keeper: Keeper,
+    running: Running,
+    workers: usize,
+    again: Option<Again>,
+    orders: Option<Orders>,
 }
 
 /// Why an instance did not start. All but `Interrupted` and `Io` are for the user to mend in what was asked for.
@@ -38,13 +50,21 @@ pub enum StartError {
         /// What to do.
         hint: String,
     },
-    /// A name of the configuration that does not exist.
-    #[error("pool {pool}: {error}; check the spelling, or the name servers in /etc/resolv.conf or [dns]")]
-    NoSuchHost {
-        /// The pool of the backend.
+    /// Backends that cannot be found.
+    #[error("pool {pool}: {error}")]
+    Discover {
+        /// Their pool.
         pool: Arc<str>,
-        /// Which name.
-        error: ResolveError,
+        /// What stands against it.
+        error: DiscoverError,
+    },
+    /// The socket on which orders are taken cannot be bound.
+    #[error("[admin] socket {}: {error}", path.display())]
+    Admin {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
     },
     /// A listener that would feed itself.
     #[error(
@@ -54,7 +74,7 @@ pub enum StartError {
         /// The listener.
         listener: Arc<str>,
         /// The backend.
-        target: Target,
+        target: Arc<str>,
     },
     /// Listeners that would feed one another.
     #[error("listeners forward in a circle: {circle}; change the target of one of them")]
@@ -79,22 +99,35 @@ impl Instance {
         let config = Arc::new(config);
         let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let (signals, bound) = runtime.block_on(async {
+        let nothing = Running::default();
+        let (signals, prepared) = runtime.block_on(async {
             // Before anybody can know that this runs, and take it for running.
             let mut signals = Signals::new()?;
             tokio::select! {
-                bound = prepare(&config, workers) => Ok((signals, bound?)),
+                prepared = prepare(&config, &nothing, |_| false, workers) => Ok((signals, prepared?)),
                 name = signals.next() => Err(StartError::Interrupted(name)),
             }
         })?;
+        let orders = config.admin.as_ref().map(|admin| Orders::start(admin, &runtime)).transpose()?;
         let limits = descriptors::limits(workers, config.max_connections)?;
         let recorder = config.log.records.then(|| Recorder::start(config.log.format)).transpose()?;
         let records = recorder.as_ref().map(Recorder::sink);
-        let engine = Engine::start(config.clone(), bound, workers, limits, records).map_err(|error| {
-            io::Error::new(error.kind(), format!("cannot start a worker thread: {error}"))
-        })?;
+        let no_thread =
+            |error: io::Error| io::Error::new(error.kind(), format!("cannot start a thread: {error}"));
+        let Prepared { running, bound, discoveries } = prepared;
+        let engine =
+            Engine::start(&config, &running.pools, bound, workers, limits, records).map_err(no_thread)?;
+        let keeper = Keeper::start().map_err(no_thread)?;
+        discoveries.into_iter().for_each(|(pool, discovery)| keeper.keep(pool, discovery));
         tracing::debug!("{workers} workers, at most {} connections", limits.max_connections);
-        Ok(Self { config, runtime, signals, engine, recorder })
+        let again = None;
+        Ok(Self { config, runtime, signals, engine, recorder, keeper, running, workers, again, orders })
+    }
+
+    /// From now on SIGHUP and orders have the configuration loaded again by `load`; if `watch` is a file, so does a
+    /// change of it.
+    pub fn reloads(&mut self, load: impl Fn() -> Result<Config, String> + 'static, watch: Option<PathBuf>) {
+        self.again = Some(Again::new(Box::new(load), watch));
     }
 
     /// What has been carried so far.
@@ -106,28 +139,84 @@ impl Instance {
     ///
     /// # Errors
     /// When a worker fails.
-    pub fn run(self) -> io::Result<()> {
-        let Self { config, runtime, mut signals, mut engine, recorder } = self;
+    pub fn run(mut self) -> io::Result<()> {
+        let runtime = std::mem::replace(
+            &mut self.runtime,
+            Builder::new_current_thread().build_local(LocalOptions::default())?,
+        );
         let result = runtime.block_on(async {
+            if self.again.is_some() {
+                self.signals.take_reloads()?;
+            }
             // Without a supervisor there is nobody to tell.
             let _ = sd_notify::notify(&[NotifyState::Ready]);
-            tokio::select! {
-                name = signals.next() => tracing::info!("{name}: draining"),
-                _ = engine.worker_ended() => {
-                    engine.end();
-                    return Err(io::Error::other("a worker has ended early"));
-                }
-            }
+            let name = self.serve().await?;
+            tracing::info!("{name}: draining");
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
-            drain(&config, &mut engine, &mut signals).await;
+            drain(&self.config, &mut self.engine, &mut self.signals).await;
             Ok(())
         });
-        let joined = engine.join();
-        if let Some(recorder) = recorder {
+        let joined = self.engine.join();
+        drop(self.keeper);
+        if let Some(recorder) = self.recorder {
             recorder.finish();
         }
         // A worker's own error says more than that it has ended.
         joined.and(result)
+    }
+
+    /// Does what signals and orders say, until a signal ends it: its name.
+    async fn serve(&mut self) -> io::Result<&'static str> {
+        loop {
+            let order = tokio::select! {
+                signal = self.signals.any() => match signal {
+                    Some(name) => return Ok(name),
+                    None => None,
+                },
+                () = changed(&mut self.again) => None,
+                order = next(&mut self.orders) => Some(order),
+                _ = self.engine.worker_ended() => {
+                    self.engine.end();
+                    return Err(io::Error::other("a worker has ended early"));
+                }
+            };
+            match order {
+                None => drop(self.reload().await),
+                Some(order) => match order.wants {
+                    Wants::Reload => order.reply(self.reload().await),
+                    Wants::Explain(ref question) => {
+                        let told = explain(&self.config, &self.running.pools, question);
+                        order.reply(told);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Goes over to the configuration as it is now, or leaves all as it is: then the error says why.
+    async fn reload(&mut self) -> Result<String, String> {
+        let result = self.try_reload().await;
+        match &result {
+            Ok(told) => tracing::info!("{}", told.trim_end()),
+            Err(error) => tracing::error!("not reloaded; going on as before: {}", error.trim_end()),
+        }
+        result
+    }
+
+    async fn try_reload(&mut self) -> Result<String, String> {
+        let again = self.again.as_mut().ok_or("this instance was started without a file")?;
+        let config = Arc::new(again.load()?);
+        let same_names = config.dns == self.config.dns;
+        let prepared = prepare(&config, &self.running, |_| same_names, self.workers);
+        let Prepared { running, bound, discoveries } = prepared.await.map_err(|error| error.to_string())?;
+        let summary = summary(&self.config, &config);
+        self.engine.configure(&config, &running.pools, bound);
+        let gone = self.running.pools.keys().filter(|name| !running.pools.contains_key(*name));
+        gone.for_each(|name| self.keeper.leave(name.clone()));
+        discoveries.into_iter().for_each(|(pool, discovery)| self.keeper.keep(pool, discovery));
+        self.running = running;
+        self.config = config;
+        Ok(summary)
     }
 
     /// Stops at once; what is live is reset.
@@ -137,10 +226,27 @@ impl Instance {
     pub fn stop(self) -> io::Result<()> {
         self.engine.end();
         let joined = self.engine.join();
+        drop(self.keeper);
         if let Some(recorder) = self.recorder {
             recorder.finish();
         }
         joined
+    }
+}
+
+/// Waits until the file has changed; for ever where it is not watched.
+async fn changed(again: &mut Option<Again>) {
+    match again {
+        Some(again) => again.changed().await,
+        None => pending().await,
+    }
+}
+
+/// The next order; never where none are taken.
+async fn next(orders: &mut Option<Orders>) -> Order {
+    match orders {
+        Some(orders) => orders.next().await,
+        None => pending().await,
     }
 }
 

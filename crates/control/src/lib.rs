@@ -1,14 +1,22 @@
 //! Starting, watching and stopping an instance: everything around the data plane that is not the command line.
 
+mod admin;
 mod descriptors;
+mod discover;
+mod explain;
 mod hints;
 mod instance;
+mod keeper;
 mod loops;
 mod occupant;
 mod prepare;
 mod records;
+mod reload;
 mod signals;
 
+pub use admin::{OrderError, order};
+pub use discover::DiscoverError;
+pub use explain::Question;
 pub use instance::{Instance, StartError};
 pub use towpath_sys::limits::raise_descriptor_limit;
 pub use towpath_sys::memory;

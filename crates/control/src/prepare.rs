@@ -1,123 +1,142 @@
-//! What comes before the first connection: names looked up, addresses bound, and no listener that leads back to itself.
+//! What comes before the first connection of a configuration: backends found, addresses bound, and no listener that
+//! leads back to itself.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use listenfd::ListenFd;
-use tokio::task::spawn_local;
-use towpath_config::Config;
-use towpath_engine::{Bound, ResolveError, Resolver, bind};
-use towpath_wire::addr::Target;
+use towpath_config::{Config, Listener};
+use towpath_engine::{Backend, Bound, Place, Pool, Pools, Resolver, bind};
+use towpath_wire::addr::Listen;
 
+use crate::discover::Discovery;
 use crate::hints::bind_hint;
 use crate::instance::StartError;
 use crate::loops::{self, End, Node};
 
-/// The addresses of each target, as they were at the start; those that could not be looked up are missing.
-type Answers = HashMap<Target, Vec<SocketAddr>>;
+/// What runs already when a configuration is prepared.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    pub(crate) pools: Pools,
+    pub(crate) stations: Vec<Station>,
+}
 
-/// Looks up the names of all targets and binds all listeners.
-pub(crate) async fn prepare(config: &Config, workers: usize) -> Result<Vec<Bound>, StartError> {
-    let resolver = Rc::new(Resolver::new(&config.dns));
-    let answers = look_up_targets(config, &resolver).await?;
+/// One bound address.
+#[derive(Clone, Debug)]
+pub(crate) struct Station {
+    listen: Listen,
+    offset: u16,
+    at: End,
+}
+
+/// All that a configuration needs to run.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) running: Running,
+    /// The addresses that are new.
+    pub(crate) bound: Vec<Bound>,
+    /// The pools that are new or have changed.
+    pub(crate) discoveries: Vec<(Arc<Pool>, Discovery)>,
+}
+
+/// Finds the backends of all pools that are new or have changed, and binds all addresses that are new.
+pub(crate) async fn prepare(
+    config: &Config,
+    before: &Running,
+    keeps: impl Fn(&Pool) -> bool,
+    workers: usize,
+) -> Result<Prepared, StartError> {
+    let resolver = Resolver::new(&config.dns);
+    let (mut pools, mut discoveries) = (Pools::new(), Vec::new());
+    for shape in &config.pools {
+        let old = before.pools.get(&shape.name);
+        let pool = match old {
+            Some(old) if old.config == *shape && keeps(old) => old.clone(),
+            Some(old) => Arc::new(old.renewed(shape.clone())),
+            None => Arc::new(Pool::new(shape.clone())),
+        };
+        if old.is_none_or(|old| !Arc::ptr_eq(old, &pool)) {
+            discoveries.push((pool.clone(), Discovery::new(pool.clone(), config.dns.clone())));
+        }
+        pools.insert(shape.name.clone(), pool);
+    }
+    let first = discoveries.iter_mut().map(async |(pool, discovery)| {
+        let pool = pool.config.name.clone();
+        discovery.first(&resolver).await.map_err(|error| StartError::Discover { pool, error })
+    });
+    futures_util::future::try_join_all(first).await?;
+    let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);
     let mut inherited = inherited();
-    let bound = bind(config, workers, &resolver, &mut inherited)
+    let bound = bind(config, is_new, workers, &resolver, &mut inherited)
         .await
         .map_err(|error| StartError::Bind { hint: bind_hint(&error), error })?;
     if !inherited.is_empty() {
         tracing::warn!("{} inherited sockets fit no listener and are not used", inherited.len());
     }
-    refuse_circles(&bound, &answers)?;
+    let wanted = |listen: &Listen| config.listeners.iter().any(|listener| listener.bind.contains(listen));
+    let mut stations: Vec<_> =
+        before.stations.iter().filter(|station| wanted(&station.listen)).cloned().collect();
+    stations.extend(bound.iter().filter_map(station));
+    refuse_circles(config, &stations, &pools)?;
     for bound in &bound {
-        if let Some(end) = own_end(bound) {
-            tracing::info!("listener {} on {end}", bound.listener().name);
+        if let Some(station) = station(bound) {
+            tracing::info!("listener {} on {}", bound.listener().name, station.at);
         }
     }
-    Ok(bound)
+    Ok(Prepared { running: Running { pools, stations }, bound, discoveries })
 }
 
-/// A name that does not exist is a mistake; one that cannot be looked up now may come back.
-async fn look_up_targets(config: &Config, resolver: &Rc<Resolver>) -> Result<Answers, StartError> {
-    let lookups: Vec<_> = config
-        .pools
-        .iter()
-        .flat_map(|pool| {
-            pool.backends.iter().map(move |backend| (pool.name.clone(), backend.address.clone()))
-        })
-        .map(|(pool, target)| {
-            let resolver = resolver.clone();
-            spawn_local(async move {
-                let answer = resolver.addresses(&target, 0).await;
-                (pool, target, answer)
-            })
-        })
-        .collect();
-    let mut answers = Answers::new();
-    for lookup in lookups {
-        match lookup.await.map_err(io::Error::other)? {
-            (_, target, Ok(addresses)) => drop(answers.insert(target, addresses)),
-            (pool, _, Err(error @ ResolveError::Failed { .. })) => tracing::warn!("pool {pool}: {error}"),
-            (pool, _, Err(error)) => return Err(StartError::NoSuchHost { pool, error }),
-        }
-    }
-    Ok(answers)
+/// Where connections come in.
+fn station(bound: &Bound) -> Option<Station> {
+    let at = bound.path().map(End::Unix).or_else(|| bound.address().map(End::Tcp))?;
+    Some(Station { listen: bound.listen().clone(), offset: bound.offset(), at })
 }
 
 /// Fails where a connection could come back to the listener that it came in at, be it through others.
-fn refuse_circles(bound: &[Bound], answers: &Answers) -> Result<(), StartError> {
-    let (sockets, nodes): (Vec<_>, Vec<_>) = bound
+fn refuse_circles(config: &Config, stations: &[Station], pools: &Pools) -> Result<(), StartError> {
+    let owner = |station: &Station| -> Option<&Arc<Listener>> {
+        config.listeners.iter().find(|listener| listener.bind.contains(&station.listen))
+    };
+    let backends = |listener: &Listener| -> Vec<Arc<Backend>> {
+        pools.get(&listener.pool.name).map(|pool| pool.backends()).unwrap_or_default()
+    };
+    let (owners, nodes): (Vec<_>, Vec<_>) = stations
         .iter()
-        .filter_map(|bound| {
-            let backends = bound.listener().pool.backends.iter();
-            let targets = backends.flat_map(|backend| ends(&backend.address, bound.offset(), answers));
-            Some((bound, Node { at: own_end(bound)?, targets: targets.collect() }))
+        .filter_map(|station| {
+            let listener = owner(station)?;
+            let backends = backends(listener);
+            let targets = backends.iter().map(|backend| end(&backend.member.place, station.offset));
+            Some(((listener, station.offset), Node { at: station.at.clone(), targets: targets.collect() }))
         })
         .unzip();
     match loops::find_circle(&nodes).as_deref() {
         None => Ok(()),
         Some([alone]) => {
-            let (bound, node) = (sockets[*alone], &nodes[*alone]);
-            let listener = bound.listener();
-            let leads = |target: &Target| {
-                ends(target, bound.offset(), answers).iter().any(|end| loops::leads_back(&node.at, end))
-            };
-            let mut targets = listener.pool.backends.iter().map(|backend| &backend.address);
-            match targets.find(|target| leads(target)) {
-                Some(target) => {
-                    Err(StartError::Loop { listener: listener.name.clone(), target: target.clone() })
-                }
+            let ((listener, offset), node) = (owners[*alone], &nodes[*alone]);
+            let leads =
+                |backend: &Arc<Backend>| loops::leads_back(&node.at, &end(&backend.member.place, offset));
+            match backends(listener).iter().find(|backend| leads(backend)) {
+                Some(backend) => Err(StartError::Loop {
+                    listener: listener.name.clone(),
+                    target: backend.member.target.clone(),
+                }),
                 None => Ok(()),
             }
         }
         Some(circle) => {
-            let stations = circle.iter().chain(circle.first());
-            let told =
-                stations.map(|&place| format!("{} ({})", sockets[place].listener().name, nodes[place].at));
+            let stops = circle.iter().chain(circle.first());
+            let told = stops.map(|&place| format!("{} ({})", owners[place].0.name, nodes[place].at));
             Err(StartError::Circle { circle: told.collect::<Vec<_>>().join(" -> ") })
         }
     }
 }
 
-/// Where connections come in.
-fn own_end(bound: &Bound) -> Option<End> {
-    bound.path().map(End::Unix).or_else(|| bound.address().map(End::Tcp))
-}
-
-/// Where connections to `target` go, for the listener at `offset` of its port range. What it was looked up with was 0.
-fn ends(target: &Target, offset: u16, answers: &Answers) -> Vec<End> {
-    let ports = match target {
-        Target::Unix(path) => return vec![End::Unix(path.to_path_buf())],
-        Target::Ip { ports, .. } | Target::Name { ports, .. } => Some(*ports),
-        Target::Srv(_) => None,
-    };
-    let at = |address: &SocketAddr| {
-        let port = ports.map_or(address.port(), |ports| ports.at(offset));
-        End::Tcp(SocketAddr::new(address.ip(), port))
-    };
-    answers.get(target).into_iter().flatten().map(at).collect()
+/// Where connections to `place` go, for the listener at `offset` of its port range.
+fn end(place: &Place, offset: u16) -> End {
+    match place {
+        Place::Unix(path) => End::Unix(path.to_path_buf()),
+        Place::Tcp { ip, ports } => End::Tcp((*ip, ports.at(offset)).into()),
+    }
 }
 
 /// The sockets that the process was started with (LISTEN_FDS, sd_listen_fds(3)).

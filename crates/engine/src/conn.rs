@@ -1,26 +1,38 @@
 //! The story of one connection, from accept to its record.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Instant;
 
-use crate::error::Reason;
+use tokio::task::spawn_local;
+use towpath_config::OnDown;
+
+use crate::attempts::{News, Race};
+use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
-use crate::flow::Flow;
-use crate::outbound;
+use crate::flow::{End, Flow};
+use crate::outbound::{self, Connecting};
+use crate::pool::{Lease, Picked, Pool};
 use crate::relay::Relay;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
-/// Brings one accepted client to a server, and on to [`carry`], here or on another worker.
+/// Brings one accepted client to a server.
 ///
 /// The client's socket is reset on every way out but the orderly one, so a client that could not be served, or whose
 /// stream was cut, knows it. The record is that of `flow`, when it is dropped.
-pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, offset: u16) {
-    let first = FirstFlight::take(&mut client, &worker.buffers).await;
-    if let Some(server) = reach(&worker, &mut flow, &mut client, &first, offset).await {
-        flow.connected();
+pub(crate) async fn serve(worker: Rc<Worker>, flow: Flow, mut client: Stream) {
+    let mut first = FirstFlight::default();
+    first.take_more(&mut client, &worker.buffers).await;
+    find_server(worker, flow, client, first).await;
+}
+
+/// Finds a server for a client and goes on to [`carry`], here or on another worker.
+async fn find_server(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, first: FirstFlight) {
+    if let Some((lease, server)) = reach(&mut flow, &mut client, &first).await {
+        flow.connected(lease, !first.is_empty());
         worker.go_on(flow, client, server, first);
     }
 }
@@ -35,9 +47,25 @@ pub(crate) fn carry(
     server: Stream,
     first: FirstFlight,
 ) -> impl Future<Output = ()> {
-    let mut relay = Relay::new(client, server, first, flow.seat.idle_timeout(), flow.seat.balancer.pool());
+    let mut relay = Relay::new(client, server, first, flow.seat.idle_timeout(), &flow.seat.pool.config);
+    let mut down = goes_down(&flow);
     async move {
-        let end = poll_fn(|cx| relay.poll(cx, &worker.buffers, &flow)).await;
+        let end = poll_fn(|cx| {
+            if let Some(down) = &mut down
+                && down.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(End::BackendDown);
+            }
+            relay.poll(cx, &worker.buffers, &flow)
+        })
+        .await;
+        let relay = match try_another(&mut flow, relay, end) {
+            Ok((client, first)) => {
+                spawn_local(find_server(worker, flow, client, first));
+                return;
+            }
+            Err(relay) => relay,
+        };
         flow.ended(end);
         if let Some(last_bytes) = relay.close(end) {
             last_bytes.await;
@@ -45,54 +73,104 @@ pub(crate) fn carry(
     }
 }
 
-/// Connects to the first server that answers: each backend once, in the order of the pool's balance, and each address
-/// of a backend's name.
-async fn reach(
-    worker: &Worker,
-    flow: &mut Flow,
-    client: &mut Stream,
-    first: &FirstFlight,
-    offset: u16,
-) -> Option<Stream> {
-    let balancer = flow.seat.balancer.clone();
-    let pool = balancer.pool();
-    for backend in balancer.order() {
-        let target = &pool.backends[backend].address;
-        flow.tries(backend, None);
-        let addresses = match worker.resolver.addresses(target, offset).await {
-            Ok(addresses) => addresses,
-            Err(error) => {
-                tracing::debug!("{} of pool {}: {error}", target, pool.name);
-                flow.not_connected((&error).into());
-                continue;
-            }
-        };
-        for place in outbound::places(target, &addresses) {
-            flow.tries(backend, place.address());
-            match unless_gone(client, outbound::connect(place, pool, !first.is_empty())).await {
-                Some(Ok(server)) => return Some(server),
-                None => {
-                    flow.not_connected(Reason::ClientReset);
-                    return None;
-                }
-                Some(Err(error)) => {
-                    tracing::debug!("{} of pool {}: {error}", target, pool.name);
-                    flow.not_connected((&error).into());
-                }
-            }
-        }
+/// Waits until the backend is found down, where the pool does not let its connections go on then.
+fn goes_down(flow: &Flow) -> Option<Pin<Box<impl Future<Output = ()> + use<>>>> {
+    if flow.seat.pool.config.on_down == OnDown::Keep {
+        return None;
     }
-    None
+    let backend = flow.backend()?.clone();
+    Some(Box::pin(async move { backend.goes_down().await }))
 }
 
-/// What `work` comes to, unless the client resets its connection before.
-async fn unless_gone<T>(client: &mut Stream, work: impl Future<Output = T>) -> Option<T> {
+/// The client and all that it has sent, when the server broke before its first byte and another may get it.
+fn try_another(flow: &mut Flow, relay: Relay, end: End) -> Result<(Stream, FirstFlight), Relay> {
+    let (up, down) = flow.carried();
+    if !end.is_servers_break() || down > 0 {
+        return Err(relay);
+    }
+    let pool = flow.seat.pool.clone();
+    if let Some(backend) = flow.backend() {
+        pool.note_failure(backend, Reason::ServerReset);
+    }
+    if !flow.has_another() {
+        return Err(relay);
+    }
+    let (client, first) = relay.give_back(up)?;
+    flow.starts_again();
+    Ok((client, first))
+}
+
+/// Connects to the first server that answers: backends in the order of the pool's balance, none twice while another is
+/// left, a second one beside the first when that is silent; and while none works, again, for as long as the pool holds
+/// its clients.
+async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Option<(Lease, Stream)> {
+    let pool = flow.seat.pool.clone();
+    let start = Instant::now();
+    let mut race = Race::default();
+    let mut queued = None;
+    loop {
+        if race.may_join() {
+            match pool.pick(0, |backend| race.has(backend) || flow.has_tried(backend)) {
+                Picked::Backend(server) => {
+                    queued = None;
+                    flow.tries(&server);
+                    let (begun, speaks) = (Instant::now(), !first.is_empty());
+                    match outbound::connect(server.member.place.at(flow.offset), &pool.config, speaks) {
+                        Ok(Connecting::Done(stream)) => {
+                            pool.note_connected(&server, begun.elapsed());
+                            return Some((server, stream));
+                        }
+                        Ok(Connecting::Pending(pending)) => race.join(server, pending, pool.hedge_after()),
+                        Err(error) => note_failure(flow, &pool, &server, &error),
+                    }
+                    continue;
+                }
+                nothing if race.is_empty() => {
+                    let pause = match flow.attempts().wait(&pool, &nothing, &mut queued, start) {
+                        Ok(pause) => pause,
+                        Err(reason) => {
+                            flow.not_connected(reason);
+                            return None;
+                        }
+                    };
+                    unless_gone(flow, client, pool.queue().change(pause)).await?;
+                    continue;
+                }
+                _ => race.close(),
+            }
+        }
+        let end = start + pool.config.connect_timeout_total;
+        match unless_gone(flow, client, race.news(&pool, end)).await? {
+            News::Reached(server, stream) => return Some((server, stream)),
+            News::Failed(server, error) => note_failure(flow, &pool, &server, &error),
+            News::Silent => {}
+        }
+    }
+}
+
+fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectError) {
+    let reason = Reason::from(error);
+    tracing::debug!("pool {}: backend {}: {error}", pool.config.name, server.member.place);
+    if reason.is_servers() {
+        pool.note_failure(server, reason);
+    }
+    flow.tries(server);
+    flow.not_connected(reason);
+    flow.attempts().failed(server, true);
+}
+
+/// What `work` comes to, unless the client resets its connection before: that is noted.
+async fn unless_gone<T>(flow: &mut Flow, client: &mut Stream, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
-    poll_fn(|cx| match work.as_mut().poll(cx) {
+    let result = poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
         Poll::Pending => client.poll_hangup(cx).map(|()| None),
     })
-    .await
+    .await;
+    if result.is_none() {
+        flow.not_connected(Reason::ClientReset);
+    }
+    result
 }
 
 #[cfg(test)]

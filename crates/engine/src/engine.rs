@@ -2,18 +2,18 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::{Semaphore, mpsc, watch};
-use towpath_config::Config;
+use towpath_config::{Config, Listener};
+use towpath_wire::addr::Listen;
 
-use crate::balance::Balancer;
-use crate::listen::{Acceptor, Bound, Source, UnixPathGuard};
+use crate::listen::{Bound, Door, Source, UnixPathGuard};
 use crate::metrics::{NowAndThen, Totals};
+use crate::pool::Pool;
 use crate::record::RecordSink;
-use crate::worker::{self, Colleague, Post};
+use crate::worker::{self, Colleague, Mail, Post};
 
 /// How far the engine has come; it only goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
@@ -43,8 +43,23 @@ pub struct Engine {
     phase: watch::Sender<Phase>,
     ends: mpsc::UnboundedReceiver<()>,
     running: usize,
-    unix_paths: Vec<UnixPathGuard>,
+    entrances: Vec<Entrance>,
+    sources: HashMap<Arc<str>, Arc<Source>>,
+    room_in_all: Arc<Semaphore>,
+    turn: usize,
 }
+
+/// One listening address.
+#[derive(Debug)]
+struct Entrance {
+    listen: Listen,
+    listener: Arc<str>,
+    door: Arc<Door>,
+    _unix_path: Option<UnixPathGuard>,
+}
+
+/// The pools of an engine by their names.
+pub type Pools = HashMap<Arc<str>, Arc<Pool>>;
 
 impl Engine {
     /// Starts `workers` workers on the sockets of `bound`. Each finished connection leaves a record in `records`.
@@ -52,7 +67,8 @@ impl Engine {
     /// # Errors
     /// When a thread cannot be made.
     pub fn start(
-        config: Arc<Config>,
+        config: &Arc<Config>,
+        pools: &Pools,
         bound: Vec<Bound>,
         workers: usize,
         limits: Limits,
@@ -66,7 +82,6 @@ impl Engine {
             })
             .unzip();
         let colleagues: Arc<[Arc<Colleague>]> = colleagues.into();
-        let (shares, unix_paths) = share_out(&config, bound, workers, limits.max_connections);
         let warnings = Arc::new(NowAndThen::default());
         let (end, ends) = mpsc::unbounded_channel();
         let mut engine = Self {
@@ -75,9 +90,13 @@ impl Engine {
             phase,
             ends,
             running: workers,
-            unix_paths,
+            entrances: Vec::new(),
+            sources: HashMap::new(),
+            room_in_all: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            turn: 0,
         };
-        for (id, (inbox, share)) in inboxes.into_iter().zip(shares).enumerate() {
+        engine.configure(config, pools, bound);
+        for (id, inbox) in inboxes.into_iter().enumerate() {
             let post = Post {
                 id,
                 config: config.clone(),
@@ -87,17 +106,73 @@ impl Engine {
                 phase: engine.phase.subscribe(),
                 warnings: warnings.clone(),
             };
-            let acceptors = move || {
-                share.into_iter().map(|part| Acceptor::new(part.socket, part.source, part.offset)).collect()
-            };
             let thread = thread::Builder::new().name(format!("worker-{id}"));
             let end = EndTold(end.clone());
             engine.workers.push(thread.spawn(move || {
                 let _end = end;
-                worker::run(post, acceptors)
+                worker::run(post)
             })?);
         }
         Ok(engine)
+    }
+
+    /// Whether clients are accepted at an address, as a listener calls it.
+    pub fn listens_on(&self, listen: &Listen) -> bool {
+        self.entrances.iter().any(|entrance| entrance.listen == *listen)
+    }
+
+    /// Goes over to a configuration whose pools are `pools`; `bound` are the addresses that are new in it. Clients that
+    /// are in keep the listener and the pool that they came to; addresses that are not in it are closed.
+    pub fn configure(&mut self, config: &Config, pools: &Pools, bound: Vec<Bound>) {
+        self.sources = config.listeners.iter().map(|listener| self.source(listener, pools)).collect();
+        let owner = |listen: &Listen| config.listeners.iter().find(|listener| listener.bind.contains(listen));
+        let gone = self.entrances.extract_if(.., |entrance| owner(&entrance.listen).is_none());
+        for entrance in gone {
+            tracing::info!("listener {} leaves {}", entrance.listener, entrance.listen);
+            for colleague in &*self.colleagues {
+                let _ = colleague.inbox.send(Mail::Close(entrance.door.clone()));
+            }
+        }
+        for entrance in &mut self.entrances {
+            let source = owner(&entrance.listen).and_then(|listener| self.sources.get(&listener.name));
+            if let Some(source) = source {
+                entrance.listener = source.listener.name.clone();
+                entrance.door.leads_to(source.clone());
+            }
+        }
+        bound.into_iter().for_each(|bound| self.open(bound));
+    }
+
+    /// The source of a listener, which stays as it is where nothing of it has changed.
+    fn source(&self, listener: &Arc<Listener>, pools: &Pools) -> (Arc<str>, Arc<Source>) {
+        let pool = pools
+            .get(&listener.pool.name)
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Pool::new(listener.pool.clone())));
+        let source = match self.sources.get(&listener.name) {
+            Some(old) if *old.listener == **listener && Arc::ptr_eq(&old.pool, &pool) => old.clone(),
+            Some(old) => Arc::new(old.renewed(listener.clone(), pool)),
+            None => Arc::new(Source::new(listener.clone(), pool, self.room_in_all.clone())),
+        };
+        (listener.name.clone(), source)
+    }
+
+    /// Gives the sockets of an address to the workers: one of a group to each, and those that stand alone in turn.
+    fn open(&mut self, bound: Bound) {
+        let Bound { listener, listen, offset, sockets, unix_path } = bound;
+        let Some(source) = self.sources.get(&listener.name) else { return };
+        let door = Arc::new(Door::new(source.clone(), offset));
+        for socket in sockets {
+            let colleague = &self.colleagues[self.turn % self.colleagues.len()];
+            let _ = colleague.inbox.send(Mail::Open(socket, door.clone()));
+            self.turn += 1;
+        }
+        self.entrances.push(Entrance {
+            listen,
+            listener: listener.name.clone(),
+            door,
+            _unix_path: unix_path,
+        });
     }
 
     /// What all workers have done so far.
@@ -132,7 +207,7 @@ impl Engine {
     /// The first error of a worker.
     pub fn join(self) -> io::Result<()> {
         let results: Vec<_> = self.workers.into_iter().map(JoinHandle::join).collect();
-        drop(self.unix_paths);
+        drop(self.entrances);
         results
             .into_iter()
             .try_for_each(|result| result.unwrap_or_else(|_| Err(io::Error::other("a worker panicked"))))
@@ -147,45 +222,4 @@ impl Drop for EndTold {
         // Without an engine nobody asks.
         let _ = self.0.send(());
     }
-}
-
-/// One listening socket, for one worker.
-struct Part {
-    socket: OwnedFd,
-    source: Arc<Source>,
-    offset: u16,
-}
-
-/// Gives each worker its sockets: one of each group, and those that stand alone in turn.
-fn share_out(
-    config: &Config,
-    bound: Vec<Bound>,
-    workers: usize,
-    max_connections: usize,
-) -> (Vec<Vec<Part>>, Vec<UnixPathGuard>) {
-    let room_in_all = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-    let balancers: HashMap<&str, Arc<Balancer>> =
-        config.pools.iter().map(|pool| (&*pool.name, Arc::new(Balancer::new(pool.clone())))).collect();
-    let mut sources: HashMap<Arc<str>, Arc<Source>> = HashMap::new();
-    let mut shares: Vec<Vec<Part>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut unix_paths = Vec::new();
-    let mut turn = 0;
-    for Bound { listener, offset, sockets, unix_path } in bound {
-        unix_paths.extend(unix_path);
-        let source = sources
-            .entry(listener.name.clone())
-            .or_insert_with(|| {
-                let balancer = balancers
-                    .get(&*listener.pool.name)
-                    .cloned()
-                    .unwrap_or_else(|| Arc::new(Balancer::new(listener.pool.clone())));
-                Arc::new(Source::new(listener.clone(), balancer, room_in_all.clone()))
-            })
-            .clone();
-        for socket in sockets {
-            shares[turn % workers].push(Part { socket, source: source.clone(), offset });
-            turn += 1;
-        }
-    }
-    (shares, unix_paths)
 }

@@ -49,6 +49,18 @@ pub enum Reason {
     NoSourcePort,
     /// This user may not connect to the server.
     NotPermitted,
+    /// The backend was found down, and its connections are not to go on.
+    BackendDown,
+    /// The pool has no backend.
+    NoBackend,
+    /// Too many clients wait for a place at a backend.
+    QueueFull,
+    /// No backend had a place in time.
+    QueueTimedOut,
+    /// The client may not come in.
+    Refused,
+    /// The client's PROXY header is none, or has mistakes, or is late, or the client is not trusted to send one.
+    BadProxyHeader,
     /// towpath ended before the connection did.
     Shutdown,
 }
@@ -72,8 +84,21 @@ impl Reason {
             Self::NoDescriptors => "no descriptors",
             Self::NoSourcePort => "no source port",
             Self::NotPermitted => "not permitted",
+            Self::BackendDown => "backend down",
+            Self::NoBackend => "no backend",
+            Self::QueueFull => "queue full",
+            Self::QueueTimedOut => "queue timed out",
+            Self::Refused => "refused",
+            Self::BadProxyHeader => "bad PROXY header",
             Self::Shutdown => "shutdown",
         }
+    }
+}
+
+impl Reason {
+    /// Whether a server that fails for this reason seems to be down, rather than this machine to lack something.
+    pub(crate) fn is_servers(self) -> bool {
+        !matches!(self, Self::NoDescriptors | Self::NoSourcePort | Self::NotPermitted)
     }
 }
 

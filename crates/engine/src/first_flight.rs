@@ -1,39 +1,90 @@
-//! What a client has sent before its server is reached.
+//! What a client has sent before its server is reached, or before that has answered.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
+use towpath_config::Replay;
+use towpath_wire::client_hello::{Sniffed, sniff};
+
 use crate::relay::Buffers;
 use crate::stream::Stream;
 
-/// At most so many bytes are taken before there is a server for them.
+/// At most so many bytes are taken before there is a server for them, and kept until it has answered.
 const LIMIT: usize = 16 * 1024;
+
+/// The first byte of a TLS handshake record (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// The first bytes of a client, to be sent to whichever server is reached.
 #[derive(Debug, Default)]
-pub(crate) struct FirstFlight(Box<[u8]>);
+pub(crate) struct FirstFlight(pub(crate) Vec<u8>);
 
 impl FirstFlight {
     /// Takes what has come so far, without waiting. What stands against more (an end, an error) is left for the relay
     /// to meet.
-    pub(crate) async fn take(client: &mut Stream, buffers: &Buffers) -> Self {
+    pub(crate) async fn take_more(&mut self, client: &mut Stream, buffers: &Buffers) {
         poll_fn(|cx| {
-            Poll::Ready(buffers.with_hot(|hot| {
-                let limit = hot.len().min(LIMIT);
-                match client.poll_recv(cx, &mut hot[..limit]) {
-                    Poll::Ready(Ok(received)) => Self(hot[..received.count].into()),
-                    Poll::Ready(Err(_)) | Poll::Pending => Self::default(),
+            buffers.with_hot(|hot| {
+                let room = hot.len().min(LIMIT.saturating_sub(self.0.len()));
+                if room > 0
+                    && let Poll::Ready(Ok(received)) = client.poll_recv(cx, &mut hot[..room])
+                {
+                    self.0.extend_from_slice(&hot[..received.count]);
                 }
-            }))
+            });
+            Poll::Ready(())
         })
-        .await
+        .await;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
 
-    pub(crate) fn into_bytes(self) -> Box<[u8]> {
-        self.0
+/// A copy of the first flight while it may have to be sent again: until the server's first byte.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    bytes: Vec<u8>,
+    replay: Replay,
+}
+
+impl Kept {
+    /// Keeps a copy of what was read so far, where `replay` may have a use for it.
+    pub(crate) fn new(first: &FirstFlight, replay: Replay) -> Option<Box<Self>> {
+        let kept = Self { bytes: Vec::new(), replay };
+        kept.has_use_for(&first.0).then(|| Box::new(Self { bytes: first.0.clone(), ..kept }))
+    }
+
+    /// Adds what was read after it; false when it is of no more use.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> bool {
+        let fits = self.bytes.len() + bytes.len() <= LIMIT;
+        if fits {
+            self.bytes.extend_from_slice(bytes);
+        }
+        fits && self.has_use_for(&self.bytes)
+    }
+
+    /// The bytes, if they may be sent to another server.
+    pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
+        let may_be_sent = match self.replay {
+            Replay::Never => self.bytes.is_empty(),
+            Replay::Always => true,
+            Replay::Safe if self.bytes.is_empty() => true,
+            Replay::Safe => match sniff(&self.bytes) {
+                Sniffed::Hello(hello) => !hello.early_data && hello.length == self.bytes.len(),
+                Sniffed::Incomplete => true,
+                Sniffed::NotTls => false,
+            },
+        };
+        may_be_sent.then_some(self.bytes)
+    }
+
+    fn has_use_for(&self, bytes: &[u8]) -> bool {
+        match self.replay {
+            Replay::Never => false,
+            Replay::Always => true,
+            Replay::Safe => bytes.first().is_none_or(|first| *first == TLS_HANDSHAKE),
+        }
     }
 }

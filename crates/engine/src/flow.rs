@@ -8,8 +8,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use towpath_config::{Listener, Pool};
 
+use crate::attempts::Attempts;
 use crate::error::Reason;
 use crate::listen::Seat;
+use crate::pool::{Backend, Lease};
 use crate::worker::Colleague;
 
 /// The part of a connection's way in which it ended.
@@ -49,6 +51,15 @@ pub(crate) enum End {
     Broken(Side, ErrorKind),
     /// Nothing was carried for the idle time; both were reset.
     Idle,
+    /// The backend was found down, and the pool resets its connections then.
+    BackendDown,
+}
+
+impl End {
+    /// Whether the server's connection broke.
+    pub(crate) fn is_servers_break(self) -> bool {
+        matches!(self, Self::Broken(Side::Server, _))
+    }
 }
 
 /// Told of every byte that reaches the other side's socket.
@@ -90,7 +101,7 @@ pub struct Picked {
     /// The pool.
     pub pool: Arc<Pool>,
     /// Which of its backends.
-    pub backend: usize,
+    pub backend: Arc<Backend>,
     /// The address that was connected to; a unix socket has none.
     pub address: Option<SocketAddr>,
 }
@@ -100,36 +111,43 @@ pub struct Picked {
 pub(crate) struct Flow {
     worker: Arc<Colleague>,
     pub(crate) seat: Seat,
-    client: Option<SocketAddr>,
+    pub(crate) client: Option<SocketAddr>,
     start: Instant,
-    /// `NOT_YET` until connected.
-    connect_micros: u32,
-    /// `NOT_YET` until one is tried.
-    backend: u32,
-    address: Option<SocketAddr>,
+    /// The one that was tried last; if it was reached, a connection of it.
+    backend: Option<Arc<Backend>>,
+    /// Those that failed before, while another may be tried.
+    attempts: Option<Box<Attempts>>,
     up_bytes: Cell<u64>,
     down_bytes: Cell<u64>,
+    /// `NOT_YET` until connected.
+    connect_micros: u32,
+    /// Place of the port in the listener's range.
+    pub(crate) offset: u16,
     stage: Stage,
     reason: Reason,
+    /// Whether the client had sent something before its server was reached, so that the answer can be timed.
+    asked_first: bool,
 }
 
 const NOT_YET: u32 = u32::MAX;
 
 impl Flow {
-    pub(crate) fn begin(worker: Arc<Colleague>, seat: Seat, client: Option<SocketAddr>) -> Self {
+    pub(crate) fn begin(worker: Arc<Colleague>, seat: Seat, client: Option<SocketAddr>, offset: u16) -> Self {
         worker.counters.accepted();
         Self {
             worker,
             seat,
             client,
             start: Instant::now(),
-            connect_micros: NOT_YET,
-            backend: NOT_YET,
-            address: None,
+            backend: None,
+            attempts: None,
             up_bytes: Cell::new(0),
             down_bytes: Cell::new(0),
+            connect_micros: NOT_YET,
+            offset,
             stage: Stage::Connect,
             reason: Reason::Shutdown,
+            asked_first: false,
         }
     }
 
@@ -145,22 +163,69 @@ impl Flow {
         self.worker = worker;
     }
 
-    /// The backend that is tried now, and its address once that is known.
-    pub(crate) fn tries(&mut self, backend: usize, address: Option<SocketAddr>) {
-        self.backend = u32::try_from(backend).unwrap_or(NOT_YET);
-        self.address = address;
+    /// What has come of its attempts to reach a server.
+    pub(crate) fn attempts(&mut self) -> &mut Attempts {
+        self.attempts.get_or_insert_default()
     }
 
-    /// The server that was tried answered.
-    pub(crate) fn connected(&mut self) {
+    /// Whether an attempt at this backend has failed.
+    pub(crate) fn has_tried(&self, backend: &Backend) -> bool {
+        self.attempts.as_ref().is_some_and(|attempts| attempts.has_tried(backend))
+    }
+
+    /// This backend is tried now.
+    pub(crate) fn tries(&mut self, backend: &Arc<Backend>) {
+        self.leave_backend();
+        self.backend = Some(backend.clone());
+    }
+
+    /// Gives the connection of a backend that was reached back.
+    fn leave_backend(&mut self) -> Option<Lease> {
+        let reached = std::mem::replace(&mut self.stage, Stage::Connect) == Stage::Relay;
+        self.backend.take().filter(|_| reached).map(Lease::resume)
+    }
+
+    /// A server answered; `speaks` says that the client's first bytes go to it at once.
+    pub(crate) fn connected(&mut self, server: Lease, speaks: bool) {
+        self.tries(&server);
+        self.backend = server.keep();
         let micros = self.start.elapsed().as_micros();
         self.connect_micros = u32::try_from(micros).unwrap_or(NOT_YET - 1);
         self.stage = Stage::Relay;
+        self.asked_first = speaks;
     }
 
-    /// No server was reached.
-    pub(crate) fn not_connected(&mut self, reason: Reason) {
-        self.reason = reason;
+    /// No server was reached so far.
+    pub(crate) fn not_connected(&mut self, reason: impl Into<Option<Reason>>) {
+        self.reason = reason.into().unwrap_or(self.reason);
+    }
+
+    /// Whether a server that broke before its first byte leaves another to be tried, now or once one is up again.
+    pub(crate) fn has_another(&self) -> bool {
+        let Some(backend) = self.backend() else { return false };
+        let any_down = self.attempts.as_ref().is_some_and(|attempts| attempts.any_down());
+        any_down || self.seat.pool.has_other(|other| other.is_same(backend) || self.has_tried(other))
+    }
+
+    /// The server, which broke before its first byte, is given up, and another is looked for.
+    pub(crate) fn starts_again(&mut self) {
+        self.connect_micros = NOT_YET;
+        self.reason = Reason::ServerReset;
+        self.up_bytes.set(0);
+        if let Some(lease) = self.leave_backend() {
+            self.attempts().failed(&lease, false);
+            self.tries(&lease);
+        }
+    }
+
+    /// The backend that was tried last, or is connected.
+    pub(crate) fn backend(&self) -> Option<&Arc<Backend>> {
+        self.backend.as_ref()
+    }
+
+    /// Bytes that were carried up and down.
+    pub(crate) fn carried(&self) -> (u64, u64) {
+        (self.up_bytes.get(), self.down_bytes.get())
     }
 
     /// The relay is over.
@@ -176,7 +241,16 @@ impl Flow {
             End::Broken(Side::Client, _) => Reason::ClientLost,
             End::Broken(Side::Server, _) => Reason::ServerLost,
             End::Idle => Reason::Idle,
+            End::BackendDown => Reason::BackendDown,
         };
+    }
+
+    /// The server's first byte: it works.
+    fn answered(&self) {
+        let Some(server) = &self.backend else { return };
+        let connected = Duration::from_micros(self.connect_micros.into());
+        let took = self.asked_first.then(|| self.start.elapsed().saturating_sub(connected));
+        self.seat.pool.note_answer(server, took);
     }
 }
 
@@ -187,6 +261,9 @@ impl Meter for Flow {
     }
 
     fn down(&self, count: u64) {
+        if self.down_bytes.get() == 0 {
+            self.answered();
+        }
         self.down_bytes.set(self.down_bytes.get() + count);
         self.worker.counters.carried_down(count);
     }
@@ -194,26 +271,28 @@ impl Meter for Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        self.worker.counters.finished(self.stage == Stage::Relay);
+        let stage = self.stage;
+        self.worker.counters.finished(stage == Stage::Relay);
         self.worker.one_less();
+        let backend = self.backend.clone();
+        self.leave_backend();
         let Some(sink) = &self.worker.records else { return };
         let duration = self.start.elapsed();
-        let pool = self.seat.balancer.pool();
         let connect_time = Duration::from_micros(self.connect_micros.into());
         sink.send(Record {
             listener: self.seat.listener.clone(),
             client: self.client,
-            backend: (self.backend != NOT_YET).then(|| Picked {
-                pool: pool.clone(),
-                backend: self.backend as usize,
-                address: self.address,
+            backend: backend.map(|backend| Picked {
+                pool: self.seat.pool.config.clone(),
+                address: backend.member.place.socket_address(self.offset),
+                backend,
             }),
             start: SystemTime::now() - duration,
             duration,
             connect_time: (self.connect_micros != NOT_YET).then_some(connect_time),
             up_bytes: self.up_bytes.get(),
             down_bytes: self.down_bytes.get(),
-            stage: self.stage,
+            stage,
             reason: self.reason,
         });
     }

@@ -1,25 +1,32 @@
 //! The data plane: takes connections, brings them to servers and carries their bytes. `conn.rs` tells the story.
 
+mod attempts;
 mod balance;
 mod conn;
 mod engine;
 mod error;
 mod first_flight;
 mod flow;
+mod health_stub;
 mod listen;
 mod metrics;
 mod options;
 mod outbound;
+mod place;
+mod pool;
 mod record;
 mod relay;
 mod resolve;
 mod stream;
 mod worker;
 
-pub use engine::{Engine, Limits};
+pub use engine::{Engine, Limits, Pools};
 pub use error::{ConnectError, Reason};
 pub use flow::{Picked, Record, Stage};
-pub use listen::{BindError, Bound, bind};
+pub use health_stub::watch_health;
+pub use listen::{BindError, Bound, PrivateSocket, bind};
 pub use metrics::Totals;
+pub use place::Place;
+pub use pool::{Backend, Member, Pool, Reckoned, Standing, hash_key};
 pub use record::{RecordSink, RecordSource};
-pub use resolve::{ResolveError, Resolver};
+pub use resolve::{Answer, Host, ResolveError, Resolver};

@@ -1,10 +1,12 @@
 //! A worker: one thread, its event loop, and what the connections on it share.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use towpath_config::Config;
@@ -13,11 +15,10 @@ use crate::conn;
 use crate::engine::Phase;
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
-use crate::listen::{Accepted, Acceptor};
+use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
 use crate::relay::Buffers;
-use crate::resolve::Resolver;
 use crate::stream::Stream;
 
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
@@ -26,7 +27,6 @@ const EVENT_INTERVAL: u32 = 256;
 
 /// What one connection sees of the worker that it lives on.
 pub(crate) struct Worker {
-    pub(crate) resolver: Resolver,
     pub(crate) buffers: Buffers,
     id: usize,
     colleagues: Arc<[Arc<Colleague>]>,
@@ -38,8 +38,19 @@ pub(crate) struct Worker {
 pub(crate) struct Colleague {
     pub(crate) counters: Counters,
     pub(crate) records: Option<RecordSink>,
-    pub(crate) inbox: mpsc::UnboundedSender<Handover>,
+    pub(crate) inbox: mpsc::UnboundedSender<Mail>,
     ended: Notify,
+}
+
+/// What comes to a worker from outside its thread.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A connection of another worker goes on here.
+    Connection(Handover),
+    /// Clients are to be accepted from this socket too.
+    Open(OwnedFd, Arc<Door>),
+    /// Clients are to be accepted there no more.
+    Close(Arc<Door>),
 }
 
 /// A connection that has reached its server, on its way to another worker.
@@ -57,13 +68,13 @@ pub(crate) struct Post {
     pub(crate) config: Arc<Config>,
     pub(crate) pipe_limit: usize,
     pub(crate) colleagues: Arc<[Arc<Colleague>]>,
-    pub(crate) inbox: mpsc::UnboundedReceiver<Handover>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Mail>,
     pub(crate) phase: watch::Receiver<Phase>,
     pub(crate) warnings: Arc<NowAndThen>,
 }
 
 impl Colleague {
-    pub(crate) fn new(inbox: mpsc::UnboundedSender<Handover>, records: Option<RecordSink>) -> Self {
+    pub(crate) fn new(inbox: mpsc::UnboundedSender<Mail>, records: Option<RecordSink>) -> Self {
         Self { counters: Counters::default(), records, inbox, ended: Notify::new() }
     }
 
@@ -80,8 +91,8 @@ impl Worker {
     pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
         let Accepted { socket, client, seat, offset } = accepted;
         let stream = if client.is_some() { Stream::tcp(socket) } else { Stream::unix(socket) };
-        let flow = Flow::begin(self.colleagues[self.id].clone(), seat, client);
-        spawn_local(conn::serve(self.clone(), flow, stream, offset));
+        let flow = Flow::begin(self.colleagues[self.id].clone(), seat, client, offset);
+        spawn_local(conn::serve(self.clone(), flow, stream));
     }
 
     /// Goes on with a connection that has reached its server: here, or on the least loaded worker where the difference
@@ -101,8 +112,9 @@ impl Worker {
         flow.leaves();
         client.leave();
         server.leave();
-        if let Err(refused) = colleague.inbox.send(Handover { flow, client, server, first }) {
-            self.take_over(refused.0); // that worker has ended, as it does in a drain
+        let mail = Mail::Connection(Handover { flow, client, server, first });
+        if let Err(SendError(Mail::Connection(handover))) = colleague.inbox.send(mail) {
+            self.take_over(handover); // that worker has ended, as it does in a drain
         }
     }
 
@@ -127,51 +139,61 @@ impl Worker {
     }
 }
 
-/// Runs a worker until its phase is [`Phase::Ended`], or draining with no connection left. `acceptors` makes the
-/// acceptors of this worker, on its thread.
+/// The acceptors of a worker, each with the task in which it accepts.
+#[derive(Default)]
+struct Doors(Vec<(Rc<Acceptor>, JoinHandle<()>)>);
+
+impl Doors {
+    fn open(&mut self, socket: OwnedFd, door: Arc<Door>, worker: &Rc<Worker>) {
+        let name = door.source().listener.name.clone();
+        match Acceptor::new(socket, door).map(Rc::new) {
+            Ok(acceptor) => {
+                let (this, worker) = (acceptor.clone(), worker.clone());
+                self.0.push((acceptor, spawn_local(async move { this.run(&worker).await })));
+            }
+            Err(error) => tracing::error!("listener {name} cannot accept: {error}"),
+        }
+    }
+
+    /// Accepts no more at those that are `closing`, but for the clients that the kernel has let in already.
+    fn close(&mut self, worker: &Rc<Worker>, closing: impl Fn(&Acceptor) -> bool) {
+        let closed: Vec<_> = self.0.extract_if(.., |(acceptor, _)| closing(acceptor)).collect();
+        closed.iter().for_each(|(_, accepting)| accepting.abort());
+        closed.iter().for_each(|(acceptor, _)| acceptor.refuse_new());
+        closed.iter().for_each(|(acceptor, _)| acceptor.take_waiting(worker));
+    }
+}
+
+/// Runs a worker until its phase is [`Phase::Ended`], or draining with no connection left.
 ///
 /// # Errors
 /// When the event loop cannot be made.
-pub(crate) fn run(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Acceptor>>) -> io::Result<()> {
+pub(crate) fn run(post: Post) -> io::Result<()> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .event_interval(EVENT_INTERVAL)
         .build_local(LocalOptions::default())?;
-    runtime.block_on(work(post, acceptors))
+    runtime.block_on(work(post));
     // Connections that are left are dropped with the runtime: each is reset and leaves its record.
+    Ok(())
 }
 
-async fn work(post: Post, acceptors: impl FnOnce() -> io::Result<Vec<Acceptor>>) -> io::Result<()> {
+async fn work(post: Post) {
     let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase, warnings } = post;
-    let worker = Rc::new(Worker {
-        resolver: Resolver::new(&config.dns),
-        buffers: Buffers::new(&config.relay, pipe_limit),
-        id,
-        colleagues,
-        warnings,
-    });
+    let buffers = Buffers::new(&config.relay, pipe_limit);
+    let worker = Rc::new(Worker { buffers, id, colleagues, warnings });
     tracing::debug!("worker {} runs", worker.id);
-    let acceptors: Vec<Rc<Acceptor>> = acceptors()?.into_iter().map(Rc::new).collect();
-    let accepting: Vec<_> = acceptors
-        .iter()
-        .map(|acceptor| {
-            let (acceptor, worker) = (acceptor.clone(), worker.clone());
-            spawn_local(async move { acceptor.run(&worker).await })
-        })
-        .collect();
+    let mut doors = Doors::default();
     tokio::select! {
         () = hear(&mut phase, Phase::Draining) => {}
-        () = serve_others(&mut inbox, &worker) => {}
+        () = read_mail(&mut inbox, &mut doors, &worker) => {}
     }
-    accepting.iter().for_each(JoinHandle::abort);
-    acceptors.iter().for_each(|acceptor| acceptor.refuse_new());
-    acceptors.into_iter().for_each(|acceptor| acceptor.take_waiting(&worker));
+    doors.close(&worker, |_| true);
     inbox.close(); // what is in it is still served
     tokio::select! {
         () = hear(&mut phase, Phase::Ended) => {}
-        () = serve_others_and_end(&mut inbox, &worker) => {}
+        () = read_mail_and_end(&mut inbox, &mut doors, &worker) => {}
     }
-    Ok(())
 }
 
 /// Waits until the engine is in `wanted` or past it.
@@ -180,16 +202,25 @@ async fn hear(phase: &mut watch::Receiver<Phase>, wanted: Phase) {
     let _ = phase.wait_for(|now| *now >= wanted).await;
 }
 
-/// Serves the connections that other workers hand over.
-async fn serve_others(inbox: &mut mpsc::UnboundedReceiver<Handover>, worker: &Rc<Worker>) {
-    while let Some(handover) = inbox.recv().await {
-        worker.take_over(handover);
+/// Does what the mail says: serves the connections that other workers hand over, opens and closes doors.
+async fn read_mail(inbox: &mut mpsc::UnboundedReceiver<Mail>, doors: &mut Doors, worker: &Rc<Worker>) {
+    while let Some(mail) = inbox.recv().await {
+        match mail {
+            Mail::Connection(handover) => worker.take_over(handover),
+            Mail::Open(socket, door) => doors.open(socket, door, worker),
+            Mail::Close(door) => doors.close(worker, |acceptor| acceptor.is_at(&door)),
+        }
     }
 }
 
-/// The same, and then waits until no connection is left.
-async fn serve_others_and_end(inbox: &mut mpsc::UnboundedReceiver<Handover>, worker: &Rc<Worker>) {
-    serve_others(inbox, worker).await;
+/// The same, and then waits until no connection is left. Doors that open now close with the worker.
+async fn read_mail_and_end(
+    inbox: &mut mpsc::UnboundedReceiver<Mail>,
+    doors: &mut Doors,
+    worker: &Rc<Worker>,
+) {
+    read_mail(inbox, doors, worker).await;
+    doors.close(worker, |_| true);
     let here = &worker.colleagues[worker.id];
     while here.counters.live() > 0 {
         here.ended.notified().await;

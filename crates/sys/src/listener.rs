@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
@@ -103,6 +104,17 @@ pub fn spread_by_client(socket: BorrowedFd<'_>, count: usize) -> io::Result<()> 
 /// What socket(2) or bind(2) says; `AddrInUse` when something is at `path`.
 pub fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
     let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    rustix::net::bind(&fd, &SocketAddrUnix::new(path)?)?;
+    Ok(fd)
+}
+
+/// The same, for its owner alone: a unix socket gets its mode from the descriptor that is bound (unix(7)).
+///
+/// # Errors
+/// What socket(2), fchmod(2) or bind(2) says.
+pub fn bind_unix_private(path: &Path) -> io::Result<OwnedFd> {
+    let fd = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    rustix::fs::fchmod(&fd, Mode::RUSR | Mode::WUSR)?;
     rustix::net::bind(&fd, &SocketAddrUnix::new(path)?)?;
     Ok(fd)
 }

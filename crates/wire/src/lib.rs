@@ -1,3 +1,4 @@
 //! Addresses and protocol codecs: values in, values out; no socket, no clock, no randomness.
 
 pub mod addr;
+pub mod client_hello;

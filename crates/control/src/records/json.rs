@@ -29,7 +29,7 @@ pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
         listener: &record.listener.name,
         client: record.client.map(|client| super::canonical(client).to_string()),
         pool: backend.map(|backend| &*backend.pool.name),
-        backend: backend.map(|backend| backend.pool.backends[backend.backend].address.to_string()),
+        backend: backend.map(|backend| backend.backend.member.target.to_string()),
         address: backend.and_then(|backend| backend.address).map(|address| address.to_string()),
         duration_seconds: record.duration.as_secs_f64(),
         connect_seconds: record.connect_time.map(|time| time.as_secs_f64()),

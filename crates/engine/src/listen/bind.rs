@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,8 @@ use crate::resolve::{ResolveError, Resolver};
 #[derive(Debug)]
 pub struct Bound {
     pub(crate) listener: Arc<Listener>,
+    /// What the listener calls it.
+    pub(crate) listen: Listen,
     /// Place of the port in the listener's range.
     pub(crate) offset: u16,
     /// One for each worker, or one for all.
@@ -31,6 +34,11 @@ impl Bound {
     /// The listener's name.
     pub fn listener(&self) -> &Arc<Listener> {
         &self.listener
+    }
+
+    /// What the listener calls the address.
+    pub fn listen(&self) -> &Listen {
+        &self.listen
     }
 
     /// Place of the port in the listener's range.
@@ -97,26 +105,30 @@ impl BindError {
     }
 }
 
-/// Binds all listeners of `config`, for `workers` workers. A socket of `inherited` that has a wanted address is used
-/// instead of a new one; those that no listener wants are left there.
+/// Binds those addresses of the listeners of `config` that are `wanted`, for `workers` workers. A socket of `inherited`
+/// that has a wanted address is used instead of a new one; those that no listener wants are left there.
 ///
 /// # Errors
 /// The first address that cannot be bound.
 pub async fn bind(
     config: &Config,
+    wanted: impl Fn(&Listen) -> bool,
     workers: usize,
     resolver: &Resolver,
     inherited: &mut Vec<OwnedFd>,
 ) -> Result<Vec<Bound>, BindError> {
     let mut bound = Vec::new();
     for listener in &config.listeners {
-        for bind in &listener.bind {
-            match bind {
-                Listen::Unix(path) => bound.push(bind_unix(listener, path, inherited)?),
+        for listen in listener.bind.iter().filter(|listen| wanted(listen)) {
+            match listen {
+                Listen::Unix(path) => bound.push(bind_unix(listener, listen, path, inherited)?),
                 Listen::Tcp { host, ports } => {
                     for (offset, port) in (0..).zip(ports.iter()) {
                         let addresses = addresses(listener, host, port, resolver).await?;
-                        bound.extend(bind_all(listener, host, &addresses, offset, workers, inherited)?);
+                        for sockets in bind_all(listener, host, &addresses, workers, inherited)? {
+                            let (listener, listen) = (listener.clone(), listen.clone());
+                            bound.push(Bound { listener, listen, offset, sockets, unix_path: None });
+                        }
                     }
                 }
             }
@@ -130,17 +142,14 @@ fn bind_all(
     listener: &Arc<Listener>,
     host: &ListenHost,
     addresses: &[SocketAddr],
-    offset: u16,
     workers: usize,
     inherited: &mut Vec<OwnedFd>,
-) -> Result<Vec<Bound>, BindError> {
+) -> Result<Vec<Vec<OwnedFd>>, BindError> {
     let mut bound = Vec::new();
     let mut absent = None;
     for address in addresses {
         match bind_tcp(listener, *address, *host == ListenHost::Any, workers, inherited) {
-            Ok(sockets) => {
-                bound.push(Bound { listener: listener.clone(), offset, sockets, unix_path: None });
-            }
+            Ok(sockets) => bound.push(sockets),
             Err(error) if error.is_absent() => absent = Some(error),
             Err(error) => return Err(error),
         }
@@ -165,7 +174,11 @@ async fn addresses(
         ListenHost::Name(name) => resolver
             .host(name)
             .await
-            .map_err(|error| BindError::Resolve { listener: listener.name.clone(), error })?,
+            .map_err(|error| BindError::Resolve { listener: listener.name.clone(), error })?
+            .hosts
+            .into_iter()
+            .flat_map(|host| host.ips)
+            .collect(),
     };
     Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
 }
@@ -232,6 +245,7 @@ fn has_no_v6(error: &io::Error) -> bool {
 
 fn bind_unix(
     listener: &Arc<Listener>,
+    listen: &Listen,
     path: &UnixPath,
     inherited: &mut Vec<OwnedFd>,
 ) -> Result<Bound, BindError> {
@@ -250,7 +264,37 @@ fn bind_unix(
         sys::set_nonblocking(socket.as_fd()).map_err(refused)?;
         sys::listen(socket.as_fd()).map_err(refused)?;
     }
-    Ok(Bound { listener: listener.clone(), offset: 0, sockets, unix_path })
+    Ok(Bound { listener: listener.clone(), listen: listen.clone(), offset: 0, sockets, unix_path })
+}
+
+/// A unix socket that only its owner may use, and whose path is removed with it.
+#[derive(Debug)]
+pub struct PrivateSocket {
+    socket: OwnedFd,
+    _path: Option<UnixPathGuard>,
+}
+
+impl PrivateSocket {
+    /// Binds `path` and listens there; one that nobody listens on makes way.
+    ///
+    /// # Errors
+    /// What the kernel says; `AlreadyExists` when there is something that is no socket.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        if !remove_stale(path)? {
+            return Err(io::Error::new(ErrorKind::AlreadyExists, "a file that is not a socket is there"));
+        }
+        let socket = sys::bind_unix_private(path)?;
+        sys::listen(socket.as_fd())?;
+        Ok(Self { socket, _path: UnixPathGuard::new(path) })
+    }
+
+    /// The socket, to accept from.
+    ///
+    /// # Errors
+    /// When descriptors have run out.
+    pub fn listener(&self) -> io::Result<UnixListener> {
+        Ok(self.socket.try_clone()?.into())
+    }
 }
 
 /// Removes a socket that nobody listens on; false when something else is at `path`.

@@ -7,5 +7,5 @@ mod source;
 
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::UnixPathGuard;
-pub use bind::{BindError, Bound, bind};
-pub(crate) use source::{Seat, Source};
+pub use bind::{BindError, Bound, PrivateSocket, bind};
+pub(crate) use source::{Door, Seat, Source};

@@ -4,33 +4,69 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use towpath_config::Listener;
 
 use super::pace::Pace;
-use crate::balance::Balancer;
+use crate::pool::Pool;
 
 /// One listener with what its connections have in common.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) listener: Arc<Listener>,
-    pub(crate) balancer: Arc<Balancer>,
-    pub(super) pace: Option<Pace>,
-    room: Option<Semaphore>,
+    pub(crate) pool: Arc<Pool>,
+    pub(super) pace: Option<Arc<Pace>>,
+    room: Option<Arc<Semaphore>>,
     room_in_all: Arc<Semaphore>,
 }
 
 impl Source {
-    pub(crate) fn new(listener: Arc<Listener>, balancer: Arc<Balancer>, room_in_all: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(listener: Arc<Listener>, pool: Arc<Pool>, room_in_all: Arc<Semaphore>) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let pace = listener.accept_rate.map(Pace::new);
-        Self { listener, balancer, pace, room, room_in_all }
+        Self { listener, pool, pace: pace.map(Arc::new), room: room.map(Arc::new), room_in_all }
+    }
+
+    /// The source that a new configuration makes of this one. Limits that stay know who is there already.
+    pub(crate) fn renewed(&self, listener: Arc<Listener>, pool: Arc<Pool>) -> Self {
+        let mut new = Self::new(listener, pool, self.room_in_all.clone());
+        if new.listener.max_connections == self.listener.max_connections {
+            new.room.clone_from(&self.room);
+        }
+        if new.listener.accept_rate == self.listener.accept_rate {
+            new.pace.clone_from(&self.pace);
+        }
+        new
     }
 
     /// A connection that carries nothing for so long ends: the shorter time of the listener's and the pool's.
     pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        let pool = self.balancer.pool().idle_timeout;
+        let pool = self.pool.config.idle_timeout;
         self.listener.idle_timeout.into_iter().chain(pool).min()
+    }
+}
+
+/// One listening address, and the source that its clients get: a new configuration puts another in its place.
+#[derive(Debug)]
+pub(crate) struct Door {
+    source: ArcSwap<Source>,
+    /// Place of the port in the listener's range.
+    pub(crate) offset: u16,
+}
+
+impl Door {
+    pub(crate) fn new(source: Arc<Source>, offset: u16) -> Self {
+        Self { source: ArcSwap::new(source), offset }
+    }
+
+    pub(crate) fn source(&self) -> Arc<Source> {
+        self.source.load_full()
+    }
+
+    /// From now on clients get `source`; those that are in keep theirs.
+    pub(crate) fn leads_to(&self, source: Arc<Source>) {
+        self.source.store(source);
     }
 }
 
@@ -53,7 +89,7 @@ impl Seat {
 
     /// A place if there is one now.
     pub(super) fn take_now(source: &Arc<Source>) -> Option<Self> {
-        let of_listener = source.room.as_ref().map(Semaphore::try_acquire).transpose().ok()?;
+        let of_listener = source.room.as_deref().map(Semaphore::try_acquire).transpose().ok()?;
         let in_all = source.room_in_all.try_acquire().ok()?;
         of_listener.into_iter().chain([in_all]).for_each(|permit| permit.forget());
         Some(Self(source.clone()))

@@ -3,15 +3,17 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
 use towpath_sys::options::{acknowledge_with_data, reset_on_close};
-use towpath_sys::stream::{Connecting, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket};
+use towpath_sys::stream::{self as sys, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket};
 use towpath_wire::addr::UnixPath;
 
+use super::Connecting;
 use crate::error::ConnectError;
 use crate::options;
 use crate::stream::Stream;
@@ -22,42 +24,65 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait before asking again for a descriptor when there is none: the client that was let in keeps its place.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) async fn tcp(address: &SocketAddr, pool: &Pool, speaks: bool) -> Result<Stream, ConnectError> {
-    let socket = with_descriptor(pool.connect_timeout, || tcp_socket(address)).await?;
+pub(super) fn tcp(to: SocketAddr, pool: &Arc<Pool>, speaks: bool) -> Result<Connecting, ConnectError> {
+    match start_tcp(to, pool, speaks) {
+        Err(ConnectError::Io(error)) if is_exhausted(&error) => {
+            let again = pool.clone();
+            Ok(patiently(pool, DESCRIPTOR_PAUSE, is_exhausted, move || start_tcp(to, &again, speaks)))
+        }
+        result => result,
+    }
+}
+
+pub(super) fn unix(path: &UnixPath, pool: &Arc<Pool>) -> Result<Connecting, ConnectError> {
+    match start_unix(path) {
+        Err(ConnectError::Io(error)) if is_exhausted(&error) || is_full(&error) => {
+            let path = path.clone();
+            let passes = |error: &io::Error| is_exhausted(error) || is_full(error);
+            Ok(patiently(pool, BACKLOG_PAUSE, passes, move || start_unix(&path)))
+        }
+        result => result,
+    }
+}
+
+fn start_tcp(to: SocketAddr, pool: &Pool, speaks: bool) -> Result<Connecting, ConnectError> {
+    let socket = tcp_socket(&to)?;
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
     if speaks {
         acknowledge_with_data(&socket)?;
     }
-    let connecting = connect_tcp(socket.as_fd(), address)?;
-    if connecting == Connecting::Done && is_connected_to_itself(&socket, address) {
+    let connecting = connect_tcp(socket.as_fd(), &to)?;
+    if connecting == sys::Connecting::Done && is_connected_to_itself(&socket, &to) {
         return Err(io::Error::from(ErrorKind::ConnectionRefused).into());
     }
     let mut stream = Stream::tcp(socket);
     match connecting {
-        Connecting::Done => stream.expect_silence()?,
-        // Boxed: only those that wait need its room.
-        Connecting::Pending => Box::pin(timeout(pool.connect_timeout, stream.connected()))
-            .await
-            .map_err(|_| ConnectError::TimedOut(pool.connect_timeout))??,
-    }
-    Ok(stream)
-}
-
-pub(super) async fn unix(path: &UnixPath, pool: &Pool) -> Result<Stream, ConnectError> {
-    let deadline = Instant::now() + pool.connect_timeout;
-    let socket = with_descriptor(pool.connect_timeout, unix_socket).await?;
-    loop {
-        match connect_unix(socket.as_fd(), path.as_path()) {
-            Ok(()) => break,
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
-            Err(_) if Instant::now() >= deadline => return Err(ConnectError::TimedOut(pool.connect_timeout)),
-            Err(_) => Box::pin(sleep(BACKLOG_PAUSE)).await,
+        sys::Connecting::Done => {
+            stream.expect_silence()?;
+            Ok(Connecting::Done(stream))
+        }
+        sys::Connecting::Pending => {
+            let limit = pool.connect_timeout;
+            Ok(Connecting::Pending(Box::pin(async move {
+                timeout(limit, stream.connected()).await.map_err(|_| ConnectError::TimedOut(limit))??;
+                Ok(stream)
+            })))
         }
     }
+}
+
+fn start_unix(path: &UnixPath) -> Result<Connecting, ConnectError> {
+    let socket = unix_socket()?;
+    connect_unix(socket.as_fd(), path.as_path())?;
     let mut stream = Stream::unix(socket);
     stream.expect_silence()?;
-    Ok(stream)
+    Ok(Connecting::Done(stream))
+}
+
+/// Whether a unix socket has no room in its backlog.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
 }
 
 /// A socket that connects to a port of this machine from which it was given its own source port meets itself, where
@@ -67,20 +92,25 @@ fn is_connected_to_itself(socket: &OwnedFd, to: &SocketAddr) -> bool {
     to.port() >= LOWEST && local_address(socket).is_ok_and(|from| from.as_ref() == Some(to))
 }
 
-/// Makes a socket as soon as there is a descriptor for it.
-async fn with_descriptor(limit: Duration, make: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {
-    let error = match make() {
-        Err(error) if is_exhausted(&error) => error,
-        result => return result,
-    };
-    let retry = async {
+/// Starts again after each `pause` while what stands against it passes, within the connect timeout.
+fn patiently(
+    pool: &Pool,
+    pause: Duration,
+    passes: impl Fn(&io::Error) -> bool + 'static,
+    start: impl Fn() -> Result<Connecting, ConnectError> + 'static,
+) -> Connecting {
+    let limit = pool.connect_timeout;
+    let end = Instant::now() + limit;
+    Connecting::Pending(Box::pin(async move {
         loop {
-            sleep(DESCRIPTOR_PAUSE).await;
-            match make() {
-                Err(error) if is_exhausted(&error) => {}
-                result => return result,
+            sleep(pause).await;
+            match start() {
+                Err(ConnectError::Io(error)) if passes(&error) && Instant::now() < end => {}
+                Err(ConnectError::Io(error)) if is_full(&error) => return Err(ConnectError::TimedOut(limit)),
+                Ok(Connecting::Done(stream)) => return Ok(stream),
+                Ok(Connecting::Pending(pending)) => return pending.await,
+                Err(error) => return Err(error),
             }
         }
-    };
-    Box::pin(timeout(limit, retry)).await.unwrap_or(Err(error))
+    }))
 }

@@ -2,44 +2,37 @@
 
 mod direct;
 
-use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use towpath_config::Pool;
-use towpath_wire::addr::{Target, UnixPath};
 
 use crate::error::ConnectError;
+use crate::place::Address;
 use crate::stream::Stream;
 
-/// One place that a target means.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Place<'a> {
-    Tcp(SocketAddr),
-    Unix(&'a UnixPath),
+/// What a connection has come to by the time that starting it returns.
+pub(crate) enum Connecting {
+    /// It is made: over loopback and on unix sockets that is the rule.
+    Done(Stream),
+    /// It takes a while; within the pool's connect timeout.
+    Pending(Pending),
 }
 
-impl Place<'_> {
-    /// The address, if it has one.
-    pub(crate) fn address(self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(address) => Some(address),
-            Self::Unix(_) => None,
-        }
-    }
-}
+/// A connection that is being made.
+pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>;
 
-/// The places to try for `target`, whose addresses are `addresses`.
-pub(crate) fn places<'a>(target: &'a Target, addresses: &'a [SocketAddr]) -> impl Iterator<Item = Place<'a>> {
-    let unix = if let Target::Unix(path) = target { Some(Place::Unix(path)) } else { None };
-    unix.into_iter().chain(addresses.iter().copied().map(Place::Tcp))
-}
-
-/// Connects to `place` as `pool` wants it. `speaks` says that the first bytes are ready to be sent at once.
+/// Starts to connect to `address` as `pool` wants it. `speaks` says that the first bytes are ready to be sent at once.
 ///
 /// # Errors
-/// Why it did not come about, within the pool's connect timeout.
-pub(crate) async fn connect(place: Place<'_>, pool: &Pool, speaks: bool) -> Result<Stream, ConnectError> {
-    match place {
-        Place::Tcp(address) => direct::tcp(&address, pool, speaks).await,
-        Place::Unix(path) => direct::unix(path, pool).await,
+/// Why it cannot come about.
+pub(crate) fn connect(
+    address: Address<'_>,
+    pool: &Arc<Pool>,
+    speaks: bool,
+) -> Result<Connecting, ConnectError> {
+    match address {
+        Address::Tcp(address) => direct::tcp(address, pool, speaks),
+        Address::Unix(path) => direct::unix(path, pool),
     }
 }

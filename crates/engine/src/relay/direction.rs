@@ -3,6 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::{Buffers, PooledPipe};
+use crate::first_flight::{FirstFlight, Kept};
 use crate::stream::Stream;
 
 /// Bytes that one direction may carry before other connections have their turn.
@@ -36,8 +37,35 @@ enum Carry {
 
 #[derive(Debug)]
 struct Spill {
-    bytes: Box<[u8]>,
+    bytes: Vec<u8>,
     sent: usize,
+}
+
+/// Sees what is read before it is written.
+pub(super) trait Tap {
+    /// These bytes were read.
+    fn read(&mut self, bytes: &[u8]);
+    /// Some were read past the process.
+    fn missed(&mut self);
+}
+
+impl Tap for () {
+    fn read(&mut self, _: &[u8]) {}
+    fn missed(&mut self) {}
+}
+
+impl Tap for Option<Box<Kept>> {
+    fn read(&mut self, bytes: &[u8]) {
+        if let Some(kept) = self
+            && !kept.add(bytes)
+        {
+            *self = None;
+        }
+    }
+
+    fn missed(&mut self) {
+        *self = None;
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +98,9 @@ pub(super) struct Direction {
 }
 
 impl Direction {
-    /// `bytes` were read already.
-    pub(super) fn new(bytes: Box<[u8]>) -> Self {
+    /// `first` was read already.
+    pub(super) fn new(first: FirstFlight) -> Self {
+        let FirstFlight(bytes) = first;
         let carry =
             if bytes.is_empty() { Carry::Nothing } else { Carry::Spill(Box::new(Spill { bytes, sent: 0 })) };
         Self { carry, phase: Phase::Open, method: Method::Copy { large: 0 } }
@@ -87,8 +116,21 @@ impl Direction {
         matches!(self.phase, Phase::Ended | Phase::Cut)
     }
 
+    /// What was read and not written; `None` if some of it went past the process.
+    pub(super) fn take_unsent(&mut self) -> Option<Vec<u8>> {
+        match (std::mem::replace(&mut self.carry, Carry::Nothing), self.method) {
+            (_, Method::Splice { .. }) | (Carry::Pipe(_), _) => None,
+            (Carry::Spill(mut spill), _) => Some(spill.bytes.split_off(spill.sent)),
+            (Carry::Nothing, _) => Some(Vec::new()),
+        }
+    }
+
     /// Carries what can be carried now. `last` says that the other direction is over, so that closing the sockets
-    /// passes the end on; `carried` is told of all that was written.
+    /// passes the end on; `tap` sees what is read and `carried` is told of all that was written.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of them are the relay's, which lends them for the call"
+    )]
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -96,12 +138,16 @@ impl Direction {
         sink: &mut Stream,
         last: bool,
         buffers: &Buffers,
+        tap: &mut impl Tap,
         mut carried: impl FnMut(u64),
     ) -> Step {
         let mut turn = 0;
         while !self.is_over() {
             if sink.broken().is_some() {
-                self.drop_carry(buffers);
+                // What is in memory may still go to another server.
+                if matches!(self.carry, Carry::Pipe(_)) {
+                    self.drop_carry(buffers);
+                }
                 self.phase = Phase::Cut;
                 break;
             }
@@ -127,7 +173,7 @@ impl Direction {
             if turn >= TURN_BYTES {
                 return Step::Again;
             }
-            match self.read(cx, source, sink, buffers) {
+            match self.read(cx, source, sink, buffers, tap) {
                 Poll::Pending => return Step::Waits,
                 Poll::Ready(Read { read, sent }) => {
                     turn += read;
@@ -186,13 +232,15 @@ impl Direction {
         source: &mut Stream,
         sink: &mut Stream,
         buffers: &Buffers,
+        tap: &mut impl Tap,
     ) -> Poll<Read> {
         if let Method::Splice { thin } = self.method
             && let Some(pipe) = buffers.take_pipe()
         {
+            tap.missed();
             return self.read_into_pipe(cx, source, buffers, pipe, thin);
         }
-        buffers.with_hot(|hot| self.read_and_send(cx, source, sink, buffers, hot))
+        buffers.with_hot(|hot| self.read_and_send(cx, source, sink, buffers, tap, hot))
     }
 
     /// Reads into the hot buffer and writes at once; what finds no room is spilled to the heap.
@@ -202,6 +250,7 @@ impl Direction {
         source: &mut Stream,
         sink: &mut Stream,
         buffers: &Buffers,
+        tap: &mut impl Tap,
         hot: &mut [u8],
     ) -> Poll<Read> {
         let Poll::Ready(result) = source.poll_recv(cx, hot) else { return Poll::Pending };
@@ -213,6 +262,7 @@ impl Direction {
             return Poll::Ready(Read { read, sent: 0 });
         }
         self.note_read(read, hot.len(), buffers);
+        tap.read(&hot[..read]);
         let sent = sink.try_send(&hot[..read], is_last).unwrap_or(0);
         if sent < read {
             self.carry = Carry::Spill(Box::new(Spill { bytes: hot[sent..read].into(), sent: 0 }));

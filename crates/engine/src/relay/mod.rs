@@ -21,7 +21,7 @@ use idle::IdleTimer;
 use settle::Settle;
 use towpath_config::Pool;
 
-use crate::first_flight::FirstFlight;
+use crate::first_flight::{FirstFlight, Kept};
 use crate::flow::{End, Meter, Side};
 use crate::stream::Stream;
 
@@ -32,8 +32,10 @@ pub(crate) struct Relay {
     up: Direction,
     down: Direction,
     first_end: Option<Side>,
+    /// What the client has sent, while the server has not answered and it may have to be sent to another.
+    kept: Option<Box<Kept>>,
     idle: Option<Box<IdleTimer>>,
-    settle: Option<Settle>,
+    settle: Option<Box<Settle>>,
     patience: Option<Box<IdleTimer>>,
 }
 
@@ -47,12 +49,14 @@ impl Relay {
         pool: &Arc<Pool>,
     ) -> Self {
         let idle = idle_timeout.map(IdleTimer::new);
+        let kept = Kept::new(&first, pool.replay);
         Self {
             client,
             server,
-            up: Direction::new(first.into_bytes()),
-            down: Direction::new(Box::default()),
+            up: Direction::new(first),
+            down: Direction::new(FirstFlight::default()),
             first_end: None,
+            kept,
             idle,
             settle: Settle::new(pool),
             patience: None,
@@ -61,15 +65,16 @@ impl Relay {
 
     /// Carries bytes both ways until both streams have ended or one connection breaks.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, buffers: &Buffers, meter: &impl Meter) -> Poll<End> {
-        let Self { client, server, up, down, .. } = self;
+        let Self { client, server, up, down, kept, .. } = self;
         let mut carried = 0;
-        let up_step = up.poll(cx, client, server, down.is_over(), buffers, |count| {
+        let up_step = up.poll(cx, client, server, down.is_over(), buffers, kept, |count| {
             carried += count;
             meter.up(count);
         });
         self.first_end = self.first_end.or(up.has_ended().then_some(Side::Client));
-        let down_step = down.poll(cx, server, client, up.is_over(), buffers, |count| {
+        let down_step = down.poll(cx, server, client, up.is_over(), buffers, &mut (), |count| {
             carried += count;
+            *kept = None;
             meter.down(count);
         });
         self.first_end = self.first_end.or(down.has_ended().then_some(Side::Server));
@@ -121,7 +126,23 @@ impl Relay {
             }
             End::Broken(Side::Client, _) => Some(Box::pin(last_bytes::deliver(server))),
             End::Broken(Side::Server, _) => Some(Box::pin(last_bytes::deliver(client))),
-            End::Idle => None,
+            End::Idle | End::BackendDown => None,
+        }
+    }
+
+    /// The client and what it has sent, after the server broke before its first byte, if another may get it all
+    /// instead. Of what the client has sent, `carried` bytes went to the server.
+    ///
+    /// # Errors
+    /// The relay as it is, when it is too late for that.
+    pub(crate) fn give_back(mut self, carried: u64) -> Result<(Stream, FirstFlight), Self> {
+        if self.client.broken().is_some() {
+            return Err(self);
+        }
+        let unsent = if carried == 0 { self.up.take_unsent() } else { None };
+        match self.kept.take().and_then(|kept| kept.into_bytes()).or(unsent) {
+            Some(bytes) => Ok((self.client, FirstFlight(bytes))),
+            None => Err(self),
         }
     }
 

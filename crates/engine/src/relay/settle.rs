@@ -23,9 +23,9 @@ pub(super) struct Settle {
 
 impl Settle {
     /// `None` when the pool wants none of these options.
-    pub(super) fn new(pool: &Arc<Pool>) -> Option<Self> {
+    pub(super) fn new(pool: &Arc<Pool>) -> Option<Box<Self>> {
         let wanted = pool.socket.keepalive.is_some() || pool.socket.user_timeout.is_some();
-        wanted.then(|| Self { pool: pool.clone(), sleep: Box::pin(sleep(LASTS)) })
+        wanted.then(|| Box::new(Self { pool: pool.clone(), sleep: Box::pin(sleep(LASTS)) }))
     }
 
     /// Ready once they are set.

@@ -1,0 +1,57 @@
+//! From backends as they are written, and the answers for their names, to the members of a pool.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use towpath_config::Backend;
+use towpath_engine::{Host, Member, Place};
+use towpath_wire::addr::{PortRange, Target};
+
+/// Backups come behind all priorities of SRV records.
+const BACKUP: u32 = 1 << 16;
+
+/// The members that the backends stand for, each place once: every address of a name is one.
+pub(super) fn members<'a>(found: impl Iterator<Item = (&'a Backend, &'a [Host])>) -> Vec<Member> {
+    let mut seen = HashSet::new();
+    found
+        .flat_map(|(backend, hosts)| of_backend(backend, hosts))
+        .filter(|member| seen.insert(member.place.clone()))
+        .collect()
+}
+
+fn of_backend(backend: &Backend, hosts: &[Host]) -> Vec<Member> {
+    let target: Arc<str> = backend.address.to_string().into();
+    let member = |place, weight: u32, priority: u16| Member {
+        place,
+        target: target.clone(),
+        weight,
+        tier: u32::from(priority) + if backend.backup { BACKUP } else { 0 },
+        max_connections: backend.max_connections,
+        drain: backend.drain,
+    };
+    let of_host = |host: &Host, ports: PortRange, weight: u32| -> Vec<Member> {
+        let place = |ip| Place::Tcp { ip, ports };
+        host.ips.iter().map(|ip| member(place(*ip), weight, host.priority)).collect()
+    };
+    match &backend.address {
+        Target::Unix(path) => vec![member(Place::Unix(path.clone()), backend.weight, 0)],
+        Target::Ip { ip, ports } => vec![member(Place::Tcp { ip: *ip, ports: *ports }, backend.weight, 0)],
+        Target::Name { ports, .. } => {
+            hosts.iter().flat_map(|host| of_host(host, *ports, backend.weight)).collect()
+        }
+        // A weight of 0 is a very small one (RFC 2782).
+        Target::Srv(_) => hosts
+            .iter()
+            .filter_map(|host| Some((host, PortRange::single(host.port?)?)))
+            .flat_map(|(host, port)| of_host(host, port, backend.weight * u32::from(host.weight.max(1))))
+            .collect(),
+    }
+}
+
+/// The hosts in an order that does not depend on that of the answer, to tell whether something has changed.
+pub(super) fn sorted(hosts: &[Host]) -> Vec<Host> {
+    let mut hosts = hosts.to_vec();
+    hosts.iter_mut().for_each(|host| host.ips.sort());
+    hosts.sort_by(|a, b| (a.priority, a.port, &a.ips).cmp(&(b.priority, b.port, &b.ips)));
+    hosts
+}

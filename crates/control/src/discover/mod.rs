@@ -1,0 +1,186 @@
+//! Finding the backends of a pool, and going on finding them while it is at work.
+
+mod file;
+mod members;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+use towpath_config::{Backend, Dns};
+use towpath_engine::{Answer, Member, Pool, Reason, ResolveError, Resolver};
+use towpath_wire::addr::Target;
+
+use file::WatchedFile;
+
+/// How often a file of backends is looked at.
+const FILE_PAUSE: Duration = Duration::from_secs(1);
+
+/// A name that could not be looked up is asked for again after so long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Where the backends of a pool come from, and what was found there last.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    pool: Arc<Pool>,
+    dns: Dns,
+    entries: Vec<Entry>,
+    file: Option<WatchedFile>,
+}
+
+/// One backend as it is written down.
+#[derive(Debug)]
+struct Entry {
+    backend: Backend,
+    /// The last good answer for its name.
+    answer: Option<Answer>,
+    /// When to ask for it; `None` for one without a name.
+    due: Option<Instant>,
+    /// Why there is no answer at all.
+    missing: Option<ResolveError>,
+}
+
+impl Entry {
+    fn new(backend: Backend) -> Self {
+        let has_name = matches!(backend.address, Target::Name { .. } | Target::Srv(_));
+        Self { backend, answer: None, due: has_name.then(Instant::now), missing: None }
+    }
+
+    /// Asks for its name. Returns whether the answer is another than before. The last good one stays when there is no new
+    /// one.
+    async fn look_up(&mut self, pool: &str, resolver: &Resolver, dns: &Dns) -> bool {
+        let result = match &self.backend.address {
+            Target::Name { host, .. } => resolver.host(host).await,
+            Target::Srv(name) => resolver.service(name).await,
+            Target::Ip { .. } | Target::Unix(_) => return false,
+        };
+        let now = Instant::now();
+        match result {
+            Ok(answer) => {
+                self.due = Some(answer.valid_until.clamp(now + dns.ttl_min, now + dns.ttl_max));
+                let hosts = |answer: &Answer| members::sorted(&answer.hosts);
+                let is_new = self.answer.as_ref().map(hosts) != Some(hosts(&answer));
+                if self.missing.take().is_some() {
+                    tracing::info!("pool {pool}: {} is found again", self.backend.address);
+                }
+                self.answer = Some(answer);
+                is_new
+            }
+            Err(error) => {
+                self.due = Some(now + RETRY.max(dns.ttl_min));
+                // What is known at the start to be a mistake is not warned of.
+                let is_new = self.missing.is_none();
+                let is_mistake = self.answer.is_none() && !matches!(error, ResolveError::Failed { .. });
+                if is_new && !is_mistake {
+                    let last = if self.answer.is_some() { "; going on with the last answer" } else { "" };
+                    tracing::warn!("pool {pool}: {error}{last}");
+                }
+                self.missing = Some(error);
+                false
+            }
+        }
+    }
+}
+
+impl Discovery {
+    /// The backends that the configuration of `pool` names.
+    pub(crate) fn new(pool: Arc<Pool>, dns: Dns) -> Self {
+        let entries = pool.config.backends.iter().cloned().map(Entry::new).collect();
+        let file = pool.config.backends_file.clone().map(WatchedFile::new);
+        Self { pool, dns, entries, file }
+    }
+
+    /// Finds all of them for the first time.
+    ///
+    /// # Errors
+    /// The first name that does not exist, or the file that cannot be read. A name that cannot be looked up now may come
+    /// back, and is only warned of.
+    pub(crate) async fn first(&mut self, resolver: &Resolver) -> Result<(), DiscoverError> {
+        if let Some(file) = &mut self.file {
+            let found =
+                file.read().map_err(|reason| DiscoverError::File { path: file.path().clone(), reason })?;
+            self.entries.extend(found.into_iter().map(Entry::new));
+        }
+        let (pool, dns) = (&self.pool.config.name, &self.dns);
+        let lookups = self.entries.iter_mut().filter(|entry| entry.due.is_some());
+        futures_util::future::join_all(lookups.map(|entry| entry.look_up(pool, resolver, dns))).await;
+        let missing = self.entries.iter().filter_map(|entry| entry.missing.clone());
+        match missing.into_iter().find(|error| !matches!(error, ResolveError::Failed { .. })) {
+            Some(error) => Err(DiscoverError::Name(error)),
+            None => {
+                self.publish();
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps the pool's backends true for as long as it is polled.
+    pub(crate) async fn go_on(mut self) {
+        let resolver = Resolver::new(&self.dns);
+        loop {
+            let due = self.entries.iter().filter_map(|entry| entry.due);
+            let file = self.file.is_some().then(|| Instant::now() + FILE_PAUSE);
+            let Some(next) = due.chain(file).min() else { return };
+            sleep_until(next.into()).await;
+            if self.read_file() | self.look_up_due(&resolver).await {
+                self.publish();
+                let (name, count) = (&self.pool.config.name, self.pool.backends().len());
+                tracing::info!("pool {name} has {count} backends now");
+            }
+        }
+    }
+
+    async fn look_up_due(&mut self, resolver: &Resolver) -> bool {
+        let (pool, dns, now) = (&self.pool.config.name, &self.dns, Instant::now());
+        let due = self.entries.iter_mut().filter(|entry| entry.due.is_some_and(|due| due <= now));
+        let news = futures_util::future::join_all(due.map(|entry| entry.look_up(pool, resolver, dns))).await;
+        news.contains(&true)
+    }
+
+    /// Takes over what has changed in the file. Its last good content stays when it has mistakes or is gone.
+    fn read_file(&mut self) -> bool {
+        let Some(file) = &mut self.file else { return false };
+        let name = &self.pool.config.name;
+        let found = match file.read_if_changed() {
+            None => return false,
+            Some(Err(reason)) => {
+                tracing::warn!("pool {name}: {}: {reason}; going on as before", file.path().display());
+                return false;
+            }
+            Some(Ok(found)) => found,
+        };
+        let written = self.pool.config.backends.len();
+        let mut before: Vec<Entry> = self.entries.drain(written..).collect();
+        for backend in found {
+            let known = before.iter().position(|entry| entry.backend == backend);
+            self.entries.push(known.map_or_else(|| Entry::new(backend), |place| before.swap_remove(place)));
+        }
+        true
+    }
+
+    fn publish(&self) {
+        let found: Vec<Member> = members::members(self.entries.iter().map(|entry| {
+            let hosts = entry.answer.as_ref().map_or(&[][..], |answer| &answer.hosts);
+            (&entry.backend, hosts)
+        }));
+        let missing = self.entries.iter().find_map(|entry| entry.missing.as_ref());
+        self.pool.set_members(found, missing.map(Reason::from));
+    }
+}
+
+/// Why the backends of a pool cannot be found.
+#[derive(Debug, thiserror::Error)]
+pub enum DiscoverError {
+    /// A name has no address.
+    #[error("{0}; check the spelling, or the name servers in /etc/resolv.conf or [dns]")]
+    Name(ResolveError),
+    /// A file of backends cannot be used.
+    #[error("backends_file {}: {reason}", path.display())]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong with it, with its line.
+        reason: String,
+    },
+}

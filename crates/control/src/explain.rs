@@ -1,0 +1,153 @@
+//! Where a client would go, and why: told without its having to come.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use towpath_config::{Balance, Config, Hedge, Listener, SourceAddress};
+use towpath_engine::{Pool, Pools, Reckoned};
+
+/// A client that might come.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The listener that it comes to.
+    pub listener: String,
+    /// Its address.
+    pub client: SocketAddr,
+    /// The server name of its TLS ClientHello.
+    pub sni: Option<String>,
+}
+
+impl Question {
+    /// A client of `client`, an address with or without a port.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn new(listener: &str, client: &str, sni: Option<&str>) -> Result<Self, String> {
+        let bare = client.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(client);
+        let client = client
+            .parse::<SocketAddr>()
+            .or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+            .map_err(|_| {
+                format!(
+                    "`{client}` is no address of a client; write it as in 10.1.2.3 or [2001:db8::1]:5000\n"
+                )
+            })?;
+        Ok(Self { listener: listener.to_owned(), client, sni: sni.map(str::to_owned) })
+    }
+
+    /// From `listener=…&client=…&sni=…`, percent-encoded.
+    pub(crate) fn from_query(query: &str) -> Result<Self, String> {
+        let value = |key: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(name, _)| name == key).map(|(_, value)| value.into_owned())
+        };
+        let needed = |key: &str| value(key).ok_or_else(|| format!("`{key}` is missing\n"));
+        Self::new(&needed("listener")?, &needed("client")?, value("sni").as_deref())
+    }
+
+    /// The form of [`Question::from_query`].
+    pub fn to_query(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("listener", &self.listener).append_pair("client", &self.client.to_string());
+        if let Some(sni) = &self.sni {
+            query.append_pair("sni", sni);
+        }
+        query.finish()
+    }
+}
+
+/// What would become of a client: the rule that lets it in or not, its pool, the order of backends, and the times.
+pub(crate) fn explain(config: &Config, pools: &Pools, question: &Question) -> Result<String, String> {
+    let listener =
+        config.listeners.iter().find(|listener| *listener.name == *question.listener).ok_or_else(|| {
+            let names: Vec<_> = config.listeners.iter().map(|listener| &*listener.name).collect();
+            format!("there is no listener `{}`; there are {}\n", question.listener, names.join(", "))
+        })?;
+    let mut text = String::new();
+    // Writing to a string cannot fail, here and below.
+    let _ = writeln!(text, "client {} at listener {}", question.client, listener.name);
+    let admitted = admission(listener, question.client.ip(), &mut text);
+    let pool = pools.get(&listener.pool.name).ok_or("its pool does not run\n")?;
+    if admitted {
+        route(pool, question, &mut text);
+        times(listener, pool, &mut text);
+    }
+    Ok(text)
+}
+
+fn admission(listener: &Listener, client: IpAddr, text: &mut String) -> bool {
+    let client = client.to_canonical();
+    let rules = &listener.admission;
+    let denied = rules.deny.iter().find(|network| network.contains(&client));
+    let allowed = rules.allow.iter().find(|network| network.contains(&client));
+    let (told, admitted) = match (denied, allowed) {
+        (Some(network), _) => (format!("refused: `deny` has {network}"), false),
+        (None, None) if !rules.allow.is_empty() => {
+            ("refused: no network of `allow` has it".to_owned(), false)
+        }
+        (None, Some(network)) => (format!("let in: `allow` has {network}"), true),
+        (None, None) => ("let in: nothing keeps it out".to_owned(), true),
+    };
+    let _ = writeln!(text, "{told}");
+    if let Some(header) = &listener.proxy_header {
+        let is_trusted = header.trusted.iter().any(|network| network.contains(&client));
+        let told = if is_trusted { "its PROXY header says who it is" } else { "refused: not in `trusted`" };
+        let _ = writeln!(text, "PROXY header: {told}");
+        return admitted && is_trusted;
+    }
+    admitted
+}
+
+fn route(pool: &Pool, question: &Question, text: &mut String) {
+    let balance = match pool.config.balance {
+        Balance::RoundRobin => "round_robin: the next one may differ",
+        Balance::LeastConn => "least_conn",
+        Balance::P2c => "p2c: by lot",
+        Balance::Random => "random: by lot",
+        Balance::Hash(_) => "hash: the same for the same client",
+    };
+    let _ = writeln!(text, "pool {}, balance {balance}", pool.config.name);
+    let key = towpath_engine::hash_key(pool.config.balance, Some(question.client), question.sni.as_deref());
+    let reckoned = pool.reckon(key);
+    for (rank, Reckoned { backend, standing, is_backup }) in reckoned.iter().enumerate() {
+        let member = &backend.member;
+        let place = member.place.to_string();
+        let name = if *member.target == *place { place } else { format!("{place} ({})", member.target) };
+        let backup = if *is_backup { ", backup" } else { "" };
+        let (active, weight) = (backend.active(), member.weight);
+        let told = standing.as_str();
+        let _ =
+            writeln!(text, "  {}. {name}: {told}{backup}, weight {weight}, {active} connections", rank + 1);
+    }
+    if reckoned.is_empty() {
+        let _ = writeln!(text, "  no backend is known");
+    }
+}
+
+fn times(listener: &Listener, pool: &Pool, text: &mut String) {
+    let config = &pool.config;
+    let hedge = match config.hedge_after {
+        Hedge::Auto => format!("after {:?} (auto)", pool.hedge_after().unwrap_or_default()),
+        Hedge::After(time) => format!("after {time:?}"),
+        Hedge::Off => "never".to_owned(),
+    };
+    let or_off = |time: Option<Duration>| time.map_or_else(|| "off".to_owned(), |time| format!("{time:?}"));
+    let idle = listener.idle_timeout.into_iter().chain(config.idle_timeout).min();
+    let _ = writeln!(
+        text,
+        "times: connect {:?} each and {:?} in all, a second backend beside a silent one {hedge}, hold {:?}, \
+         queue {:?}, idle {}",
+        config.connect_timeout,
+        config.connect_timeout_total,
+        config.hold,
+        config.queue_timeout,
+        or_off(idle)
+    );
+    let source = match &config.source {
+        SourceAddress::Any => return,
+        SourceAddress::These(ips) => format!("one of {ips:?}"),
+        SourceAddress::Client => "the client's own".to_owned(),
+    };
+    let _ = writeln!(text, "source address: {source}");
+}

@@ -1,0 +1,172 @@
+//! When connections that fail put a backend out for a while, and how it comes back.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use towpath_config::Eject;
+
+/// Failures of the last while count as load: half of them is forgotten in this time.
+const FORGET: Duration = Duration::from_secs(5);
+
+/// A probe that has said nothing for so long is given up, and another may go.
+const PROBE_TIME: Duration = Duration::from_secs(10);
+
+/// A backend that was well for so many times its longest rest starts again with a short one.
+const WELL: u32 = 10;
+
+/// Passive health of one backend: consecutive failures put it out, each time for longer; then a single connection probes
+/// it. As in Envoy's outlier detection, but with one probe instead of full load at the end.
+#[derive(Debug, Default)]
+pub(crate) struct Outlier {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// Failures of late and when that was true.
+    recent: Option<(f64, Instant)>,
+    /// Until when it is out.
+    out_until: Option<Instant>,
+    /// How often in a row it was put out.
+    rounds: u32,
+    probe: Option<Instant>,
+    back_since: Option<Instant>,
+}
+
+/// Whether a connection may go to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    /// It works.
+    Open,
+    /// It was out long enough: a single connection may find out whether it works again.
+    Probe,
+    /// It is out.
+    Shut,
+}
+
+impl Outlier {
+    pub(crate) fn gate(&self, now: Instant) -> Gate {
+        let state = self.lock();
+        match state.out_until {
+            None => Gate::Open,
+            Some(until) if now < until => Gate::Shut,
+            Some(_) if state.probe.is_some_and(|since| now < since + PROBE_TIME) => Gate::Shut,
+            Some(_) => Gate::Probe,
+        }
+    }
+
+    /// Takes the turn of the single probe; false if another has it.
+    pub(crate) fn take_probe(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        let is_taken = state.probe.is_some_and(|since| now < since + PROBE_TIME);
+        if !is_taken {
+            state.probe = Some(now);
+        }
+        !is_taken
+    }
+
+    /// It has answered. Returns whether that brings it back.
+    pub(crate) fn note_success(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        state.failures = 0;
+        state.probe = None;
+        let was_out = state.out_until.take().is_some();
+        if was_out {
+            state.back_since = Some(now);
+        }
+        was_out
+    }
+
+    /// A connection came to nothing. If it `may_eject` and this was one too many, returns for how long it is out now.
+    /// `jitter` from 0 to 1 makes that up to a quarter longer or shorter.
+    pub(crate) fn note_failure(
+        &self,
+        now: Instant,
+        eject: &Eject,
+        may_eject: bool,
+        jitter: f64,
+    ) -> Option<Duration> {
+        let mut state = self.lock();
+        let recent = state.recent(now) + 1.0;
+        state.recent = Some((recent, now));
+        state.failures = state.failures.saturating_add(1);
+        let was_probe = state.probe.take().is_some();
+        if state.out_until.is_some_and(|until| now < until) {
+            return None; // one that had started before
+        }
+        let is_one_too_many = state.failures >= eject.failures || was_probe || state.out_until.is_some();
+        if !is_one_too_many || !(may_eject || state.out_until.is_some()) {
+            return None;
+        }
+        if state.back_since.is_some_and(|since| now > since + eject.time_max * WELL) {
+            state.rounds = 0;
+        }
+        let time = eject.time.saturating_mul(1 << state.rounds.min(20)).min(eject.time_max);
+        let time = time.mul_f64(0.75 + jitter / 2.0);
+        state.rounds += 1;
+        state.out_until = Some(now + time);
+        Some(time)
+    }
+
+    /// Failures of late, which count as load.
+    pub(crate) fn recent_failures(&self, now: Instant) -> u32 {
+        self.lock().recent(now).round() as u32
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn recent(&self, now: Instant) -> f64 {
+        self.recent.map_or(0.0, |(count, then)| {
+            let since = now.saturating_duration_since(then).as_secs_f64();
+            count * 0.5_f64.powf(since / FORGET.as_secs_f64())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EJECT: Eject = Eject {
+        failures: 3,
+        time: Duration::from_secs(1),
+        time_max: Duration::from_secs(8),
+        max_percent: 50,
+    };
+
+    #[test]
+    fn it_goes_out_after_failures_in_a_row_and_comes_back_by_one_probe() {
+        let (outlier, start) = (Outlier::default(), Instant::now());
+        let fails = |at| outlier.note_failure(start + at, &EJECT, true, 0.5);
+        assert_eq!(fails(Duration::ZERO), None);
+        assert!(!outlier.note_success(start));
+        assert_eq!((fails(Duration::ZERO), fails(Duration::ZERO)), (None, None));
+        assert_eq!(fails(Duration::ZERO), Some(Duration::from_secs(1)));
+        assert_eq!(outlier.gate(start), Gate::Shut);
+        let later = start + Duration::from_millis(1001);
+        assert_eq!(outlier.gate(later), Gate::Probe);
+        assert!(outlier.take_probe(later));
+        assert!(!outlier.take_probe(later));
+        assert_eq!(outlier.gate(later), Gate::Shut);
+        assert_eq!(fails(Duration::from_millis(1001)), Some(Duration::from_secs(2)), "twice as long");
+        let later = later + Duration::from_secs(3);
+        assert!(outlier.take_probe(later) && outlier.note_success(later));
+        assert_eq!(outlier.gate(later), Gate::Open);
+    }
+
+    #[test]
+    fn it_stays_in_while_too_many_are_out() {
+        let (outlier, now) = (Outlier::default(), Instant::now());
+        for _ in 0..10 {
+            assert_eq!(outlier.note_failure(now, &EJECT, false, 0.5), None);
+        }
+        assert_eq!(outlier.gate(now), Gate::Open);
+        assert_eq!(outlier.recent_failures(now), 10);
+        assert!(outlier.recent_failures(now + Duration::from_secs(60)) == 0);
+    }
+}

@@ -1,0 +1,319 @@
+//! One backend of a pool: what is known of it, and the connections that it has.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use towpath_config::Eject;
+
+use crate::balance::latency::PeakEwma;
+use crate::balance::outlier::{Gate, Outlier};
+use crate::place::Place;
+
+/// A backend as discovery found it: an address that was written down, or one of those behind a name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    /// Where it is.
+    pub place: Place,
+    /// What the configuration calls it.
+    pub target: Arc<str>,
+    /// Its share beside the others of its tier; at least 1.
+    pub weight: u32,
+    /// Backends of a tier are used while none of a lower one is up: backups, and less preferred SRV records.
+    pub tier: u32,
+    /// Live connections; `None` is no limit.
+    pub max_connections: Option<usize>,
+    /// It gets no new connections.
+    pub drain: bool,
+}
+
+/// A backend at work, which all workers share.
+#[derive(Debug)]
+pub struct Backend {
+    /// What it is.
+    pub member: Member,
+    state: Arc<State>,
+}
+
+/// What is known of a backend: it outlives reloads and new answers of name servers that keep its place.
+#[derive(Debug)]
+struct State {
+    epoch: Instant,
+    active: AtomicUsize,
+    /// What the checks say.
+    up: AtomicBool,
+    /// Milliseconds from `epoch` to when it last came up.
+    risen_millis: AtomicU64,
+    outlier: Outlier,
+    latency: PeakEwma,
+    down: Notify,
+    queue: Arc<Queue>,
+}
+
+/// Clients that wait for a place in a pool, or for a backend of it to come up.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    waiting: AtomicU32,
+    changed: Notify,
+}
+
+impl Queue {
+    /// Wakes the client that has waited longest, if any does.
+    pub(super) fn wake_one(&self) {
+        if self.waiting.load(Relaxed) > 0 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Wakes all.
+    pub(super) fn wake_all(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until something has changed, or for `time`.
+    pub(crate) async fn change(&self, time: Duration) {
+        let _ = timeout(time, self.changed.notified()).await;
+    }
+
+    /// A place in the queue, unless `limit` clients wait already.
+    pub(crate) fn join(&self, limit: usize) -> Option<Waiting<'_>> {
+        let waiting = Waiting { queue: self, since: Instant::now() };
+        // Taken first and looked at then, so that no two take the last place.
+        (self.waiting.fetch_add(1, Relaxed) < u32::try_from(limit).unwrap_or(u32::MAX)).then_some(waiting)
+    }
+}
+
+/// A client that waits.
+pub(crate) struct Waiting<'a> {
+    queue: &'a Queue,
+    pub(crate) since: Instant,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.queue.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How a backend stands at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It takes connections.
+    Open,
+    /// It has all the connections that it may have.
+    Full,
+    /// Checks say that it is down.
+    Down,
+    /// It has failed connections and rests.
+    Ejected,
+    /// It is to get no new ones.
+    Draining,
+}
+
+impl Standing {
+    /// The words for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "up",
+            Self::Full => "full",
+            Self::Down => "down",
+            Self::Ejected => "ejected",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl Backend {
+    pub(super) fn new(member: Member, queue: Arc<Queue>) -> Self {
+        let state = State {
+            epoch: Instant::now(),
+            active: AtomicUsize::new(0),
+            up: AtomicBool::new(true),
+            // Never: what is there at the start has its full share at once.
+            risen_millis: AtomicU64::new(0),
+            outlier: Outlier::default(),
+            latency: PeakEwma::default(),
+            down: Notify::new(),
+            queue,
+        };
+        Self { member, state: Arc::new(state) }
+    }
+
+    /// The same backend with other facts about it.
+    pub(super) fn renewed(&self, member: Member) -> Self {
+        Self { member, state: self.state.clone() }
+    }
+
+    /// Whether both are the same server, whatever else has changed.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
+    /// Whether it takes a new connection now, and if not why.
+    pub fn standing(&self, now: Instant) -> Standing {
+        if self.member.drain {
+            Standing::Draining
+        } else if !self.state.up.load(Relaxed) {
+            Standing::Down
+        } else if self.state.outlier.gate(now) == Gate::Shut {
+            Standing::Ejected
+        } else if self.is_full() {
+            Standing::Full
+        } else {
+            Standing::Open
+        }
+    }
+
+    /// Whether failures have put it out, and it is not back.
+    pub(super) fn is_out(&self, now: Instant) -> bool {
+        self.state.outlier.gate(now) != Gate::Open
+    }
+
+    /// Whether it may be asked although it does not seem to work, when none else does.
+    pub(super) fn is_last_resort(&self) -> bool {
+        !self.member.drain && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.member.max_connections.is_some_and(|limit| self.state.active.load(Relaxed) >= limit)
+    }
+
+    /// Live connections.
+    pub fn active(&self) -> usize {
+        self.state.active.load(Relaxed)
+    }
+
+    /// Live connections and failures of late.
+    pub(super) fn load(&self, now: Instant) -> u32 {
+        u32::try_from(self.active())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.state.outlier.recent_failures(now))
+    }
+
+    pub(super) fn latency_nanos(&self, now: Instant) -> u64 {
+        self.state.latency.read(now)
+    }
+
+    /// Its weight, of which it has a part while it starts: a tenth at first.
+    pub(super) fn weight(&self, now: Instant, slow_start: Option<Duration>) -> f64 {
+        let weight = f64::from(self.member.weight);
+        let risen = self.state.risen_millis.load(Relaxed);
+        let Some(slow_start) = slow_start.filter(|_| risen > 0) else { return weight };
+        let since = now.saturating_duration_since(self.state.epoch + Duration::from_millis(risen));
+        weight * (since.as_secs_f64() / slow_start.as_secs_f64()).clamp(0.1, 1.0)
+    }
+
+    /// A place for one connection; `None` if the single probe of a backend that rests is under way, or it is full.
+    pub(super) fn take(self: &Arc<Self>, now: Instant) -> Option<Lease> {
+        let lease = Lease::resume(self.clone());
+        let before = self.state.active.fetch_add(1, Relaxed);
+        if self.member.max_connections.is_some_and(|limit| before >= limit) {
+            return None;
+        }
+        match self.state.outlier.gate(now) {
+            Gate::Probe if !self.state.outlier.take_probe(now) => None,
+            _ => Some(lease),
+        }
+    }
+
+    /// Connecting took so long.
+    pub(super) fn note_connected(&self, now: Instant, took: Duration) {
+        self.state.latency.observe(now, nanos(took));
+    }
+
+    /// The first byte of an answer came; the backend works. Returns whether it did not before.
+    pub(super) fn note_answer(&self, now: Instant, took: Option<Duration>) -> bool {
+        if let Some(took) = took {
+            self.state.latency.observe(now, nanos(took));
+        }
+        let is_back = self.state.outlier.note_success(now);
+        if is_back {
+            self.rise(now);
+        }
+        is_back
+    }
+
+    /// A connection came to nothing. Returns for how long it is out now, if this was one too many.
+    pub(super) fn note_failure(
+        &self,
+        now: Instant,
+        eject: Option<&Eject>,
+        may_eject: bool,
+    ) -> Option<Duration> {
+        self.state.latency.observe_failure(now);
+        self.state.outlier.note_failure(now, eject?, may_eject, fastrand::f64())
+    }
+
+    /// What the checks say. Returns whether that is news.
+    pub(crate) fn set_up(&self, now: Instant, up: bool) -> bool {
+        let news = self.state.up.swap(up, Relaxed) != up;
+        if news && up {
+            self.rise(now);
+        } else if news {
+            self.state.down.notify_waiters();
+        }
+        news
+    }
+
+    fn rise(&self, now: Instant) {
+        let millis =
+            u64::try_from(now.saturating_duration_since(self.state.epoch).as_millis()).unwrap_or(u64::MAX);
+        self.state.risen_millis.store(millis.max(1), Relaxed);
+        self.state.queue.wake_all();
+    }
+
+    /// Waits until checks find it down.
+    pub(crate) async fn goes_down(&self) {
+        let down = self.state.down.notified();
+        if self.state.up.load(Relaxed) {
+            down.await;
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// One connection's place at its backend, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease(Option<Arc<Backend>>);
+
+impl Lease {
+    /// Keeps the place without the lease, which saves a live connection some bytes: [`Lease::resume`] must follow.
+    pub(crate) fn keep(mut self) -> Option<Arc<Backend>> {
+        self.0.take()
+    }
+
+    /// The lease of a place that was kept.
+    pub(crate) fn resume(backend: Arc<Backend>) -> Self {
+        Self(Some(backend))
+    }
+
+    pub(crate) fn backend(&self) -> &Arc<Backend> {
+        match &self.0 {
+            Some(backend) => backend,
+            None => unreachable!("a lease is empty only while it is dropped"),
+        }
+    }
+}
+
+impl Deref for Lease {
+    type Target = Arc<Backend>;
+
+    fn deref(&self) -> &Arc<Backend> {
+        self.backend()
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(backend) = &self.0 {
+            backend.state.active.fetch_sub(1, Relaxed);
+            backend.state.queue.wake_one();
+        }
+    }
+}

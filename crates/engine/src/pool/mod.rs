@@ -1,0 +1,160 @@
+//! A pool at work: its backends as they stand, which of them a connection gets, and who waits for one.
+
+mod backend;
+mod choice;
+mod connect_times;
+mod key;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use towpath_config::Hedge;
+
+use crate::balance::Algorithm;
+use crate::error::Reason;
+use crate::place::Place;
+
+pub use backend::{Backend, Member, Standing};
+pub(crate) use backend::{Lease, Queue, Waiting};
+use choice::Choice;
+pub(crate) use choice::Picked;
+pub use choice::Reckoned;
+use connect_times::ConnectTimes;
+pub use key::hash_key;
+
+/// A pool, which all workers share.
+#[derive(Debug)]
+pub struct Pool {
+    /// What the file says of it.
+    pub config: Arc<towpath_config::Pool>,
+    members: ArcSwap<Members>,
+    queue: Arc<Queue>,
+    connect_times: ConnectTimes,
+}
+
+/// The backends at one moment; a new set takes the place of the old one as a whole.
+#[derive(Debug)]
+pub(crate) struct Members {
+    pub(crate) backends: Vec<Arc<Backend>>,
+    algorithm: Algorithm,
+    /// Why there is none, when there is none.
+    missing: Option<Reason>,
+}
+
+impl Pool {
+    /// A pool without backends yet.
+    pub fn new(config: Arc<towpath_config::Pool>) -> Self {
+        let members = Members::new(&config, Vec::new(), Some(Reason::NoBackend));
+        Self {
+            config,
+            members: ArcSwap::from_pointee(members),
+            queue: Arc::default(),
+            connect_times: ConnectTimes::default(),
+        }
+    }
+
+    /// The pool that a new configuration makes of this one: backends that stay keep their state and their connections.
+    pub fn renewed(&self, config: Arc<towpath_config::Pool>) -> Self {
+        Self {
+            queue: self.queue.clone(),
+            members: ArcSwap::new(self.members.load_full()),
+            ..Self::new(config)
+        }
+    }
+
+    /// The backends as they stand.
+    pub fn backends(&self) -> Vec<Arc<Backend>> {
+        self.members.load().backends.clone()
+    }
+
+    /// Puts `found` in the place of the backends. Those that stay keep their state; those that are gone get no new
+    /// connections. `missing` says why there is none, if so.
+    pub fn set_members(&self, found: Vec<Member>, missing: Option<Reason>) {
+        let old = self.members.load_full();
+        let mut known: HashMap<&Place, &Arc<Backend>> =
+            old.backends.iter().map(|backend| (&backend.member.place, backend)).collect();
+        let backends = found
+            .into_iter()
+            .map(|member| match known.remove(&member.place) {
+                Some(backend) if backend.member == member => backend.clone(),
+                Some(backend) => Arc::new(backend.renewed(member)),
+                None => Arc::new(Backend::new(member, self.queue.clone())),
+            })
+            .collect();
+        self.members.store(Arc::new(Members::new(&self.config, backends, missing)));
+        self.queue.wake_all();
+    }
+
+    /// A backend for a connection whose hash is `key`, none of those that were tried.
+    pub(crate) fn pick(&self, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
+        Choice::new(self, &self.members.load()).pick(Instant::now(), key, was_tried)
+    }
+
+    /// Whether there is a backend that was not tried.
+    pub(crate) fn has_other(&self, was_tried: impl Fn(&Backend) -> bool) -> bool {
+        self.members.load().backends.iter().any(|backend| !backend.member.drain && !was_tried(backend))
+    }
+
+    /// Why there is no backend at all, if so.
+    pub(crate) fn missing(&self) -> Option<Reason> {
+        let members = self.members.load();
+        members.backends.is_empty().then_some(members.missing.unwrap_or(Reason::NoBackend))
+    }
+
+    /// Who waits for this pool.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// When a silent backend gets a rival.
+    pub fn hedge_after(&self) -> Option<Duration> {
+        match self.config.hedge_after {
+            Hedge::Auto => Some(self.connect_times.hedge_after()),
+            Hedge::After(time) => Some(time),
+            Hedge::Off => None,
+        }
+    }
+
+    /// A connection was made in `took`.
+    pub(crate) fn note_connected(&self, backend: &Backend, took: Duration) {
+        self.connect_times.note(took);
+        backend.note_connected(Instant::now(), took);
+    }
+
+    /// A backend answered: it works. `took` is how long that took, where it can be told.
+    pub(crate) fn note_answer(&self, backend: &Backend, took: Option<Duration>) {
+        if backend.note_answer(Instant::now(), took) {
+            tracing::info!("pool {}: backend {} is back", self.config.name, backend.member.place);
+        }
+    }
+
+    /// A connection to a backend came to nothing; `reason` says why.
+    pub(crate) fn note_failure(&self, backend: &Backend, reason: Reason) {
+        self.note_failure_at(Instant::now(), backend, reason);
+    }
+
+    fn note_failure_at(&self, now: Instant, backend: &Backend, reason: Reason) {
+        let eject = self.config.eject.as_ref();
+        let members = self.members.load();
+        let out = members.backends.iter().filter(|other| other.is_out(now)).count();
+        let percent = eject.map_or(0, |eject| usize::from(eject.max_percent));
+        let may_eject = (out + 1) * 100 <= percent * members.backends.len();
+        if let Some(time) = backend.note_failure(now, eject, may_eject) {
+            let (pool, place, why) = (&self.config.name, &backend.member.place, reason.as_str());
+            tracing::warn!("pool {pool}: backend {place} is out for {time:.1?}: {why}");
+        }
+    }
+}
+
+impl Members {
+    fn new(config: &towpath_config::Pool, backends: Vec<Arc<Backend>>, missing: Option<Reason>) -> Self {
+        let identities: Vec<_> = backends
+            .iter()
+            .map(|backend| (backend.member.place.to_string(), backend.member.weight))
+            .collect();
+        let identities: Vec<_> = identities.iter().map(|(place, weight)| (place.as_str(), *weight)).collect();
+        Self { algorithm: Algorithm::new(config.balance, &identities), backends, missing }
+    }
+}
