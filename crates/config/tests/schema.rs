@@ -49,7 +49,7 @@ fn every_table_is_closed_and_every_key_described() {
     let definitions = schema["$defs"].as_object().expect("definitions").values();
     let tables: Vec<_> =
         definitions.chain([&schema]).filter(|node| node.get("properties").is_some()).collect();
-    assert_eq!(tables.len(), 8);
+    assert_eq!(tables.len(), 11);
     for table in tables {
         assert_eq!(table["additionalProperties"], Value::Bool(false), "{table}");
         for (key, property) in table["properties"].as_object().expect("properties") {
@@ -99,7 +99,8 @@ fn what_the_schema_requires_the_parser_requires() {
         ("Pool", ["name = \"p\"", "backend = \"10.0.0.1:80\""].as_slice()),
     ] {
         let required = schema["$defs"][table]["required"].as_array().expect("required keys");
-        assert_eq!(required.len(), least.len());
+        // A pool has a `backend` or a `backends_file`.
+        assert!(required.len() == least.len() || table == "Pool", "{required:?}");
         for key in required.iter().filter_map(Value::as_str) {
             let kept: Vec<_> = least.iter().filter(|line| !line.starts_with(key)).copied().collect();
             let text = format!("[[{}]]\n{}", table.to_lowercase(), kept.join("\n"));

@@ -4,18 +4,20 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
+use ipnet::IpNet;
 use towpath_wire::addr::Listen;
 
 use super::pool::{Pools, note_twice};
 use super::{EXAMPLE, note_absent, on, socket};
 use crate::error::Mistake;
-use crate::file;
-use crate::model::{Admission, Bandwidth, Listener, Mode};
+use crate::file::{self, Speed};
+use crate::model::{Admission, Bandwidth, Flows, Listener, Mode, ProxyHeaderIn};
 use crate::near::near;
-use crate::read::{Field, Tables};
+use crate::read::{Field, OneOrMany, Tables};
 use crate::report::Report;
-use crate::words::Name;
+use crate::words::{Name, Network, ProxyInWord, Timespan};
 
 /// A listener of the file, as far as it could be understood.
 pub(crate) struct Found {
@@ -76,6 +78,8 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
         binds = list.items.into_iter().map(|(word, span)| (word.0, span)).collect();
     }
     let pool = named_pool(shape.pool, pools, report);
+    let proxy_header =
+        proxy_header(shape.proxy_protocol, shape.trusted, shape.proxy_protocol_timeout, report);
     let listener = pool.map(|index| Listener {
         name: shape.name.given().map_or_else(|| Arc::from(""), |name| Arc::from(name.0)),
         bind: binds.iter().map(|(listen, _)| listen.clone()).collect(),
@@ -85,11 +89,75 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
-        admission: Admission::default(),
-        bandwidth: Bandwidth::default(),
-        proxy_header: None,
+        admission: Admission {
+            allow: networks(shape.allow),
+            deny: networks(shape.deny),
+            max_connections_per_client: shape
+                .max_connections_per_client
+                .given()
+                .map(|count| count.number() as usize),
+            rate_per_client: shape.rate_per_client.given().map(|rate| rate.0),
+        },
+        bandwidth: Bandwidth {
+            per_connection: flows(shape.bandwidth_per_connection),
+            per_client: flows(shape.bandwidth_per_client),
+            in_all: flows(shape.bandwidth),
+        },
+        proxy_header: proxy_header.clone(),
     });
     Found { listener: listener.map(Arc::new), binds, pool }
+}
+
+fn networks(field: Field<OneOrMany<Network>>) -> Vec<IpNet> {
+    let items = field.given().map(|list| list.items).unwrap_or_default();
+    items.into_iter().map(|(network, _)| network.0).collect()
+}
+
+fn flows(field: Field<Speed>) -> Flows {
+    match field.given() {
+        None => Flows::default(),
+        Some(Speed::Both(rate)) => Flows { up: Some(rate.0), down: Some(rate.0) },
+        Some(Speed::Each(table)) => {
+            Flows { up: table.up.given().map(|rate| rate.0), down: table.down.given().map(|rate| rate.0) }
+        }
+    }
+}
+
+fn proxy_header(
+    versions: Field<ProxyInWord>,
+    trusted: Field<OneOrMany<Network>>,
+    timeout: Field<Timespan>,
+    report: &mut Report,
+) -> Option<ProxyHeaderIn> {
+    let is_on = matches!(&versions, Field::Given(word, _) if word.0 != (false, false));
+    match (&versions, &trusted) {
+        (Field::Given(_, span), Field::Absent) if is_on => {
+            let mistake = Mistake::at(span.clone(), "nobody is trusted to send a PROXY header");
+            report.push(
+                mistake.hint("add trusted = \"10.0.0.0/8\", the networks of the load balancers in front"),
+            );
+        }
+        (Field::Given(..), Field::Given(list, span)) if is_on && list.items.is_empty() && !list.struck => {
+            let mistake = Mistake::at(span.clone(), "nobody is trusted to send a PROXY header");
+            report.push(mistake.hint("give the networks of the load balancers in front"));
+        }
+        (versions, Field::Given(_, span)) if !is_on && !matches!(versions, Field::Struck) => {
+            let mistake = Mistake::at(span.clone(), "`trusted` goes with `proxy_protocol`");
+            report.push(
+                mistake.hint(
+                    "add proxy_protocol = \"any\", or leave `trusted` out; `allow` says who may come in",
+                ),
+            );
+        }
+        _ => {}
+    }
+    let (v1, v2) = versions.given()?.0;
+    (v1 || v2).then(|| ProxyHeaderIn {
+        v1,
+        v2,
+        trusted: networks(trusted),
+        timeout: timeout.given().map_or(Duration::from_secs(5), |time| time.0),
+    })
 }
 
 fn named_pool(field: Field<Name>, pools: &Pools, report: &mut Report) -> Option<usize> {

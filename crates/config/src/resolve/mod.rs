@@ -1,6 +1,7 @@
 //! From the shapes of the file to the checked model: defaults, references and what cannot work.
 
 mod binds;
+mod check;
 mod listener;
 mod loops;
 mod pool;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use crate::error::Mistake;
 use crate::file::{self, Root};
-use crate::model::{Config, Dns, Keepalive, Log, LogFormat, Relay, SocketOptions};
+use crate::model::{Admin, Config, Dns, Keepalive, Log, LogFormat, Relay, SocketOptions};
 use crate::read::{Field, OrOff, Switch};
 use crate::report::Report;
 use crate::words::UserTimeout;
@@ -27,7 +28,8 @@ backend = "10.0.0.1:80""#;
 
 /// The model of a file. With mistakes in the report it is not the one that was meant.
 pub(crate) fn config(root: Root, report: &mut Report) -> Config {
-    let pools = pool::pools(root.pool, report);
+    let commands = root.allow_commands.given().is_some_and(|switch| switch.0);
+    let pools = pool::pools(root.pool, commands, report);
     let listeners = listener::listeners(root.listener, &pools, report);
     binds::note_collisions(&listeners, report);
     binds::note_range_lengths(&listeners, &pools, report);
@@ -36,9 +38,9 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Config {
         workers: root.workers.given().and_then(|count| NonZeroUsize::new(count.number() as usize)),
         max_connections: root.max_connections.given().map(|count| count.number() as usize),
         drain_timeout: root.drain_timeout.given().map_or(Duration::from_secs(30), |time| time.0),
-        admin: None,
+        admin: admin(root.admin, report),
         log: log(root.log.given().unwrap_or_default()),
-        dns: dns(root.dns.given().unwrap_or_default()),
+        dns: dns(root.dns.given().unwrap_or_default(), report),
         relay: relay(root.relay.given().unwrap_or_default()),
         listeners: listeners.into_iter().filter_map(|found| found.listener).collect(),
         pools: pools.into_models(),
@@ -52,13 +54,27 @@ fn log(shape: file::Log) -> Log {
     }
 }
 
-fn dns(shape: file::Dns) -> Dns {
+fn admin(field: Field<file::Admin>, report: &mut Report) -> Option<Admin> {
+    let Field::Given(shape, span) = field else { return None };
+    note_absent(&shape.socket, ("[admin]", "socket", "socket = \"/run/towpath.sock\""), &span, report);
+    Some(Admin { socket: shape.socket.given()?.0 })
+}
+
+fn dns(shape: file::Dns, report: &mut Report) -> Dns {
+    let ttl_min = shape.ttl_min.clone().given().map_or(Duration::from_secs(1), |time| time.0);
+    let ttl_max = shape.ttl_max.clone().given().map_or(Duration::from_secs(300).max(ttl_min), |time| time.0);
+    if let Field::Given(_, span) = shape.ttl_max.clone()
+        && ttl_max < ttl_min
+    {
+        let mistake = Mistake::at(span, format!("`ttl_max` is shorter than `ttl_min`, {ttl_min:?}"));
+        report.push(mistake.hint("make it longer, or `ttl_min` shorter"));
+    }
     let servers = shape.servers.given().map(|servers| servers.items).unwrap_or_default();
     Dns {
         servers: servers.into_iter().map(|(server, _)| server.0).collect(),
         timeout: shape.timeout.given().map_or(Duration::from_secs(5), |time| time.0),
-        ttl_min: Duration::from_secs(1),
-        ttl_max: Duration::from_secs(300),
+        ttl_min,
+        ttl_max,
     }
 }
 

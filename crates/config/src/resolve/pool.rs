@@ -6,12 +6,15 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use towpath_wire::addr::Target;
+
 use super::{note_absent, on, socket};
 use crate::error::Mistake;
 use crate::file::{self, Backend};
 use crate::model::{self, Balance, Eject, Hedge, OnDown, Pool, Replay, SourceAddress};
-use crate::read::{Field, Tables};
+use crate::read::{Field, OneOrMany, OrOff, Tables};
 use crate::report::Report;
+use crate::words::{BalanceWord, HashKeyWord, SourceWord, Timespan};
 
 /// The pools of the file.
 pub(crate) struct Pools {
@@ -62,7 +65,7 @@ impl Pools {
 }
 
 /// Checks the pools of the file.
-pub(crate) fn pools(field: Field<Tables<file::Pool>>, report: &mut Report) -> Pools {
+pub(crate) fn pools(field: Field<Tables<file::Pool>>, commands: bool, report: &mut Report) -> Pools {
     let mut pools = Pools { all: Vec::new(), by_name: HashMap::new(), complete: !report.has_lost_tables() };
     let mut places: HashMap<Arc<str>, Range<usize>> = HashMap::new();
     let Field::Given(Tables(tables), _) = field else {
@@ -72,14 +75,16 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, report: &mut Report) -> Po
     pools.complete &= !tables.struck;
     for (shape, table) in tables.items {
         note_absent(&shape.name, ("[[pool]]", "name", "name = \"web\""), &table, report);
-        note_absent(&shape.backend, ("[[pool]]", "backend", "backend = \"10.0.0.1:80\""), &table, report);
+        if shape.backends_file.is_absent() {
+            note_absent(&shape.backend, ("[[pool]]", "backend", "backend = \"10.0.0.1:80\""), &table, report);
+        }
         let name = match &shape.name {
             Field::Given(name, span) => Some((Arc::<str>::from(name.0.as_str()), span.clone())),
             _ => None,
         };
         pools.complete &= name.is_some();
         let label = name.as_ref().map_or_else(|| Arc::from(""), |(name, _)| name.clone());
-        let found = pool(shape, label, report);
+        let found = pool(shape, label, commands, report);
         if let Some((name, span)) = name {
             match places.entry(name.clone()) {
                 Entry::Occupied(first) => note_twice("pool", &name, span, first.get(), report),
@@ -106,64 +111,163 @@ pub(crate) fn note_twice(
     report.push(mistake.also(first.clone(), "the first one").hint("give each its own name"));
 }
 
-fn pool(shape: file::Pool, name: Arc<str>, report: &mut Report) -> Found {
-    let (mut backends, mut spans) = (Vec::new(), Vec::new());
-    if let Field::Given(list, span) = shape.backend {
-        if list.items.is_empty() && !list.struck {
-            let mistake = Mistake::at(span, "this pool has no backends");
-            report.absent(mistake.hint("give at least one, as in backend = [\"10.0.0.1:80\"]"));
-        }
-        for (item, span) in list.items {
-            let (address, span) = match item {
-                Backend::Address(address) => (address, span),
-                Backend::Table(table) => {
-                    note_absent(
-                        &table.address,
-                        ("backend", "address", "address = \"10.0.0.1:80\""),
-                        &span,
-                        report,
-                    );
-                    let Field::Given(address, span) = table.address else {
-                        continue;
-                    };
-                    (address, span)
-                }
-            };
-            backends.push(model::Backend {
-                address: address.0,
-                weight: 1,
-                backup: false,
-                max_connections: None,
-                drain: false,
-            });
-            spans.push(span);
-        }
-    }
+fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) -> Found {
+    let has_file = !shape.backends_file.is_absent();
+    let (backends, spans) = backends(shape.backend, has_file, report);
+    let connect_timeout = timespan(&shape.connect_timeout, Duration::from_secs(5));
+    note_order(
+        ("connect_timeout_total", &shape.connect_timeout_total),
+        ("connect_timeout", connect_timeout),
+        report,
+    );
+    let eject_time = timespan(&shape.eject_time, Duration::from_secs(1));
+    note_order(("eject_time_max", &shape.eject_time_max), ("eject_time", eject_time), report);
+    let failures = match shape.eject_after.given() {
+        Some(OrOff::Off) => None,
+        Some(OrOff::On(count)) => Some(count.number()),
+        None => Some(3),
+    };
     let pool = Pool {
         name,
-        balance: shape.balance.given().map_or(Balance::RoundRobin, |word| word.0),
+        balance: balance(shape.balance, shape.hash_key, report),
         backends,
-        backends_file: None,
-        queue: 1024,
-        queue_timeout: Duration::from_secs(5),
-        slow_start: None,
-        connect_timeout: shape.connect_timeout.given().map_or(Duration::from_secs(5), |time| time.0),
-        connect_timeout_total: Duration::from_secs(15),
-        hedge_after: Hedge::Auto,
-        replay: Replay::Safe,
-        hold: Duration::from_secs(5),
-        check: None,
-        eject: Some(Eject {
-            failures: 3,
-            time: Duration::from_secs(1),
-            time_max: Duration::from_secs(60),
-            max_percent: 50,
+        backends_file: shape.backends_file.given().map(|path| path.0),
+        queue: shape.queue.given().map_or(1024, |count| count.number() as usize),
+        queue_timeout: timespan(&shape.queue_timeout, Duration::from_secs(5)),
+        slow_start: on(shape.slow_start).map(|time| time.0),
+        connect_timeout,
+        connect_timeout_total: timespan(
+            &shape.connect_timeout_total,
+            Duration::from_secs(15).max(connect_timeout),
+        ),
+        hedge_after: shape.hedge_after.given().map_or(Hedge::Auto, |word| word.0),
+        replay: shape.replay.given().map_or(Replay::Safe, |word| word.0),
+        hold: match shape.hold.given() {
+            Some(OrOff::Off) => Duration::ZERO,
+            Some(OrOff::On(time)) => time.0,
+            None => Duration::from_secs(5),
+        },
+        check: super::check::check(shape.check, commands, report),
+        eject: failures.map(|failures| Eject {
+            failures,
+            time: eject_time,
+            time_max: timespan(&shape.eject_time_max, Duration::from_secs(60).max(eject_time)),
+            max_percent: shape.max_ejected.given().map_or(50, |percent| percent.number() as u8),
         }),
-        on_down: OnDown::Keep,
-        send_proxy: None,
-        source: SourceAddress::Any,
+        on_down: shape.on_down.given().map_or(OnDown::Keep, |word| word.0),
+        send_proxy: shape.send_proxy.given().and_then(|word| word.0),
+        source: source(shape.source, report),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
     Found { pool: Arc::new(pool), spans }
+}
+
+/// The backends, each with the bytes of its address.
+fn backends(
+    field: Field<OneOrMany<Backend>>,
+    has_file: bool,
+    report: &mut Report,
+) -> (Vec<model::Backend>, Vec<Range<usize>>) {
+    let (mut backends, mut spans) = (Vec::new(), Vec::new());
+    let Field::Given(list, span) = field else { return (backends, spans) };
+    if list.items.is_empty() && !list.struck && !has_file {
+        let mistake = Mistake::at(span.clone(), "this pool has no backends");
+        report.absent(mistake.hint("give at least one, as in backend = [\"10.0.0.1:80\"]"));
+    }
+    let mut seen: HashMap<Target, Range<usize>> = HashMap::new();
+    for (item, span) in list.items {
+        let (backend, span) = match item {
+            Backend::Address(address) => (plain(address.0), span),
+            Backend::Table(table) => {
+                let example = ("backend", "address", "address = \"10.0.0.1:80\"");
+                note_absent(&table.address, example, &span, report);
+                let Field::Given(address, span) = table.address else {
+                    continue;
+                };
+                let backend = model::Backend {
+                    weight: table.weight.given().map_or(1, |weight| weight.number()),
+                    backup: table.backup.given().is_some_and(|switch| switch.0),
+                    max_connections: table.max_connections.given().map(|count| count.number() as usize),
+                    drain: table.drain.given().is_some_and(|switch| switch.0),
+                    ..plain(address.0)
+                };
+                (backend, span)
+            }
+        };
+        match seen.entry(backend.address.clone()) {
+            Entry::Occupied(first) => {
+                let mistake =
+                    Mistake::at(span.clone(), format!("`{}` is in this pool already", backend.address));
+                let hint = "give it a weight if it is to have more than others";
+                report.push(mistake.also(first.get().clone(), "the first one").hint(hint));
+            }
+            Entry::Vacant(place) => drop(place.insert(span.clone())),
+        }
+        backends.push(backend);
+        spans.push(span);
+    }
+    if !backends.is_empty() && backends.iter().all(|backend| backend.backup) && !list.struck && !has_file {
+        let mistake = Mistake::at(span, "every backend of this pool is a backup");
+        report.push(mistake.hint("take `backup` from those that are to be used first"));
+    }
+    (backends, spans)
+}
+
+fn plain(address: Target) -> model::Backend {
+    model::Backend { address, weight: 1, backup: false, max_connections: None, drain: false }
+}
+
+fn balance(word: Field<BalanceWord>, key: Field<HashKeyWord>, report: &mut Report) -> Balance {
+    match (word, key) {
+        (Field::Given(BalanceWord(Balance::Hash(_)), _), Field::Given(key, _)) => Balance::Hash(key.0),
+        (Field::Given(BalanceWord(Balance::Hash(default)), span), key) => {
+            if key.is_absent() {
+                let mistake = Mistake::at(span, "balance `hash` needs a key");
+                report.push(mistake.hint("add hash_key = \"source\", \"source_and_port\" or \"sni\""));
+            }
+            Balance::Hash(default)
+        }
+        (Field::Struck, _) => Balance::RoundRobin,
+        (word, key) => {
+            if let Field::Given(_, span) = key {
+                let mistake = Mistake::at(span, "`hash_key` goes with balance `hash` alone");
+                report.push(mistake.hint("add balance = \"hash\", or leave `hash_key` out"));
+            }
+            word.given().map_or(Balance::RoundRobin, |word| word.0)
+        }
+    }
+}
+
+fn source(field: Field<OneOrMany<SourceWord>>, report: &mut Report) -> SourceAddress {
+    let Field::Given(list, span) = field else { return SourceAddress::Any };
+    let addresses: Vec<_> = list.items.iter().filter_map(|(word, _)| word.0).collect();
+    match (addresses.is_empty(), addresses.len() == list.items.len()) {
+        (false, true) => SourceAddress::These(addresses),
+        (true, false) => SourceAddress::Client,
+        _ => {
+            if !list.struck {
+                let mistake = Mistake::at(span, "`source` is addresses, or \"client\" alone");
+                report.push(mistake.hint("give at least one address, or only \"client\""));
+            }
+            SourceAddress::Any
+        }
+    }
+}
+
+fn timespan(field: &Field<Timespan>, default: Duration) -> Duration {
+    match field {
+        Field::Given(time, _) => time.0,
+        Field::Absent | Field::Struck => default,
+    }
+}
+
+/// Notes that a time is shorter than one that it must not be shorter than.
+fn note_order((key, field): (&str, &Field<Timespan>), (other, least): (&str, Duration), report: &mut Report) {
+    if let Field::Given(time, span) = field
+        && time.0 < least
+    {
+        let mistake = Mistake::at(span.clone(), format!("`{key}` is shorter than `{other}`, {least:?}"));
+        report.push(mistake.hint(format!("give at least {least:?}, or make `{other}` shorter")));
+    }
 }

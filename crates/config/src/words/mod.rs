@@ -11,7 +11,7 @@ use towpath_wire::addr::{AddrError, Listen, Target};
 use crate::near::{excerpt, near};
 use crate::read::Word;
 use crate::units::{self, Bad, Size};
-use crate::{Balance, LogFormat, Mode};
+use crate::{Balance, HashKey, LogFormat, Mode};
 
 /// Defines a type that is written as a string: what it holds, what to write, how it is understood.
 macro_rules! word {
@@ -224,6 +224,14 @@ word! {
     }
 }
 
+mod checks;
+mod clients;
+mod pools;
+
+pub(crate) use checks::{Escaped, Hidden, Kind, KindWord, Role, RoleWord, Text};
+pub(crate) use clients::{ByteRate, Network, ProxyInWord};
+pub(crate) use pools::{FilePath, HashKeyWord, HedgeWord, OnDownWord, ProxyOutWord, ReplayWord, SourceWord};
+
 choice! {
     /// The form of log lines.
     FormatWord(LogFormat), ["text" => LogFormat::Text, "json" => LogFormat::Json], []
@@ -236,7 +244,13 @@ choice! {
 
 choice! {
     /// Which backend a connection tries first.
-    BalanceWord(Balance), ["round_robin" => Balance::RoundRobin], ["least_conn", "p2c", "hash", "random"]
+    BalanceWord(Balance), [
+        "round_robin" => Balance::RoundRobin,
+        "least_conn" => Balance::LeastConn,
+        "p2c" => Balance::P2c,
+        "random" => Balance::Random,
+        "hash" => Balance::Hash(HashKey::Source)
+    ], []
 }
 
 fn not_yet(text: &str, words: &[&str]) -> Bad {

@@ -1,0 +1,76 @@
+//! The words of pools.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use toml::de::DeValue;
+
+use super::{no_choice, not_yet, quotes_hint};
+use crate::near::excerpt;
+use crate::read::Word;
+use crate::units::{self, Bad};
+use crate::{HashKey, Hedge, OnDown, ProxyVersion, Replay};
+
+word! {
+    /// The path of a file or socket.
+    FilePath(PathBuf), "a path", "/etc/towpath/backends", "^.+$", |text| {
+        if text.is_empty() || text.contains('\0') {
+            return Err(Bad::new("this is no path", "give the path of a file"));
+        }
+        Ok(PathBuf::from(text))
+    }
+}
+
+word! {
+    /// When a second backend is asked.
+    HedgeWord(Hedge), "a duration, \"auto\" or \"off\"", "100ms", "", |text| match text {
+        "auto" => Ok(Hedge::Auto),
+        "off" => Ok(Hedge::Off),
+        _ => text.parse().map(|time: units::Timespan| Hedge::After(time.duration())),
+    }
+}
+
+word! {
+    /// The address that backends see; `None` is the client's own.
+    SourceWord(Option<IpAddr>), "an IP address or \"client\"", "10.0.0.5", "", |text| {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        match (text, text.parse::<IpAddr>().or(bare.parse::<Ipv6Addr>().map(IpAddr::V6))) {
+            ("client", _) => Ok(None),
+            (_, Ok(ip)) if !ip.is_unspecified() && !ip.is_multicast() => Ok(Some(ip)),
+            _ => {
+                let hint = "write an IP address of this machine, or \"client\" for the client's own";
+                Err(Bad::new(format!("`{}` is no source address", excerpt(text)), hint))
+            }
+        }
+    }
+}
+
+choice! {
+    /// What balance `hash` goes by.
+    HashKeyWord(HashKey), [
+        "source" => HashKey::Source,
+        "source_and_port" => HashKey::SourceAndPort,
+        "sni" => HashKey::Sni
+    ], []
+}
+
+choice! {
+    /// When first bytes may be sent again.
+    ReplayWord(Replay), ["safe" => Replay::Safe, "never" => Replay::Never, "always" => Replay::Always], []
+}
+
+choice! {
+    /// What becomes of the connections of a backend that goes down.
+    OnDownWord(OnDown), ["keep" => OnDown::Keep, "reset" => OnDown::Reset], []
+}
+
+choice! {
+    /// The PROXY header that backends get.
+    ProxyOutWord(Option<ProxyVersion>), [
+        "off" => None,
+        "v1" => Some(ProxyVersion::V1),
+        "v2" => Some(ProxyVersion::V2)
+    ], []
+}
