@@ -55,10 +55,31 @@ pub(crate) enum Command {
     /// Check a configuration file and report every mistake in it
     #[command(after_help = "Examples:\n  towpath check towpath.toml\n  towpath check --schema > schema.json")]
     Check(Check),
+    /// Have a running instance load its file again
+    #[command(after_help = RELOAD_EXAMPLES)]
+    Reload(Reload),
+    /// Tell where a client would go, and why
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
     /// See it work: backends that stop and come back, clients, and no request lost
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(Demo),
 }
+
+const RELOAD_EXAMPLES: &str = "\
+What has changed in the file takes effect; live connections go on as they began. A file with a mistake changes nothing.
+SIGHUP does the same, and so does a change of the file with `towpath run --watch`.
+
+Examples:
+  towpath reload /etc/towpath.toml              the instance whose [admin] socket the file names
+  towpath reload --socket /run/towpath.sock";
+
+const EXPLAIN_EXAMPLES: &str = "\
+With --socket a running instance is asked, which knows how its backends are.
+
+Examples:
+  towpath explain towpath.toml --listener web --client 10.1.2.3
+  towpath explain --socket /run/towpath.sock --listener web --client 10.1.2.3:4000 --sni www.example.com";
 
 const TCP_EXAMPLES: &str = "\
 LISTEN is :PORT (every address, v4 and v6), HOST:PORT, [V6]:PORT or unix:PATH; PORT may be a range.
@@ -84,6 +105,12 @@ pub(crate) struct Tcp {
     /// Give up an attempt to connect after so long [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) connect_timeout: Option<String>,
+    /// Hold clients for so long while no target works, off for not at all [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) hold: Option<String>,
+    /// How the target is chosen: round_robin, least_conn, p2c or random [default: round_robin]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) balance: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
     /// Print the configuration file for the same thing and exit
@@ -120,10 +147,42 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, ClapArgs)]
+pub(crate) struct Reload {
+    /// The configuration file of the instance, for its [admin] socket
+    #[arg(value_name = "FILE", required_unless_present = "socket")]
+    pub(crate) file: Option<PathBuf>,
+    /// The instance's socket
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Explain {
+    /// The configuration file
+    #[arg(value_name = "FILE", required_unless_present = "socket")]
+    pub(crate) file: Option<PathBuf>,
+    /// The socket of a running instance
+    #[arg(long, value_name = "PATH", conflicts_with = "file")]
+    pub(crate) socket: Option<PathBuf>,
+    /// The listener that the client comes to
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listener: String,
+    /// The client's address, with or without a port
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) client: String,
+    /// The server name of its TLS ClientHello
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sni: Option<String>,
+}
+
+#[derive(Clone, Debug, ClapArgs)]
 pub(crate) struct Run {
     /// The configuration file
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+    /// Load the file again whenever it changes
+    #[arg(long)]
+    pub(crate) watch: bool,
     /// Worker threads, in place of the file's
     #[arg(long, value_name = "N", env = WORKERS, value_parser = value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,

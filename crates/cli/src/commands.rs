@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
-use towpath_config::{Config, LogFormat};
-use towpath_control::Instance;
+use towpath_config::{Config, LogFormat, Mistakes};
+use towpath_control::{Instance, Question};
 
-use crate::args::{Check, Command, Format, Run, Tcp};
+use crate::args::{Check, Command, Explain, Format, Reload, Run, Tcp};
 use crate::exit::Failure;
 use crate::{demo, log, shorthand};
 
@@ -15,6 +16,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Tcp(args) => tcp(&args),
         Command::Run(args) => file(&args),
         Command::Check(args) => check(&args),
+        Command::Reload(args) => reload(&args),
+        Command::Explain(args) => explain(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }
@@ -29,7 +32,17 @@ fn tcp(args: &Tcp) -> Result<(), Failure> {
 }
 
 fn file(args: &Run) -> Result<(), Failure> {
-    let mut config = towpath_config::load(&args.file).map_err(Failure::File)?;
+    let config = load(args).map_err(Failure::File)?;
+    let _messages = log::start(config.log.format);
+    let mut instance = Instance::start(config)?;
+    let (again, watched) = (args.clone(), args.watch.then(|| args.file.clone()));
+    instance.reloads(move || load(&again).map_err(|mistakes| mistakes.to_string()), watched);
+    Ok(instance.run()?)
+}
+
+/// The file, with what the command line says in place of it.
+fn load(args: &Run) -> Result<Config, Mistakes> {
+    let mut config = towpath_config::load(&args.file)?;
     if let Some(workers) = args.workers {
         config.workers = NonZeroUsize::new(usize::from(workers));
     }
@@ -38,7 +51,39 @@ fn file(args: &Run) -> Result<(), Failure> {
         Some(Format::Text) => config.log.format = LogFormat::Text,
         None => {}
     }
-    serve(config)
+    Ok(config)
+}
+
+fn reload(args: &Reload) -> Result<(), Failure> {
+    let told = towpath_control::order(&socket(args.socket.as_ref(), args.file.as_ref())?, "POST", "/reload")?;
+    answer(&told)
+}
+
+fn explain(args: &Explain) -> Result<(), Failure> {
+    let question = Question::new(&args.listener, &args.client, args.sni.as_deref());
+    let question = question.map_err(|mistake| Failure::Usage(mistake.trim_end().to_owned()))?;
+    let Some(file) = &args.file else {
+        let socket = socket(args.socket.as_ref(), None)?;
+        let target = format!("/explain?{}", question.to_query());
+        return answer(&towpath_control::order(&socket, "GET", &target)?);
+    };
+    let config = towpath_config::load(file).map_err(Failure::File)?;
+    let told = towpath_control::explain_file(&config, &question)?;
+    answer(&told)
+}
+
+/// The socket of an instance: what is given, or what its file says.
+fn socket(given: Option<&PathBuf>, file: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    if let Some(path) = given {
+        return Ok(path.clone());
+    }
+    let Some(file) = file else { return Err(Failure::Usage("give a file or --socket".to_owned())) };
+    let config = towpath_config::load(file).map_err(Failure::File)?;
+    let no_socket = || {
+        let file = file.display();
+        Failure::Usage(format!("{file} has no [admin] socket; add one and start again, or send SIGHUP"))
+    };
+    config.admin.map(|admin| admin.socket).ok_or_else(no_socket)
 }
 
 fn check(args: &Check) -> Result<(), Failure> {

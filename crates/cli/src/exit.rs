@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use towpath_config::Mistakes;
-use towpath_control::StartError;
+use towpath_control::{OrderError, StartError};
 
 /// Exit code of a failure that is nobody's mistake.
 const FAILURE: u8 = 1;
@@ -59,6 +59,15 @@ impl From<StartError> for Failure {
             }
             StartError::Io(error) => Self::Other(error.into()),
             error => Self::Usage(error.to_string()),
+        }
+    }
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Unreachable { .. } => Self::Other(error.into()),
+            OrderError::Refused(_) => Self::Usage(error.to_string()),
         }
     }
 }

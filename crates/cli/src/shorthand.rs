@@ -15,9 +15,11 @@ pub(crate) fn tcp(args: &Tcp) -> String {
     key("bind", list(&args.listen), &mut text);
     text.push_str("mode = \"tcp\"\npool = \"target\"\n");
     optional("idle_timeout", args.idle_timeout.as_deref(), &mut text);
-    text.push_str("\n[[pool]]\nname = \"target\"\nbalance = \"round_robin\"\n");
+    text.push_str("\n[[pool]]\nname = \"target\"\n");
+    key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
     optional("connect_timeout", args.connect_timeout.as_deref(), &mut text);
+    optional("hold", args.hold.as_deref(), &mut text);
     text.trim_start().to_owned()
 }
 

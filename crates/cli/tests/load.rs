@@ -101,7 +101,7 @@ fn nothing_is_left_of_connections_that_end_in_every_way() {
         "[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\nidle_timeout = \"150ms\"\n\
          [[pool]]\nname = \"out\"\nbackend = \"{}\"\n\
          [[listener]]\nname = \"refused\"\nbind = \"{refused}\"\npool = \"nobody\"\n\
-         [[pool]]\nname = \"nobody\"\nbackend = \"{nobody}\"\n",
+         [[pool]]\nname = \"nobody\"\nbackend = \"{nobody}\"\nhold = \"off\"\n",
         obliging_server()
     );
     let towpath = Towpath::file_as(&text, None);

@@ -4,8 +4,12 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use tokio::runtime::Builder;
 use towpath_config::{Balance, Config, Hedge, Listener, SourceAddress};
 use towpath_engine::{Pool, Pools, Reckoned};
+
+use crate::admin::OrderError;
+use crate::prepare::find_all;
 
 /// A client that might come.
 #[derive(Clone, Debug)]
@@ -55,6 +59,19 @@ impl Question {
         }
         query.finish()
     }
+}
+
+/// What would become of a client under a configuration that does not run: its backends are found first.
+///
+/// # Errors
+/// What is wrong with the configuration or the question.
+pub fn explain_file(config: &Config, question: &Question) -> Result<String, OrderError> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| OrderError::Refused(error.to_string()))?;
+    let pools = runtime.block_on(find_all(config)).map_err(|error| OrderError::Refused(error.to_string()))?;
+    explain(config, &pools, question).map_err(|mistake| OrderError::Refused(mistake.trim_end().to_owned()))
 }
 
 /// What would become of a client: the rule that lets it in or not, its pool, the order of backends, and the times.

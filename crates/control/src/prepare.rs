@@ -47,24 +47,7 @@ pub(crate) async fn prepare(
     workers: usize,
 ) -> Result<Prepared, StartError> {
     let resolver = Resolver::new(&config.dns);
-    let (mut pools, mut discoveries) = (Pools::new(), Vec::new());
-    for shape in &config.pools {
-        let old = before.pools.get(&shape.name);
-        let pool = match old {
-            Some(old) if old.config == *shape && keeps(old) => old.clone(),
-            Some(old) => Arc::new(old.renewed(shape.clone())),
-            None => Arc::new(Pool::new(shape.clone())),
-        };
-        if old.is_none_or(|old| !Arc::ptr_eq(old, &pool)) {
-            discoveries.push((pool.clone(), Discovery::new(pool.clone(), config.dns.clone())));
-        }
-        pools.insert(shape.name.clone(), pool);
-    }
-    let first = discoveries.iter_mut().map(async |(pool, discovery)| {
-        let pool = pool.config.name.clone();
-        discovery.first(&resolver).await.map_err(|error| StartError::Discover { pool, error })
-    });
-    futures_util::future::try_join_all(first).await?;
+    let (pools, discoveries) = find(config, before, keeps, &resolver).await?;
     let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);
     let mut inherited = inherited();
     let bound = bind(config, is_new, workers, &resolver, &mut inherited)
@@ -84,6 +67,40 @@ pub(crate) async fn prepare(
         }
     }
     Ok(Prepared { running: Running { pools, stations }, bound, discoveries })
+}
+
+/// The pools of a configuration with their backends, without listening anywhere.
+pub(crate) async fn find_all(config: &Config) -> Result<Pools, StartError> {
+    let resolver = Resolver::new(&config.dns);
+    Ok(find(config, &Running::default(), |_| false, &resolver).await?.0)
+}
+
+/// The pools, and how those among them that are new or have changed are found.
+async fn find(
+    config: &Config,
+    before: &Running,
+    keeps: impl Fn(&Pool) -> bool,
+    resolver: &Resolver,
+) -> Result<(Pools, Vec<(Arc<Pool>, Discovery)>), StartError> {
+    let (mut pools, mut discoveries) = (Pools::new(), Vec::new());
+    for shape in &config.pools {
+        let old = before.pools.get(&shape.name);
+        let pool = match old {
+            Some(old) if old.config == *shape && keeps(old) => old.clone(),
+            Some(old) => Arc::new(old.renewed(shape.clone())),
+            None => Arc::new(Pool::new(shape.clone())),
+        };
+        if old.is_none_or(|old| !Arc::ptr_eq(old, &pool)) {
+            discoveries.push((pool.clone(), Discovery::new(pool.clone(), config.dns.clone())));
+        }
+        pools.insert(shape.name.clone(), pool);
+    }
+    let first = discoveries.iter_mut().map(async |(pool, discovery)| {
+        let pool = pool.config.name.clone();
+        discovery.first(resolver).await.map_err(|error| StartError::Discover { pool, error })
+    });
+    futures_util::future::try_join_all(first).await?;
+    Ok((pools, discoveries))
 }
 
 /// Where connections come in.

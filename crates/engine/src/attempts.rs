@@ -3,7 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep, sleep_until};
@@ -95,6 +95,7 @@ pub(crate) struct Race {
     runners: Vec<Runner>,
     /// When another may join.
     hedge: Option<Pin<Box<Sleep>>>,
+    is_silent: bool,
 }
 
 struct Runner {
@@ -120,7 +121,7 @@ impl Race {
 
     /// Whether another attempt may start now.
     pub(crate) fn may_join(&self) -> bool {
-        self.runners.is_empty() || self.hedge.as_ref().is_some_and(|hedge| hedge.is_elapsed())
+        self.runners.is_empty() || self.is_silent
     }
 
     /// Whether an attempt at this backend is under way.
@@ -132,11 +133,13 @@ impl Race {
     pub(crate) fn join(&mut self, server: Lease, connecting: Pending, hedge_after: Option<Duration>) {
         self.runners.push(Runner { server, start: Instant::now(), connecting });
         self.hedge = hedge_after.map(|time| Box::pin(sleep(time)));
+        self.is_silent = false;
     }
 
     /// No other can join.
     pub(crate) fn close(&mut self) {
         self.hedge = None;
+        self.is_silent = false;
     }
 
     /// Waits for what happens next; at `end` all that are under way have failed.
@@ -170,9 +173,10 @@ impl Race {
                 Err(error) => News::Failed(server, error),
             });
         }
-        match &mut self.hedge {
-            Some(hedge) if !hedge.is_elapsed() => hedge.as_mut().poll(cx).map(|()| News::Silent),
-            _ => Poll::Pending,
-        }
+        let Some(hedge) = &mut self.hedge else { return Poll::Pending };
+        ready!(hedge.as_mut().poll(cx));
+        self.hedge = None;
+        self.is_silent = true;
+        Poll::Ready(News::Silent)
     }
 }
