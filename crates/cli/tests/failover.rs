@@ -78,7 +78,11 @@ fn ask(address: &str) -> Result<Duration, String> {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(b"ping\n").map_err(|error| format!("write: {error}"))?;
     let (got, end) = read_to_end(&mut stream);
-    if got == b"pong\n" { Ok(start.elapsed()) } else { Err(format!("{got:?}, {end:?} after {:?}", start.elapsed())) }
+    if got == b"pong\n" {
+        Ok(start.elapsed())
+    } else {
+        Err(format!("{got:?}, {end:?} after {:?}", start.elapsed()))
+    }
 }
 
 /// `count` clients, a few at a time; returns the failures and the longest time.
@@ -115,7 +119,12 @@ fn assert_unnoticed(bad: &str, more: &str) -> Towpath {
     let backends = [good[0].address.clone(), bad.to_owned(), good[1].address.clone()];
     let towpath = Towpath::file(&config(&listen, &backends, more));
     let (failures, slowest) = ask_many(&listen, 500);
-    assert!(failures.is_empty(), "{} of 500 failed: {:?}", failures.len(), &failures[..failures.len().min(5)]);
+    assert!(
+        failures.is_empty(),
+        "{} of 500 failed: {:?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
     assert!(slowest < Duration::from_secs(1), "the slowest took {slowest:?}");
     towpath
 }
@@ -178,7 +187,8 @@ fn one_of_three_accepts_and_resets_at_once() {
 #[test]
 fn first_bytes_are_not_sent_twice_unless_that_is_safe() {
     let (listen, good) = (free_address(), Worker::on("127.0.0.1:0"));
-    let towpath = Towpath::file(&config(&listen, &[resetting(true), good.address.clone()], "eject_after = \"off\""));
+    let towpath =
+        Towpath::file(&config(&listen, &[resetting(true), good.address.clone()], "eject_after = \"off\""));
     let failed = (0..10).filter(|_| ask(&listen).is_err()).count();
     assert_eq!(failed, 5, "each second client's bytes went to the one that resets");
     let records = towpath.records(10);
@@ -213,7 +223,12 @@ fn servers_that_are_killed_and_started_at_random_are_not_noticed() {
         over.store(true, Ordering::SeqCst);
         load.join().unwrap()
     });
-    assert!(failures.is_empty(), "{} of {asked} failed: {:?}", failures.len(), &failures[..failures.len().min(5)]);
+    assert!(
+        failures.is_empty(),
+        "{} of {asked} failed: {:?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
     assert!(asked as u64 > seconds * 100, "only {asked} were asked");
 }
 
@@ -239,7 +254,12 @@ fn a_rolling_restart_is_not_noticed() {
         over.store(true, Ordering::SeqCst);
         load.join().unwrap()
     });
-    assert!(failures.is_empty(), "{} of {asked} failed: {:?}", failures.len(), &failures[..failures.len().min(5)]);
+    assert!(
+        failures.is_empty(),
+        "{} of {asked} failed: {:?}",
+        failures.len(),
+        &failures[..failures.len().min(5)]
+    );
 }
 
 /// About 200 clients a second until it is over; returns the failures and how many were asked.
@@ -261,10 +281,13 @@ fn under_load(listen: &str, over: &AtomicBool) -> (Vec<String>, usize) {
             }
         };
         let clients: Vec<_> = (0..16).map(|place| scope.spawn(client(place * 5))).collect();
-        clients.into_iter().map(|client| client.join().unwrap()).fold((Vec::new(), 0), |mut all, (failures, asked)| {
-            all.0.extend(failures);
-            (all.0, all.1 + asked)
-        })
+        clients.into_iter().map(|client| client.join().unwrap()).fold(
+            (Vec::new(), 0),
+            |mut all, (failures, asked)| {
+                all.0.extend(failures);
+                (all.0, all.1 + asked)
+            },
+        )
     })
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use towpath_config::Hedge;
 
 use crate::balance::Algorithm;
@@ -32,6 +33,7 @@ pub struct Pool {
     members: ArcSwap<Members>,
     queue: Arc<Queue>,
     connect_times: ConnectTimes,
+    member_news: watch::Sender<()>,
 }
 
 /// The backends at one moment; a new set takes the place of the old one as a whole.
@@ -52,6 +54,7 @@ impl Pool {
             members: ArcSwap::from_pointee(members),
             queue: Arc::default(),
             connect_times: ConnectTimes::default(),
+            member_news: watch::Sender::new(()),
         }
     }
 
@@ -85,6 +88,12 @@ impl Pool {
             .collect();
         self.members.store(Arc::new(Members::new(&self.config, backends, missing)));
         self.queue.wake_all();
+        self.member_news.send_replace(());
+    }
+
+    /// Tells when there is another set of backends.
+    pub(crate) fn member_news(&self) -> watch::Receiver<()> {
+        self.member_news.subscribe()
     }
 
     /// A backend for a connection whose hash is `key`, none of those that were tried.

@@ -1,0 +1,127 @@
+//! Asking backends how they are: one file for each kind of check.
+
+mod checked;
+mod command;
+mod exchange;
+mod http;
+mod mysql;
+mod postgres;
+mod redis;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod watch;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use towpath_config::{Check, CheckKind};
+
+pub use watch::watch_health;
+
+/// At most so many bytes of an answer are read.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// At most so many characters of what a server says are told.
+const TOLD_CHARS_MAX: usize = 200;
+
+/// Where a check goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door<'a> {
+    Tcp(SocketAddr),
+    Unix(&'a Path),
+}
+
+/// Why a backend does not pass its check.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CheckError {
+    /// It did not answer in time.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// It cannot be connected to, or broke the connection.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It answered, but not well.
+    #[error("{0}")]
+    Bad(String),
+}
+
+impl CheckError {
+    /// An answer that is not the right one, with what the server says.
+    fn bad(what: &str, said: &[u8]) -> Self {
+        let said: String = String::from_utf8_lossy(said).chars().take(TOLD_CHARS_MAX).collect();
+        Self::Bad(format!("{what}: {:?}", said.trim()))
+    }
+}
+
+/// A connection to a backend, TCP or unix.
+trait Connection: AsyncRead + AsyncWrite + Unpin + 'static {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + 'static> Connection for T {}
+
+type Wire = Box<dyn Connection>;
+
+/// Asks once.
+///
+/// # Errors
+/// Why the backend counts as down.
+pub(crate) async fn ask(check: &Check, door: Door<'_>) -> Result<(), CheckError> {
+    let door = match (door, check.port) {
+        (Door::Tcp(address), Some(port)) => Door::Tcp(SocketAddr::new(address.ip(), port)),
+        (door, _) => door,
+    };
+    let asking = async {
+        match &check.kind {
+            CheckKind::Tcp => connect(door).await.map(drop),
+            CheckKind::Tls { server_name } => tls::ask(connect(door).await?, server_name.as_deref()).await,
+            CheckKind::Http { path, host, status, body } => {
+                let wanted = http::Wanted { path, host: host.as_deref(), status, body: body.as_deref() };
+                http::ask(connect(door).await?, door, wanted).await
+            }
+            CheckKind::Exchange { send, expect } => exchange::ask(connect(door).await?, send, expect).await,
+            CheckKind::Postgres { primary, user, database, password } => {
+                let login = postgres::Login { user, database, password: password.as_ref() };
+                postgres::ask(connect(door).await?, *primary, login).await
+            }
+            CheckKind::Redis { master, password } => {
+                redis::ask(connect(door).await?, *master, password.as_ref()).await
+            }
+            CheckKind::Mysql => mysql::ask(connect(door).await?).await,
+            CheckKind::Command { argv } => command::ask(argv, door).await,
+        }
+    };
+    timeout(check.timeout, asking).await.unwrap_or(Err(CheckError::TimedOut(check.timeout)))
+}
+
+/// A connection that is reset in the end, so that checks leave no TIME_WAIT behind.
+async fn connect(door: Door<'_>) -> Result<Wire, CheckError> {
+    Ok(match door {
+        Door::Tcp(address) => {
+            let stream = TcpStream::connect(address).await?;
+            towpath_sys::options::reset_on_close(&stream, true)?;
+            Box::new(stream)
+        }
+        Door::Unix(path) => Box::new(UnixStream::connect(path).await?),
+    })
+}
+
+/// Reads on until `is_enough`, the end, or the most that is read.
+async fn read_until(
+    wire: &mut Wire,
+    mut is_enough: impl FnMut(&[u8]) -> bool,
+) -> Result<Vec<u8>, CheckError> {
+    let mut answer = Vec::new();
+    let mut chunk = [0; 4096];
+    while !is_enough(&answer) && answer.len() < ANSWER_BYTES_MAX {
+        match wire.read(&mut chunk).await? {
+            0 => break,
+            count => answer.extend_from_slice(&chunk[..count]),
+        }
+    }
+    Ok(answer)
+}
