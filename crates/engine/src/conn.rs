@@ -4,34 +4,118 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
-use towpath_config::OnDown;
+use tokio::time::timeout;
+use towpath_config::{Balance, HashKey, OnDown, ProxyVersion};
+use towpath_wire::client_hello::{Sniffed, sniff};
+use towpath_wire::proxy_header::{self, Addresses, Tlvs};
 
 use crate::attempts::{News, Race};
 use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
-use crate::flow::{End, Flow};
+use crate::flow::{End, Flow, Stage};
+use crate::inbound;
 use crate::outbound::{self, Connecting};
-use crate::pool::{Lease, Picked, Pool};
+use crate::pool::{Lease, Picked, Pool, hash_key};
 use crate::relay::Relay;
 use crate::stream::Stream;
 use crate::worker::Worker;
+
+/// How long a client may take to say which server it wants, where that matters.
+const NAME_TIME: Duration = Duration::from_millis(500);
 
 /// Brings one accepted client to a server.
 ///
 /// The client's socket is reset on every way out but the orderly one, so a client that could not be served, or whose
 /// stream was cut, knows it. The record is that of `flow`, when it is dropped.
-pub(crate) async fn serve(worker: Rc<Worker>, flow: Flow, mut client: Stream) {
+pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream) {
     let mut first = FirstFlight::default();
+    if !identify(&worker, &mut flow, &mut client, &mut first).await || !admit(&mut flow) {
+        return;
+    }
     first.take_more(&mut client, &worker.buffers).await;
+    if flow.seat.pool.config.balance == Balance::Hash(HashKey::Sni) {
+        Box::pin(ask_for_name(&worker, &mut flow, &mut client, &mut first)).await;
+    }
     find_server(worker, flow, client, first).await;
+}
+
+/// Takes the client's PROXY header where the listener wants one; false when the client is not taken.
+async fn identify(worker: &Worker, flow: &mut Flow, client: &mut Stream, first: &mut FirstFlight) -> bool {
+    let listener = flow.seat.listener.clone();
+    let Some(wanted) = &listener.proxy_header else { return true };
+    let peer = flow.client;
+    match Box::pin(inbound::identify(wanted, peer, client, first, &worker.buffers)).await {
+        Ok(header) => flow.identified(header),
+        Err(error) => {
+            tracing::debug!("listener {}, client {peer:?}: {error}", listener.name);
+            flow.turned_away(Stage::Identify, Reason::BadProxyHeader);
+            return false;
+        }
+    }
+    true
+}
+
+/// Lets the client in as the rules of the listener say.
+fn admit(flow: &mut Flow) -> bool {
+    match flow.seat.gatekeeper.admit(flow.client.map(|client| client.ip()), Instant::now()) {
+        Ok(None) => true,
+        Ok(pass) => {
+            flow.guest().pass = pass;
+            true
+        }
+        Err(refusal) => {
+            flow.seat.refused.note(&flow.seat.listener.name, flow.client, refusal.as_str());
+            flow.turned_away(Stage::Admit, Reason::Refused);
+            false
+        }
+    }
+}
+
+/// Waits for the client's ClientHello, for a while: a client of another protocol has no name.
+async fn ask_for_name(worker: &Worker, flow: &mut Flow, client: &mut Stream, first: &mut FirstFlight) {
+    let waiting = async {
+        while sniff(&first.0) == Sniffed::Incomplete && first.wait_for_more(client, &worker.buffers).await {}
+    };
+    // A server that speaks first has its client wait for nothing longer than this.
+    let _ = timeout(NAME_TIME, waiting).await;
+    if let Sniffed::Hello(hello) = sniff(&first.0) {
+        flow.guest().server_name = hello.server_name;
+    }
+}
+
+/// The PROXY header that the server gets before the client's first byte.
+fn introduction(flow: &Flow, client: &Stream) -> Option<Vec<u8>> {
+    let version = flow.seat.pool.config.send_proxy?;
+    let header = flow.header();
+    let known = header.and_then(|header| header.addresses);
+    let addresses =
+        known.or_else(|| Some(Addresses { source: flow.client?, destination: client.local_address()? }));
+    let mut bytes = Vec::new();
+    match version {
+        ProxyVersion::V1 => proxy_header::write_v1(addresses, &mut bytes),
+        ProxyVersion::V2 => {
+            let tlvs = Tlvs {
+                authority: flow.server_name(),
+                alpn: header.and_then(|header| header.alpn.as_deref()),
+                unique_id: header.and_then(|header| header.unique_id.as_deref()),
+                checksum: true,
+            };
+            proxy_header::write_v2(addresses, &tlvs, &mut bytes);
+        }
+    }
+    Some(bytes)
 }
 
 /// Finds a server for a client and goes on to [`carry`], here or on another worker.
 async fn find_server(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, first: FirstFlight) {
-    if let Some((lease, server)) = reach(&mut flow, &mut client, &first).await {
+    if let Some((lease, mut server)) = reach(&mut flow, &mut client, &first).await {
+        if let Some(introduction) = introduction(&flow, &client) {
+            // The first bytes on a new connection: there is room for them. If it broke, the relay meets that.
+            let _ = server.try_send(&introduction, !first.is_empty());
+        }
         flow.connected(lease, !first.is_empty());
         worker.go_on(flow, client, server, first);
     }
@@ -106,16 +190,19 @@ fn try_another(flow: &mut Flow, relay: Relay, end: End) -> Result<(Stream, First
 async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Option<(Lease, Stream)> {
     let pool = flow.seat.pool.clone();
     let start = Instant::now();
+    let key = hash_key(pool.config.balance, flow.client, flow.server_name());
+    let speaks = !first.is_empty() || pool.config.send_proxy.is_some();
     let mut race = Race::default();
     let mut queued = None;
     loop {
         if race.may_join() {
-            match pool.pick(0, |backend| race.has(backend) || flow.has_tried(backend)) {
+            match pool.pick(key, |backend| race.has(backend) || flow.has_tried(backend)) {
                 Picked::Backend(server) => {
                     queued = None;
                     flow.tries(&server);
-                    let (begun, speaks) = (Instant::now(), !first.is_empty());
-                    match outbound::connect(server.member.place.at(flow.offset), &pool.config, speaks) {
+                    let begun = Instant::now();
+                    let address = server.member.place.at(flow.offset);
+                    match outbound::connect(address, &pool.config, flow.client, speaks) {
                         Ok(Connecting::Done(stream)) => {
                             pool.note_connected(&server, begun.elapsed());
                             return Some((server, stream));

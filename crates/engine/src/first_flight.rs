@@ -1,7 +1,7 @@
 //! What a client has sent before its server is reached, or before that has answered.
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use towpath_config::Replay;
 use towpath_wire::client_hello::{Sniffed, sniff};
@@ -35,6 +35,23 @@ impl FirstFlight {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// Waits for more; false when no more comes, or there is no room for it.
+    pub(crate) async fn wait_for_more(&mut self, client: &mut Stream, buffers: &Buffers) -> bool {
+        poll_fn(|cx| {
+            buffers.with_hot(|hot| {
+                let room = hot.len().min(LIMIT.saturating_sub(self.0.len()));
+                if room == 0 {
+                    return Poll::Ready(false);
+                }
+                let received = ready!(client.poll_recv(cx, &mut hot[..room]));
+                let count = received.map_or(0, |received| received.count);
+                self.0.extend_from_slice(&hot[..count]);
+                Poll::Ready(count > 0)
+            })
+        })
+        .await
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use towpath_config::{Listener, Pool};
+use towpath_wire::proxy_header::Header;
 
+use crate::admit::Pass;
 use crate::attempts::Attempts;
 use crate::error::Reason;
 use crate::listen::Seat;
@@ -17,6 +19,10 @@ use crate::worker::Colleague;
 /// The part of a connection's way in which it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// While it said who it is.
+    Identify,
+    /// At the rules of who may come in.
+    Admit,
     /// On the way to a server.
     Connect,
     /// While bytes were carried.
@@ -27,6 +33,8 @@ impl Stage {
     /// The word for it in a record.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Identify => "identify",
+            Self::Admit => "admit",
             Self::Connect => "connect",
             Self::Relay => "relay",
         }
@@ -115,8 +123,8 @@ pub(crate) struct Flow {
     start: Instant,
     /// The one that was tried last; if it was reached, a connection of it.
     backend: Option<Arc<Backend>>,
-    /// Those that failed before, while another may be tried.
-    attempts: Option<Box<Attempts>>,
+    /// What is known of the client beside its address, if anything.
+    guest: Option<Box<Guest>>,
     up_bytes: Cell<u64>,
     down_bytes: Cell<u64>,
     /// `NOT_YET` until connected.
@@ -127,6 +135,21 @@ pub(crate) struct Flow {
     reason: Reason,
     /// Whether the client had sent something before its server was reached, so that the answer can be timed.
     asked_first: bool,
+}
+
+/// What few clients have: a PROXY header, a server name, a limit of their own, a server that was hard to reach.
+#[derive(Debug, Default)]
+pub(crate) struct Guest {
+    /// What its PROXY header says.
+    pub(crate) header: Option<Header>,
+    /// The server name of its ClientHello, where that was asked for.
+    pub(crate) server_name: Option<String>,
+    /// Its place among the connections of its address.
+    pub(crate) pass: Option<Box<Pass>>,
+    /// No record is left of it: all those that were refused share a line.
+    is_refused: bool,
+    /// Attempts to reach a server that did not come off at once.
+    attempts: Attempts,
 }
 
 const NOT_YET: u32 = u32::MAX;
@@ -140,7 +163,7 @@ impl Flow {
             client,
             start: Instant::now(),
             backend: None,
-            attempts: None,
+            guest: None,
             up_bytes: Cell::new(0),
             down_bytes: Cell::new(0),
             connect_micros: NOT_YET,
@@ -165,12 +188,42 @@ impl Flow {
 
     /// What has come of its attempts to reach a server.
     pub(crate) fn attempts(&mut self) -> &mut Attempts {
-        self.attempts.get_or_insert_default()
+        &mut self.guest().attempts
     }
 
     /// Whether an attempt at this backend has failed.
     pub(crate) fn has_tried(&self, backend: &Backend) -> bool {
-        self.attempts.as_ref().is_some_and(|attempts| attempts.has_tried(backend))
+        self.guest.as_ref().is_some_and(|guest| guest.attempts.has_tried(backend))
+    }
+
+    /// What is known of the client beside its address, to be added to.
+    pub(crate) fn guest(&mut self) -> &mut Guest {
+        self.guest.get_or_insert_default()
+    }
+
+    /// What its PROXY header says, if it had one.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.guest.as_ref()?.header.as_ref()
+    }
+
+    /// The server name that it asks for, where that is known.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        let guest = self.guest.as_ref()?;
+        guest.server_name.as_deref().or(guest.header.as_ref()?.authority.as_deref())
+    }
+
+    /// Its PROXY header came: it speaks for whom it says.
+    pub(crate) fn identified(&mut self, header: Header) {
+        if let Some(addresses) = header.addresses {
+            self.client = Some(addresses.source);
+        }
+        self.guest().header = Some(header);
+    }
+
+    /// It is not taken; `stage` says where that was found.
+    pub(crate) fn turned_away(&mut self, stage: Stage, reason: Reason) {
+        (self.stage, self.reason) = (stage, reason);
+        self.guest().is_refused = stage == Stage::Admit;
     }
 
     /// This backend is tried now.
@@ -203,7 +256,7 @@ impl Flow {
     /// Whether a server that broke before its first byte leaves another to be tried, now or once one is up again.
     pub(crate) fn has_another(&self) -> bool {
         let Some(backend) = self.backend() else { return false };
-        let any_down = self.attempts.as_ref().is_some_and(|attempts| attempts.any_down());
+        let any_down = self.guest.as_ref().is_some_and(|guest| guest.attempts.any_down());
         any_down || self.seat.pool.has_other(|other| other.is_same(backend) || self.has_tried(other))
     }
 
@@ -276,7 +329,8 @@ impl Drop for Flow {
         self.worker.one_less();
         let backend = self.backend.clone();
         self.leave_backend();
-        let Some(sink) = &self.worker.records else { return };
+        let is_refused = self.guest.as_ref().is_some_and(|guest| guest.is_refused);
+        let Some(sink) = self.worker.records.as_ref().filter(|_| !is_refused) else { return };
         let duration = self.start.elapsed();
         let connect_time = Duration::from_micros(self.connect_micros.into());
         sink.send(Record {

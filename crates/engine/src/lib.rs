@@ -1,5 +1,6 @@
 //! The data plane: takes connections, brings them to servers and carries their bytes. `conn.rs` tells the story.
 
+mod admit;
 mod attempts;
 mod balance;
 mod conn;
@@ -8,6 +9,7 @@ mod error;
 mod first_flight;
 mod flow;
 mod health;
+mod inbound;
 mod listen;
 mod metrics;
 mod options;

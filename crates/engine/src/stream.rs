@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
@@ -224,6 +225,11 @@ impl Stream {
         if let Err(error) = crate::options::tcp(wanted).apply_lasting(&self.socket) {
             tracing::debug!("keepalive options: {error}");
         }
+    }
+
+    /// The address that the peer connected to, or connects from; a unix socket has none.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        sys::local_address(&self.socket).ok().flatten()
     }
 
     /// Bytes written and not yet acknowledged by the peer.

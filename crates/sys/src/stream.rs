@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -38,6 +38,35 @@ pub fn tcp_socket(to: &SocketAddr) -> io::Result<OwnedFd> {
 /// What socket(2) says.
 pub fn unix_socket() -> io::Result<OwnedFd> {
     Ok(rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?)
+}
+
+/// Has a socket connect from `ip`, with a port that is chosen only then (IP_BIND_ADDRESS_NO_PORT, ip(7)), so that all
+/// ports can be had for each server. A `foreign` address is not this machine's (IP_TRANSPARENT; needs CAP_NET_ADMIN).
+///
+/// # Errors
+/// What setsockopt(2) or bind(2) says.
+pub fn bind_source(socket: &OwnedFd, ip: IpAddr, foreign: bool) -> io::Result<()> {
+    let set = |level: libc::c_int, option: libc::c_int| -> io::Result<()> {
+        let on: libc::c_int = 1;
+        // SAFETY: both options take an int, whose size goes with it.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                level,
+                option,
+                (&raw const on).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    match (foreign, ip) {
+        (false, _) => {}
+        (true, IpAddr::V4(_)) => set(libc::SOL_IP, libc::IP_TRANSPARENT)?,
+        (true, IpAddr::V6(_)) => set(libc::SOL_IPV6, libc::IPV6_TRANSPARENT)?,
+    }
+    set(libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT)?;
+    Ok(rustix::net::bind(socket, &SocketAddr::new(ip, 0))?)
 }
 
 /// Starts to connect. Over loopback the handshake is often over by the time the first call returns, so that a

@@ -2,3 +2,4 @@
 
 pub mod addr;
 pub mod client_hello;
+pub mod proxy_header;

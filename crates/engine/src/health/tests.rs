@@ -93,8 +93,7 @@ async fn one_that_is_silent_is_down_but_for_a_connection_alone() {
         postgres(false),
         CheckKind::Tls { server_name: None },
     ] {
-        let error = of(kind, SILENT).await.unwrap_err();
-        assert!(error.contains("no answer within") || error.contains("closed"), "{error}");
+        assert!(of(kind, SILENT).await.is_err());
     }
 }
 

@@ -1,7 +1,9 @@
 //! A listener as its connections see it: its configuration, its pool and its limits. All workers share it.
 
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -9,6 +11,8 @@ use tokio::sync::Semaphore;
 use towpath_config::Listener;
 
 use super::pace::Pace;
+use crate::admit::Gatekeeper;
+use crate::metrics::NowAndThen;
 use crate::pool::Pool;
 
 /// One listener with what its connections have in common.
@@ -19,13 +23,37 @@ pub(crate) struct Source {
     pub(super) pace: Option<Arc<Pace>>,
     room: Option<Arc<Semaphore>>,
     room_in_all: Arc<Semaphore>,
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) refused: Refused,
+}
+
+/// Clients that were not let in: they are told of now and then, all in one line.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    count: AtomicU64,
+    brake: NowAndThen,
+}
+
+impl Refused {
+    /// Counts one, for this reason.
+    pub(crate) fn note(&self, listener: &str, client: Option<SocketAddr>, why: &str) {
+        let count = self.count.fetch_add(1, Relaxed) + 1;
+        if self.brake.is_due() {
+            self.count.fetch_sub(count, Relaxed);
+            let client =
+                client.map_or_else(|| "unix".to_owned(), |client| client.ip().to_canonical().to_string());
+            tracing::warn!("listener {listener} refused {count} clients, {client} the last: {why}");
+        }
+    }
 }
 
 impl Source {
     pub(crate) fn new(listener: Arc<Listener>, pool: Arc<Pool>, room_in_all: Arc<Semaphore>) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let pace = listener.accept_rate.map(Pace::new);
-        Self { listener, pool, pace: pace.map(Arc::new), room: room.map(Arc::new), room_in_all }
+        let gatekeeper = Arc::new(Gatekeeper::new(listener.admission.clone()));
+        let (pace, room, refused) = (pace.map(Arc::new), room.map(Arc::new), Refused::default());
+        Self { listener, pool, pace, room, room_in_all, gatekeeper, refused }
     }
 
     /// The source that a new configuration makes of this one. Limits that stay know who is there already.
@@ -37,6 +65,7 @@ impl Source {
         if new.listener.accept_rate == self.listener.accept_rate {
             new.pace.clone_from(&self.pace);
         }
+        new.gatekeeper = Gatekeeper::renewed(&new.listener.admission, &self.gatekeeper);
         new
     }
 

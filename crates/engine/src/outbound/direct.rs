@@ -10,10 +10,13 @@ use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
 use towpath_sys::options::{acknowledge_with_data, reset_on_close};
-use towpath_sys::stream::{self as sys, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket};
+use towpath_sys::stream::{
+    self as sys, bind_source, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket,
+};
 use towpath_wire::addr::UnixPath;
 
 use super::Connecting;
+use super::source::Source;
 use crate::error::ConnectError;
 use crate::options;
 use crate::stream::Stream;
@@ -24,11 +27,16 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
 /// How long to wait before asking again for a descriptor when there is none: the client that was let in keeps its place.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 
-pub(super) fn tcp(to: SocketAddr, pool: &Arc<Pool>, speaks: bool) -> Result<Connecting, ConnectError> {
-    match start_tcp(to, pool, speaks) {
+pub(super) fn tcp(
+    to: SocketAddr,
+    pool: &Arc<Pool>,
+    source: Option<Source>,
+    speaks: bool,
+) -> Result<Connecting, ConnectError> {
+    match start_tcp(to, pool, source, speaks) {
         Err(ConnectError::Io(error)) if is_exhausted(&error) => {
             let again = pool.clone();
-            Ok(patiently(pool, DESCRIPTOR_PAUSE, is_exhausted, move || start_tcp(to, &again, speaks)))
+            Ok(patiently(pool, DESCRIPTOR_PAUSE, is_exhausted, move || start_tcp(to, &again, source, speaks)))
         }
         result => result,
     }
@@ -45,8 +53,16 @@ pub(super) fn unix(path: &UnixPath, pool: &Arc<Pool>) -> Result<Connecting, Conn
     }
 }
 
-fn start_tcp(to: SocketAddr, pool: &Pool, speaks: bool) -> Result<Connecting, ConnectError> {
+fn start_tcp(
+    to: SocketAddr,
+    pool: &Pool,
+    source: Option<Source>,
+    speaks: bool,
+) -> Result<Connecting, ConnectError> {
     let socket = tcp_socket(&to)?;
+    if let Some(Source { ip, is_foreign }) = source {
+        bind_source(&socket, ip, is_foreign)?;
+    }
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
     if speaks {

@@ -1,7 +1,9 @@
 //! Connecting to a server.
 
 mod direct;
+mod source;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -22,17 +24,20 @@ pub(crate) enum Connecting {
 /// A connection that is being made.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Result<Stream, ConnectError>>>>;
 
-/// Starts to connect to `address` as `pool` wants it. `speaks` says that the first bytes are ready to be sent at once.
+/// Starts to connect to `address` as `pool` wants it, for `client`. `speaks` says that the first bytes are ready to be sent at once.
 ///
 /// # Errors
 /// Why it cannot come about.
 pub(crate) fn connect(
     address: Address<'_>,
     pool: &Arc<Pool>,
+    client: Option<SocketAddr>,
     speaks: bool,
 ) -> Result<Connecting, ConnectError> {
     match address {
-        Address::Tcp(address) => direct::tcp(address, pool, speaks),
+        Address::Tcp(address) => {
+            direct::tcp(address, pool, source::choose(&pool.source, client, address), speaks)
+        }
         Address::Unix(path) => direct::unix(path, pool),
     }
 }

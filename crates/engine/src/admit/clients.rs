@@ -1,0 +1,137 @@
+//! How many connections each client address has, and how often it comes.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use towpath_config::Admission;
+
+use super::Refusal;
+
+/// So many addresses are known at a time; beyond it those that are forgotten first make room.
+const KNOWN: usize = 65_536;
+
+/// The clients of a listener. All workers share it, and lock it once for each connection.
+#[derive(Debug)]
+pub(super) struct Clients {
+    most: usize,
+    rate: Option<f64>,
+    visits: Mutex<HashMap<IpAddr, Visits>>,
+}
+
+#[derive(Debug)]
+struct Visits {
+    live: usize,
+    /// New connections that it may make at once: a bucket that fills at the rate, up to a second of it.
+    tokens: f64,
+    at: Instant,
+}
+
+impl Clients {
+    pub(super) fn new(rules: &Admission) -> Self {
+        let most = rules.max_connections_per_client.unwrap_or(usize::MAX);
+        Self { most, rate: rules.rate_per_client, visits: Mutex::default() }
+    }
+
+    pub(super) fn enter(this: &Arc<Self>, client: IpAddr, now: Instant) -> Result<Box<Pass>, Refusal> {
+        let mut visits = this.lock();
+        if visits.len() >= KNOWN && !visits.contains_key(&client) {
+            visits.retain(|_, visits| visits.live > 0 || !this.is_rested(visits, now));
+        }
+        let full = this.burst();
+        let visit = visits.entry(client).or_insert(Visits { live: 0, tokens: full, at: now });
+        if visit.live >= this.most {
+            return Err(Refusal::TooMany);
+        }
+        if let Some(rate) = this.rate {
+            let since = now.saturating_duration_since(visit.at).as_secs_f64();
+            (visit.tokens, visit.at) = ((visit.tokens + since * rate).min(full), now);
+            if visit.tokens < 1.0 {
+                return Err(Refusal::TooOften);
+            }
+            visit.tokens -= 1.0;
+        }
+        visit.live += 1;
+        Ok(Box::new(Pass { clients: this.clone(), client }))
+    }
+
+    fn burst(&self) -> f64 {
+        self.rate.unwrap_or(1.0).max(1.0)
+    }
+
+    /// Whether it counts for nothing any more.
+    fn is_rested(&self, visits: &Visits, now: Instant) -> bool {
+        let since = now.saturating_duration_since(visits.at).as_secs_f64();
+        self.rate.is_none_or(|rate| visits.tokens + since * rate >= self.burst())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Visits>> {
+        self.visits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client's place, free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    clients: Arc<Clients>,
+    client: IpAddr,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut visits = self.clients.lock();
+        if let Some(visit) = visits.get_mut(&self.client) {
+            visit.live -= 1;
+            if visit.live == 0 && self.clients.rate.is_none() {
+                visits.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn clients(most: Option<usize>, rate: Option<f64>) -> Arc<Clients> {
+        let rules =
+            Admission { max_connections_per_client: most, rate_per_client: rate, ..Admission::default() };
+        Arc::new(Clients::new(&rules))
+    }
+
+    #[test]
+    fn one_client_may_have_so_many_at_a_time() {
+        let (clients, now) = (clients(Some(2), None), Instant::now());
+        let (one, other) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let enter = |client| Clients::enter(&clients, client, now);
+        let passes = [enter(one).unwrap(), enter(one).unwrap(), enter(other).unwrap()];
+        assert_eq!(enter(one).unwrap_err(), Refusal::TooMany);
+        drop(passes);
+        assert!(enter(one).is_ok());
+        assert!(clients.lock().is_empty(), "nobody is left, nothing is kept");
+    }
+
+    #[test]
+    fn one_client_may_come_so_often() {
+        let (clients, now) = (clients(None, Some(3.0)), Instant::now());
+        let come = |after: f64| {
+            Clients::enter(&clients, "10.0.0.1".parse().unwrap(), now + Duration::from_secs_f64(after))
+                .is_ok()
+        };
+        assert_eq!([0.0, 0.0, 0.0, 0.0, 0.1].map(come), [true, true, true, false, false]);
+        assert_eq!([0.5, 0.6, 10.0, 10.0, 10.0, 10.0].map(come), [true, false, true, true, true, false]);
+    }
+
+    #[test]
+    fn addresses_that_came_once_make_room() {
+        let (clients, now) = (clients(None, Some(10.0)), Instant::now());
+        for number in 0..KNOWN as u32 + 10 {
+            let late = now + Duration::from_micros(u64::from(number) * 10);
+            drop(Clients::enter(&clients, IpAddr::V4(number.into()), late));
+        }
+        assert!(clients.lock().len() <= KNOWN);
+    }
+}

@@ -1,0 +1,34 @@
+//! The address that a server sees.
+
+use std::net::{IpAddr, SocketAddr};
+
+use towpath_config::SourceAddress;
+
+/// An address to bind before connecting.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source {
+    pub(super) ip: IpAddr,
+    /// Whether it is another machine's: the client's.
+    pub(super) is_foreign: bool,
+}
+
+/// One of the addresses that the pool wants, of the family of `server`; `None` leaves the choice to the kernel.
+pub(super) fn choose(
+    wanted: &SourceAddress,
+    client: Option<SocketAddr>,
+    server: SocketAddr,
+) -> Option<Source> {
+    let fits = |ip: &IpAddr| ip.is_ipv4() == server.is_ipv4();
+    match wanted {
+        SourceAddress::Any => None,
+        SourceAddress::These(ips) => {
+            let count = ips.iter().filter(|ip| fits(ip)).count();
+            let chosen = ips.iter().filter(|ip| fits(ip)).nth(fastrand::usize(..count.max(1)))?;
+            Some(Source { ip: *chosen, is_foreign: false })
+        }
+        SourceAddress::Client => {
+            let ip = client.map(|client| client.ip().to_canonical()).filter(fits)?;
+            Some(Source { ip, is_foreign: true })
+        }
+    }
+}
