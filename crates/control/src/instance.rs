@@ -210,7 +210,7 @@ impl Instance {
         let prepared = prepare(&config, &self.running, |_| same_names, self.workers);
         let Prepared { running, bound, discoveries } = prepared.await.map_err(|error| error.to_string())?;
         let summary = summary(&self.config, &config);
-        self.engine.configure(&config, &running.pools, bound);
+        self.engine.configure(&config, &running.pools, bound).await;
         let gone = self.running.pools.keys().filter(|name| !running.pools.contains_key(*name));
         gone.for_each(|name| self.keeper.leave(name.clone()));
         discoveries.into_iter().for_each(|(pool, discovery)| self.keeper.keep(pool, discovery));

@@ -95,7 +95,7 @@ impl Engine {
             room_in_all: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
             turn: 0,
         };
-        engine.configure(config, pools, bound);
+        drop(engine.configure(config, pools, bound));
         for (id, inbox) in inboxes.into_iter().enumerate() {
             let post = Post {
                 id,
@@ -122,15 +122,22 @@ impl Engine {
     }
 
     /// Goes over to a configuration whose pools are `pools`; `bound` are the addresses that are new in it. Clients that
-    /// are in keep the listener and the pool that they came to; addresses that are not in it are closed.
-    pub fn configure(&mut self, config: &Config, pools: &Pools, bound: Vec<Bound>) {
+    /// are in keep the listener and the pool that they came to; addresses that are not in it are closed, all of them
+    /// once the future is ready.
+    pub fn configure(
+        &mut self,
+        config: &Config,
+        pools: &Pools,
+        bound: Vec<Bound>,
+    ) -> impl Future<Output = ()> + use<> {
+        let (closing, mut closed) = mpsc::channel(1);
         self.sources = config.listeners.iter().map(|listener| self.source(listener, pools)).collect();
         let owner = |listen: &Listen| config.listeners.iter().find(|listener| listener.bind.contains(listen));
         let gone = self.entrances.extract_if(.., |entrance| owner(&entrance.listen).is_none());
         for entrance in gone {
             tracing::info!("listener {} leaves {}", entrance.listener, entrance.listen);
             for colleague in &*self.colleagues {
-                let _ = colleague.inbox.send(Mail::Close(entrance.door.clone()));
+                let _ = colleague.inbox.send(Mail::Close(entrance.door.clone(), closing.clone()));
             }
         }
         for entrance in &mut self.entrances {
@@ -141,6 +148,10 @@ impl Engine {
             }
         }
         bound.into_iter().for_each(|bound| self.open(bound));
+        async move {
+            drop(closing);
+            let _ = closed.recv().await;
+        }
     }
 
     /// The source of a listener, which stays as it is where nothing of it has changed.

@@ -49,8 +49,8 @@ pub(crate) enum Mail {
     Connection(Handover),
     /// Clients are to be accepted from this socket too.
     Open(OwnedFd, Arc<Door>),
-    /// Clients are to be accepted there no more.
-    Close(Arc<Door>),
+    /// Clients are to be accepted there no more; the sender is dropped when none is.
+    Close(Arc<Door>, mpsc::Sender<()>),
 }
 
 /// A connection that has reached its server, on its way to another worker.
@@ -208,7 +208,7 @@ async fn read_mail(inbox: &mut mpsc::UnboundedReceiver<Mail>, doors: &mut Doors,
         match mail {
             Mail::Connection(handover) => worker.take_over(handover),
             Mail::Open(socket, door) => doors.open(socket, door, worker),
-            Mail::Close(door) => doors.close(worker, |acceptor| acceptor.is_at(&door)),
+            Mail::Close(door, _closed) => doors.close(worker, |acceptor| acceptor.is_at(&door)),
         }
     }
 }

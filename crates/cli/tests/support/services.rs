@@ -100,25 +100,64 @@ pub(crate) fn haproxy(server: &str) -> Service {
 
 /// PostgreSQL with a database `postgres` and a user of that name, also on a unix socket in its folder.
 pub(crate) fn postgres() -> Service {
-    let (folder, port) = (folder(), free_port());
-    let at = folder.path();
+    let folder = postgres_folder();
+    let data = folder.path().join("data").display().to_string();
+    let initdb = postgres_program("initdb");
+    run_well(as_postgres(&initdb, &["-D", &data, "-U", "postgres", "--auth=trust", "--no-sync"]));
+    start_postgres(folder, &data)
+}
+
+/// A copy of `primary` that follows it by streaming replication, until it is promoted.
+pub(crate) fn postgres_standby(primary: &Service) -> Service {
+    let folder = postgres_folder();
+    let (data, port) = (folder.path().join("data").display().to_string(), primary.port.to_string());
+    let arguments =
+        ["-D", &data, "-h", "127.0.0.1", "-p", &port, "-U", "postgres", "-R", "-X", "stream", "--no-sync"];
+    run_well(as_postgres(
+        &postgres_program("pg_basebackup"),
+        &[&arguments[..], &["--checkpoint=fast"]].concat(),
+    ));
+    start_postgres(folder, &data)
+}
+
+/// Makes a standby a primary.
+pub(crate) fn promote(standby: &Service) {
+    let data = standby.folder.path().join("data").display().to_string();
+    run_well(as_postgres(&postgres_program("pg_ctl"), &["promote", "-D", &data]));
+}
+
+fn postgres_folder() -> TempDir {
+    let folder = folder();
     if geteuid().is_root() {
         let ids = run_well(as_postgres("id", &["-u"])) + " " + &run_well(as_postgres("id", &["-g"]));
         let mut ids = ids.split_whitespace().map(|id| id.parse().unwrap());
-        chown(at, ids.next(), ids.next()).unwrap();
+        chown(folder.path(), ids.next(), ids.next()).unwrap();
     }
-    let data = at.join("data").display().to_string();
-    let initdb = postgres_program("initdb");
-    run_well(as_postgres(&initdb, &["-D", &data, "-U", "postgres", "--auth=trust", "--no-sync"]));
+    folder
+}
+
+fn start_postgres(folder: TempDir, data: &str) -> Service {
+    let (at, port) = (folder.path(), free_port());
     let port_text = port.to_string();
     let folder_text = at.display().to_string();
-    let mut arguments = vec!["-D", &data, "-p", &port_text, "-k", &folder_text];
+    let mut arguments = vec!["-D", data, "-p", &port_text, "-k", &folder_text];
     arguments.extend(["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=50"]);
     let command = as_postgres(&postgres_program("postgres"), &arguments);
     // SIGINT is its fast way down: clients are disconnected, nothing is left behind.
     let program = Program::start(command, at).stopped_with(Signal::INT).listening_on(port);
-    wait_for("ready postgres", || program.output().contains("ready to accept connections").then_some(()));
+    let is_ready = |output: String| output.contains("ready to accept");
+    wait_for("ready postgres", || is_ready(program.output()).then_some(()));
     Service { program, port, folder }
+}
+
+/// A program of the given configuration: HAProxy or nginx, on `port`.
+pub(crate) fn configured(name: &str, port: u16, text: &str) -> Service {
+    let folder = folder();
+    let file = folder.path().join("config");
+    fs::write(&file, text.replace("FOLDER", &folder.path().display().to_string())).unwrap();
+    let mut command = program(name);
+    if name == "haproxy" { command.arg("-db").arg("-f") } else { command.arg("-c") }.arg(&file);
+    Service::start(folder, port, command)
 }
 
 /// A program of PostgreSQL: Debian keeps those of each version in a folder of their own.
