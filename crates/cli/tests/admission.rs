@@ -255,3 +255,41 @@ fn servers_see_the_source_address_that_is_wanted() {
         assert_eq!(served.peer_addr().unwrap().ip().to_string(), expected);
     }
 }
+
+#[test]
+fn bandwidth_is_limited_each_way() {
+    let (listen, server) = (free_address(), Server::start());
+    let rules = "bandwidth_per_connection = { up = \"1MiB/s\" }\nbandwidth_per_client = \"4MiB/s\"";
+    let _towpath = Towpath::file(&config(&listen, &server.address(), rules, ""));
+    let (mut client, mut served) = pair(&listen, &server);
+    let data = vec![5; 1 << 20];
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| client.write_all(&data).unwrap());
+        assert_eq!(read_exactly(&mut served, data.len()), data);
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    assert!((0.8..2.5).contains(&seconds), "a MiB up took {seconds} s");
+    let start = std::time::Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| (0..2).for_each(|_| served.write_all(&data).unwrap()));
+        assert_eq!(read_exactly(&mut client, 2 * data.len()).len(), 2 * data.len());
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    assert!((0.4..2.0).contains(&seconds), "two MiB down took {seconds} s");
+}
+
+#[test]
+fn clients_of_one_name_go_to_one_server() {
+    let listen = free_address();
+    let names: Vec<String> = (0..4).map(|number| format!("s{number}")).collect();
+    let backends: Vec<String> = names.iter().map(|name| format!("\"{}\"", telling_server(name))).collect();
+    let text = format!(
+        "[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\n[[pool]]\nname = \"out\"\n\
+         balance = \"hash\"\nhash_key = \"source\"\nbackend = [{}]\n",
+        backends.join(", ")
+    );
+    let _towpath = Towpath::file(&text);
+    let told: Vec<_> = (0..20).map(|_| read_to_end(&mut connect(&listen)).0).collect();
+    assert!(told.iter().all(|name| *name == told[0]), "{told:?}");
+}

@@ -131,7 +131,9 @@ pub(crate) fn carry(
     server: Stream,
     first: FirstFlight,
 ) -> impl Future<Output = ()> {
-    let mut relay = Relay::new(client, server, first, flow.seat.idle_timeout(), &flow.seat.pool.config);
+    let throttle = flow.throttle();
+    let idle_timeout = flow.seat.idle_timeout();
+    let mut relay = Relay::new(client, server, first, idle_timeout, throttle, &flow.seat.pool.config);
     let mut down = goes_down(&flow);
     async move {
         let end = poll_fn(|cx| {

@@ -14,6 +14,7 @@ use crate::attempts::Attempts;
 use crate::error::Reason;
 use crate::listen::Seat;
 use crate::pool::{Backend, Lease};
+use crate::throttle::Throttle;
 use crate::worker::Colleague;
 
 /// The part of a connection's way in which it ended.
@@ -269,6 +270,12 @@ impl Flow {
             self.attempts().failed(&lease, false);
             self.tries(&lease);
         }
+    }
+
+    /// The limits of what it may carry, if there are any.
+    pub(crate) fn throttle(&self) -> Option<Box<Throttle>> {
+        let speeds = self.seat.speeds.as_ref()?;
+        Some(speeds.throttle(self.client.map(|client| client.ip())))
     }
 
     /// The backend that was tried last, or is connected.

@@ -20,6 +20,7 @@ mod record;
 mod relay;
 mod resolve;
 mod stream;
+mod throttle;
 mod worker;
 
 pub use engine::{Engine, Limits, Pools};

@@ -14,6 +14,7 @@ use super::pace::Pace;
 use crate::admit::Gatekeeper;
 use crate::metrics::NowAndThen;
 use crate::pool::Pool;
+use crate::throttle::Speeds;
 
 /// One listener with what its connections have in common.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Source {
     room: Option<Arc<Semaphore>>,
     room_in_all: Arc<Semaphore>,
     pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) speeds: Option<Arc<Speeds>>,
     pub(crate) refused: Refused,
 }
 
@@ -53,7 +55,8 @@ impl Source {
         let pace = listener.accept_rate.map(Pace::new);
         let gatekeeper = Arc::new(Gatekeeper::new(listener.admission.clone()));
         let (pace, room, refused) = (pace.map(Arc::new), room.map(Arc::new), Refused::default());
-        Self { listener, pool, pace, room, room_in_all, gatekeeper, refused }
+        let speeds = Speeds::new(&listener.bandwidth).map(Arc::new);
+        Self { listener, pool, pace, room, room_in_all, gatekeeper, speeds, refused }
     }
 
     /// The source that a new configuration makes of this one. Limits that stay know who is there already.
@@ -64,6 +67,9 @@ impl Source {
         }
         if new.listener.accept_rate == self.listener.accept_rate {
             new.pace.clone_from(&self.pace);
+        }
+        if new.listener.bandwidth == self.listener.bandwidth {
+            new.speeds.clone_from(&self.speeds);
         }
         new.gatekeeper = Gatekeeper::renewed(&new.listener.admission, &self.gatekeeper);
         new

@@ -126,7 +126,8 @@ impl Direction {
     }
 
     /// Carries what can be carried now. `last` says that the other direction is over, so that closing the sockets
-    /// passes the end on; `tap` sees what is read and `carried` is told of all that was written.
+    /// passes the end on; at most `most` bytes are read; `tap` sees what is read and `carried` is told of all that was
+    /// written.
     #[expect(
         clippy::too_many_arguments,
         reason = "all of them are the relay's, which lends them for the call"
@@ -137,6 +138,7 @@ impl Direction {
         source: &mut Stream,
         sink: &mut Stream,
         last: bool,
+        most: usize,
         buffers: &Buffers,
         tap: &mut impl Tap,
         mut carried: impl FnMut(u64),
@@ -170,10 +172,13 @@ impl Direction {
                 self.pass_on_end(source, sink, last);
                 break;
             }
+            if turn >= most {
+                return Step::Waits;
+            }
             if turn >= TURN_BYTES {
                 return Step::Again;
             }
-            match self.read(cx, source, sink, buffers, tap) {
+            match self.read(cx, source, sink, most - turn, buffers, tap) {
                 Poll::Pending => return Step::Waits,
                 Poll::Ready(Read { read, sent }) => {
                     turn += read;
@@ -231,16 +236,21 @@ impl Direction {
         cx: &mut Context<'_>,
         source: &mut Stream,
         sink: &mut Stream,
+        most: usize,
         buffers: &Buffers,
         tap: &mut impl Tap,
     ) -> Poll<Read> {
         if let Method::Splice { thin } = self.method
+            && most > TURN_BYTES
             && let Some(pipe) = buffers.take_pipe()
         {
             tap.missed();
             return self.read_into_pipe(cx, source, buffers, pipe, thin);
         }
-        buffers.with_hot(|hot| self.read_and_send(cx, source, sink, buffers, tap, hot))
+        buffers.with_hot(|hot| {
+            let length = hot.len().min(most);
+            self.read_and_send(cx, source, sink, buffers, tap, &mut hot[..length])
+        })
     }
 
     /// Reads into the hot buffer and writes at once; what finds no room is spilled to the heap.

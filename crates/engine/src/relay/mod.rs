@@ -24,6 +24,7 @@ use towpath_config::Pool;
 use crate::first_flight::{FirstFlight, Kept};
 use crate::flow::{End, Meter, Side};
 use crate::stream::Stream;
+use crate::throttle::Throttle;
 
 /// The two connections of a client and its server, while bytes are carried between them.
 pub(crate) struct Relay {
@@ -36,6 +37,14 @@ pub(crate) struct Relay {
     kept: Option<Box<Kept>>,
     idle: Option<Box<IdleTimer>>,
     settle: Option<Box<Settle>>,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few connections have at a time.
+#[derive(Default)]
+struct Rare {
+    throttle: Option<Box<Throttle>>,
+    /// While bytes from before a break are delivered.
     patience: Option<Box<IdleTimer>>,
 }
 
@@ -46,6 +55,7 @@ impl Relay {
         server: Stream,
         first: FirstFlight,
         idle_timeout: Option<Duration>,
+        throttle: Option<Box<Throttle>>,
         pool: &Arc<Pool>,
     ) -> Self {
         let idle = idle_timeout.map(IdleTimer::new);
@@ -59,24 +69,37 @@ impl Relay {
             kept,
             idle,
             settle: Settle::new(pool),
-            patience: None,
+            rare: throttle.map(|throttle| Box::new(Rare { throttle: Some(throttle), patience: None })),
         }
     }
 
     /// Carries bytes both ways until both streams have ended or one connection breaks.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, buffers: &Buffers, meter: &impl Meter) -> Poll<End> {
-        let Self { client, server, up, down, kept, .. } = self;
-        let mut carried = 0;
-        let up_step = up.poll(cx, client, server, down.is_over(), buffers, kept, |count| {
-            carried += count;
+        let Self { client, server, up, down, kept, rare, .. } = self;
+        let mut throttle = rare.as_mut().and_then(|rare| rare.throttle.as_mut());
+        let most = throttle.as_mut().map_or((usize::MAX, usize::MAX), |throttle| {
+            // 0 waits for its time; writes and endings go on.
+            let or_none = |grant: Poll<usize>| if let Poll::Ready(bytes) = grant { bytes } else { 0 };
+            (or_none(throttle.poll_up(cx)), or_none(throttle.poll_down(cx)))
+        });
+        let (mut sent_up, mut sent_down) = (0, 0);
+        let up_step = up.poll(cx, client, server, down.is_over(), most.0, buffers, kept, |count| {
+            sent_up += count;
             meter.up(count);
         });
         self.first_end = self.first_end.or(up.has_ended().then_some(Side::Client));
-        let down_step = down.poll(cx, server, client, up.is_over(), buffers, &mut (), |count| {
-            carried += count;
+        let down_step = down.poll(cx, server, client, up.is_over(), most.1, buffers, &mut (), |count| {
+            sent_down += count;
             *kept = None;
             meter.down(count);
         });
+        let carried = sent_up + sent_down;
+        if let Some(throttle) = throttle
+            && carried > 0
+        {
+            throttle.pay(sent_up, sent_down);
+            poll_again_after_others(cx);
+        }
         self.first_end = self.first_end.or(down.has_ended().then_some(Side::Server));
 
         // A stream that was read to its end tells of a reset only when asked.
@@ -98,12 +121,14 @@ impl Relay {
             self.settle = None;
         }
         let broken = self.broken();
-        if broken.is_some() && self.patience.is_none() {
+        if broken.is_some() {
             // What came before the break is still being delivered, to somebody who may never take it.
-            self.patience = Some(IdleTimer::new(last_bytes::PATIENCE));
+            let rare = self.rare.get_or_insert_default();
+            rare.patience.get_or_insert_with(|| IdleTimer::new(last_bytes::PATIENCE));
         }
+        let patience = self.rare.as_mut().and_then(|rare| rare.patience.as_mut());
         let waiting = || self.client.unacknowledged() + self.server.unacknowledged();
-        if let (Some(patience), Some(broken)) = (&mut self.patience, broken)
+        if let (Some(patience), Some(broken)) = (patience, broken)
             && patience.poll(cx, carried > 0, waiting).is_ready()
         {
             return Poll::Ready(broken);

@@ -96,8 +96,14 @@ pub(super) async fn play<P: Peer, T>(
     let (server, server_inner) = P::pair().await;
     let buffers = Buffers::new(settings, 8);
     let count = Count::default();
-    let mut relay =
-        Relay::new(P::stream(client_inner), P::stream(server_inner), FirstFlight::default(), idle, &pool());
+    let mut relay = Relay::new(
+        P::stream(client_inner),
+        P::stream(server_inner),
+        FirstFlight::default(),
+        idle,
+        None,
+        &pool(),
+    );
     let carry = async {
         let end = poll_fn(|cx| relay.poll(cx, &buffers, &count)).await;
         if let Some(last_bytes) = relay.close(end) {
