@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use towpath_config::Config;
@@ -54,7 +54,7 @@ impl Again {
     }
 }
 
-fn look(path: &PathBuf) -> Look {
+fn look(path: &Path) -> Look {
     let metadata = path.metadata().ok()?;
     Some((metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }

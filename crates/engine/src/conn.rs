@@ -145,13 +145,10 @@ pub(crate) fn carry(
             relay.poll(cx, &worker.buffers, &flow)
         })
         .await;
-        let relay = match try_another(&mut flow, relay, end) {
-            Ok((client, first)) => {
-                spawn_local(find_server(worker, flow, client, first));
-                return;
-            }
-            Err(relay) => relay,
-        };
+        if let Some(first) = try_another(&mut flow, &mut relay, end) {
+            spawn_local(find_server(worker, flow, relay.into_client(), first));
+            return;
+        }
         flow.ended(end);
         if let Some(last_bytes) = relay.close(end) {
             last_bytes.await;
@@ -168,22 +165,21 @@ fn goes_down(flow: &Flow) -> Option<Pin<Box<impl Future<Output = ()> + use<>>>> 
     Some(Box::pin(async move { backend.goes_down().await }))
 }
 
-/// The client and all that it has sent, when the server broke before its first byte and another may get it.
-fn try_another(flow: &mut Flow, relay: Relay, end: End) -> Result<(Stream, FirstFlight), Relay> {
+/// All that the client has sent, when the server broke before its first byte and another may get it.
+fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlight> {
     let (up, down) = flow.carried();
     if !end.is_servers_break() || down > 0 {
-        return Err(relay);
+        return None;
     }
-    let pool = flow.seat.pool.clone();
     if let Some(backend) = flow.backend() {
-        pool.note_failure(backend, Reason::ServerReset);
+        flow.seat.pool.note_failure(backend, Reason::ServerReset);
     }
     if !flow.has_another() {
-        return Err(relay);
+        return None;
     }
-    let (client, first) = relay.give_back(up)?;
+    let first = relay.take_back(up)?;
     flow.starts_again();
-    Ok((client, first))
+    Some(first)
 }
 
 /// Connects to the first server that answers: backends in the order of the pool's balance, none twice while another is

@@ -6,7 +6,7 @@ use std::task::{Poll, ready};
 use towpath_config::Replay;
 use towpath_wire::client_hello::{Sniffed, sniff};
 
-use crate::relay::Buffers;
+use crate::buffers::Buffers;
 use crate::stream::Stream;
 
 /// At most so many bytes are taken before there is a server for them, and kept until it has answered.

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use towpath_config::{Listener, Pool};
 use towpath_wire::proxy_header::Header;
 
-use crate::admit::Pass;
 use crate::attempts::Attempts;
 use crate::error::Reason;
-use crate::listen::Seat;
+use crate::listen::{Pass, Seat};
 use crate::pool::{Backend, Lease};
 use crate::throttle::Throttle;
 use crate::worker::Colleague;

@@ -3,6 +3,7 @@
 mod admit;
 mod attempts;
 mod balance;
+mod buffers;
 mod conn;
 mod engine;
 mod error;

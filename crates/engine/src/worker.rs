@@ -11,6 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use towpath_config::Config;
 
+use crate::buffers::Buffers;
 use crate::conn;
 use crate::engine::Phase;
 use crate::first_flight::FirstFlight;
@@ -18,7 +19,6 @@ use crate::flow::Flow;
 use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
-use crate::relay::Buffers;
 use crate::stream::Stream;
 
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
@@ -46,7 +46,7 @@ pub(crate) struct Colleague {
 #[derive(Debug)]
 pub(crate) enum Mail {
     /// A connection of another worker goes on here.
-    Connection(Handover),
+    Connection(Box<Handover>),
     /// Clients are to be accepted from this socket too.
     Open(OwnedFd, Arc<Door>),
     /// Clients are to be accepted there no more; the sender is dropped when none is.
@@ -112,14 +112,14 @@ impl Worker {
         flow.leaves();
         client.leave();
         server.leave();
-        let mail = Mail::Connection(Handover { flow, client, server, first });
+        let mail = Mail::Connection(Box::new(Handover { flow, client, server, first }));
         if let Err(SendError(Mail::Connection(handover))) = colleague.inbox.send(mail) {
             self.take_over(handover); // that worker has ended, as it does in a drain
         }
     }
 
-    fn take_over(self: &Rc<Self>, handover: Handover) {
-        let Handover { mut flow, client, server, first } = handover;
+    fn take_over(self: &Rc<Self>, handover: Box<Handover>) {
+        let Handover { mut flow, client, server, first } = *handover;
         flow.arrives(self.colleagues[self.id].clone());
         spawn_local(conn::carry(self.clone(), flow, client, server, first));
     }

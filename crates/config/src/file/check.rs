@@ -59,6 +59,7 @@ shape! {
 
 /// A kind alone, or a table.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, while a file is read")]
 pub(crate) enum Check {
     /// `"tcp"`.
     Kind(KindWord),

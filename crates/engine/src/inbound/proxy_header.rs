@@ -6,8 +6,8 @@ use tokio::time::timeout;
 use towpath_config::ProxyHeaderIn;
 use towpath_wire::proxy_header::{Accepted, Header, HeaderError, LENGTH_MAX, Parsed, parse};
 
+use crate::buffers::Buffers;
 use crate::first_flight::FirstFlight;
-use crate::relay::Buffers;
 use crate::stream::Stream;
 
 /// Why a client is not taken.

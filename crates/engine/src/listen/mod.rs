@@ -5,6 +5,7 @@ mod bind;
 mod pace;
 mod source;
 
+pub(crate) use crate::admit::Pass;
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::UnixPathGuard;
 pub use bind::{BindError, Bound, PrivateSocket, bind};

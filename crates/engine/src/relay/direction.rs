@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use super::{Buffers, PooledPipe};
+use crate::buffers::{Buffers, PooledPipe};
 use crate::first_flight::{FirstFlight, Kept};
 use crate::stream::Stream;
 

@@ -1,6 +1,5 @@
 //! Moving the bytes of one connection both ways until it ends, and ending both sides alike.
 
-mod buffers;
 mod direction;
 mod idle;
 mod last_bytes;
@@ -14,13 +13,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub(crate) use buffers::Buffers;
-use buffers::PooledPipe;
 use direction::{Direction, Step};
 use idle::IdleTimer;
 use settle::Settle;
 use towpath_config::Pool;
 
+use crate::buffers::Buffers;
 use crate::first_flight::{FirstFlight, Kept};
 use crate::flow::{End, Meter, Side};
 use crate::stream::Stream;
@@ -155,20 +153,19 @@ impl Relay {
         }
     }
 
-    /// The client and what it has sent, after the server broke before its first byte, if another may get it all
-    /// instead. Of what the client has sent, `carried` bytes went to the server.
-    ///
-    /// # Errors
-    /// The relay as it is, when it is too late for that.
-    pub(crate) fn give_back(mut self, carried: u64) -> Result<(Stream, FirstFlight), Self> {
+    /// What the client has sent, after the server broke before its first byte, if another may get it all instead. Of it,
+    /// `carried` bytes went to the server.
+    pub(crate) fn take_back(&mut self, carried: u64) -> Option<FirstFlight> {
         if self.client.broken().is_some() {
-            return Err(self);
+            return None;
         }
         let unsent = if carried == 0 { self.up.take_unsent() } else { None };
-        match self.kept.take().and_then(|kept| kept.into_bytes()).or(unsent) {
-            Some(bytes) => Ok((self.client, FirstFlight(bytes))),
-            None => Err(self),
-        }
+        self.kept.take().and_then(|kept| kept.into_bytes()).or(unsent).map(FirstFlight)
+    }
+
+    /// The client alone; the server is reset.
+    pub(crate) fn into_client(self) -> Stream {
+        self.client
     }
 
     /// The break, if one side has broken, whether or not all that came from it was delivered.

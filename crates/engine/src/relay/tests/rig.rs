@@ -11,9 +11,10 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use towpath_config::{Pool, Relay as Settings};
 use towpath_sys::options::reset_on_close;
 
+use crate::buffers::Buffers;
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Meter};
-use crate::relay::{Buffers, Relay};
+use crate::relay::Relay;
 use crate::stream::Stream;
 
 /// Any test is over by then, or has failed.
