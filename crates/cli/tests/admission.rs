@@ -1,5 +1,7 @@
 //! Who may come in, and as whom: networks, limits of one client, PROXY headers of others and ours.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::io::{Read, Write};

@@ -170,7 +170,7 @@ fn what_waits_for_a_slow_server_arrives_before_the_reset() {
 #[test]
 fn a_client_whose_servers_all_refuse_is_reset() {
     let (listen, first, second) = (free_address(), free_address(), free_address());
-    let towpath = Towpath::tcp(&listen, &format!("{first},{second}"), &[]);
+    let towpath = Towpath::tcp(&listen, &format!("{first},{second}"), &["--hold", "off"]);
     assert_reset_or_refused(&listen);
     let record = towpath.stop(1).remove(0);
     assert_eq!((record.bytes(), record.end().as_str()), ((0, 0), "connect: connect refused"));

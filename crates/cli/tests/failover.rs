@@ -1,5 +1,7 @@
 //! Servers that fail in every way beside ones that work: no client notices.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::io::{Read, Write};

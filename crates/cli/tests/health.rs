@@ -1,5 +1,7 @@
 //! Checks of real servers, and what becomes of clients when those change.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::process::Command;

@@ -1,5 +1,7 @@
 //! Loading the configuration again: by signal, by order and by itself, under load, with mistakes in it.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 mod support;
 
 use std::fs;
@@ -107,7 +109,8 @@ fn reloads_under_load_lose_nothing() {
         let mut text =
             [listener("in", &listen, "p"), listener("long", &other, "long"), pool("long", &long.address())];
         text[0].push_str(&format!("max_connections = {}\n", 1000 + turn));
-        let backends = if turn % 2 == 0 { [&servers[0], &servers[1]] } else { [&servers[1], &servers[0]] };
+        let backends =
+            if turn.is_multiple_of(2) { [&servers[0], &servers[1]] } else { [&servers[1], &servers[0]] };
         let balance = ["round_robin", "least_conn", "p2c", "random"][turn % 4];
         text.concat()
             + &format!(
