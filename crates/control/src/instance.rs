@@ -27,8 +27,14 @@ use crate::signals::Signals;
 /// A started instance.
 #[derive(Debug)]
 pub struct Instance {
-    config: Arc<Config>,
     runtime: LocalRuntime,
+    live: Live,
+}
+
+/// All of an instance but the event loop that it runs in.
+#[derive(Debug)]
+struct Live {
+    config: Arc<Config>,
     signals: Signals,
     engine: Engine,
     recorder: Option<Recorder>,
@@ -121,50 +127,54 @@ impl Instance {
         discoveries.into_iter().for_each(|(pool, discovery)| keeper.keep(pool, discovery));
         tracing::debug!("{workers} workers, at most {} connections", limits.max_connections);
         let again = None;
-        Ok(Self { config, runtime, signals, engine, recorder, keeper, running, workers, again, orders })
+        let live = Live { config, signals, engine, recorder, keeper, running, workers, again, orders };
+        Ok(Self { runtime, live })
     }
 
     /// From now on SIGHUP and orders have the configuration loaded again by `load`; if `watch` is a file, so does a
     /// change of it.
     pub fn reloads(&mut self, load: impl Fn() -> Result<Config, String> + 'static, watch: Option<PathBuf>) {
-        self.again = Some(Again::new(Box::new(load), watch));
+        self.live.again = Some(Again::new(Box::new(load), watch));
     }
 
     /// What has been carried so far.
     pub fn totals(&self) -> Totals {
-        self.engine.totals()
+        self.live.engine.totals()
     }
 
     /// Serves until SIGTERM or SIGINT, then finishes what is live, up to the drain timeout or a second signal.
     ///
     /// # Errors
     /// When a worker fails.
-    pub fn run(mut self) -> io::Result<()> {
-        let runtime = std::mem::replace(
-            &mut self.runtime,
-            Builder::new_current_thread().build_local(LocalOptions::default())?,
-        );
+    pub fn run(self) -> io::Result<()> {
+        let Self { runtime, mut live } = self;
         let result = runtime.block_on(async {
-            if self.again.is_some() {
-                self.signals.take_reloads()?;
+            if live.again.is_some() {
+                live.signals.take_reloads()?;
             }
             // Without a supervisor there is nobody to tell.
             let _ = sd_notify::notify(&[NotifyState::Ready]);
-            let name = self.serve().await?;
+            let name = live.serve().await?;
             tracing::info!("{name}: draining");
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
-            drain(&self.config, &mut self.engine, &mut self.signals).await;
+            drain(&live.config, &mut live.engine, &mut live.signals).await;
             Ok(())
         });
-        let joined = self.engine.join();
-        drop(self.keeper);
-        if let Some(recorder) = self.recorder {
-            recorder.finish();
-        }
         // A worker's own error says more than that it has ended.
-        joined.and(result)
+        live.finish().and(result)
     }
 
+    /// Stops at once; what is live is reset.
+    ///
+    /// # Errors
+    /// When a worker has failed.
+    pub fn stop(self) -> io::Result<()> {
+        self.live.engine.end();
+        self.live.finish()
+    }
+}
+
+impl Live {
     /// Does what signals and orders say, until a signal ends it: its name.
     async fn serve(&mut self) -> io::Result<&'static str> {
         loop {
@@ -219,12 +229,8 @@ impl Instance {
         Ok(summary)
     }
 
-    /// Stops at once; what is live is reset.
-    ///
-    /// # Errors
-    /// When a worker has failed.
-    pub fn stop(self) -> io::Result<()> {
-        self.engine.end();
+    /// Waits for the workers, and writes what is left to write.
+    fn finish(self) -> io::Result<()> {
         let joined = self.engine.join();
         drop(self.keeper);
         if let Some(recorder) = self.recorder {

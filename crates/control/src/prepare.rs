@@ -49,7 +49,8 @@ pub(crate) async fn prepare(
     let resolver = Resolver::new(&config.dns);
     let (pools, discoveries) = find(config, before, keeps, &resolver).await?;
     let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);
-    let mut inherited = inherited();
+    let is_first = before.pools.is_empty();
+    let mut inherited = if is_first { inherited() } else { Vec::new() };
     let bound = bind(config, is_new, workers, &resolver, &mut inherited)
         .await
         .map_err(|error| StartError::Bind { hint: bind_hint(&error), error })?;

@@ -190,6 +190,7 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
     let start = Instant::now();
     let key = hash_key(pool.config.balance, flow.client, flow.server_name());
     let speaks = !first.is_empty() || pool.config.send_proxy.is_some();
+    let mut end = start + pool.config.connect_timeout_total;
     let mut race = Race::default();
     let mut queued = None;
     loop {
@@ -219,12 +220,12 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
                         }
                     };
                     unless_gone(flow, client, pool.queue().change(pause)).await?;
+                    end = Instant::now() + pool.config.connect_timeout_total;
                     continue;
                 }
                 _ => race.close(),
             }
         }
-        let end = start + pool.config.connect_timeout_total;
         match unless_gone(flow, client, race.news(&pool, end)).await? {
             News::Reached(server, stream) => return Some((server, stream)),
             News::Failed(server, error) => note_failure(flow, &pool, &server, &error),

@@ -61,23 +61,20 @@ impl<'a> Choice<'a> {
         }
     }
 
-    /// The next in the order of the balance: of the lowest tier in which one is open; if there is none, any (panic mode:
-    /// better a backend that may be down than none).
+    /// The next in the order of the balance: of the lowest tier in which one is up, be it full; if there is none, any
+    /// (panic mode: better a backend that may be down than none).
     fn next(&self, now: Instant, key: u64, is_left: impl Fn(usize) -> bool) -> Next {
         let backends = &self.members.backends;
         let stands = |place: usize| backends[place].standing(now);
-        let opens = |place: usize| is_left(place) && stands(place) == Standing::Open;
+        let is_up = |place: usize| is_left(place) && matches!(stands(place), Standing::Open | Standing::Full);
         let tier_of = |place: usize| backends[place].member.tier;
-        let mut places = 0..backends.len();
-        let tier = places.clone().filter(|place| opens(*place)).map(tier_of).min();
-        let drawn = match tier {
-            Some(tier) => self.draw(now, key, |place| tier_of(place) == tier && opens(place)),
-            None if places.any(|place| is_left(place) && stands(place) == Standing::Full) => {
-                return Next::Full;
-            }
-            None => self.draw(now, key, |place| is_left(place) && backends[place].is_last_resort()),
+        let Some(tier) = (0..backends.len()).filter(|place| is_up(*place)).map(tier_of).min() else {
+            let last = self.draw(now, key, |place| is_left(place) && backends[place].is_last_resort());
+            return last.map_or(Next::NoneLeft, Next::Place);
         };
-        drawn.map_or(Next::NoneLeft, Next::Place)
+        let opens =
+            |place: usize| tier_of(place) == tier && is_left(place) && stands(place) == Standing::Open;
+        self.draw(now, key, opens).map_or(Next::Full, Next::Place)
     }
 
     fn draw(&self, now: Instant, key: u64, is_open: impl Fn(usize) -> bool) -> Option<usize> {
@@ -138,5 +135,94 @@ impl<F: Fn(usize) -> bool> View for Open<'_, F> {
 
     fn latency_nanos(&self, place: usize) -> u64 {
         self.backends[place].latency_nanos(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use towpath_config::Eject;
+    use towpath_wire::addr::PortRange;
+
+    use super::*;
+    use crate::error::Reason;
+    use crate::place::Place;
+    use crate::pool::Member;
+
+    fn member(number: u8, tier: u32, max_connections: Option<usize>) -> Member {
+        let (ip, ports) = (Ipv4Addr::new(10, 0, 0, number).into(), PortRange::single(80).unwrap());
+        let target = format!("{ip}:80").into();
+        Member { place: Place::Tcp { ip, ports }, target, weight: 1, tier, max_connections, drain: false }
+    }
+
+    fn pool(members: Vec<Member>) -> Pool {
+        let text = "[[listener]]\nname = 'l'\nbind = ':1'\npool = 'p'\n[[pool]]\nname = 'p'\nbackend = '10.0.0.1:80'";
+        let config = towpath_config::parse(text, "test").unwrap();
+        let pool = Pool::new(config.pools[0].clone());
+        pool.set_members(members, None);
+        pool
+    }
+
+    fn number(picked: &Picked) -> Option<u8> {
+        match picked {
+            Picked::Backend(lease) => {
+                lease.member.target.strip_prefix("10.0.0.")?.strip_suffix(":80")?.parse().ok()
+            }
+            Picked::Full | Picked::NoneLeft => None,
+        }
+    }
+
+    #[test]
+    fn backups_wait_until_no_other_is_up() {
+        let pool = pool(vec![member(1, 0, Some(1)), member(2, 1, None)]);
+        let first = pool.pick(0, |_| false);
+        assert_eq!(number(&first), Some(1));
+        assert!(matches!(pool.pick(0, |_| false), Picked::Full), "full is not down");
+        drop(first);
+        pool.backends()[0].set_up(Instant::now(), false);
+        assert_eq!(number(&pool.pick(0, |_| false)), Some(2));
+        pool.backends()[1].set_up(Instant::now(), false);
+        assert!(number(&pool.pick(0, |_| false)).is_some(), "when all are down, all are tried");
+        assert!(matches!(pool.pick(0, |_| true), Picked::NoneLeft));
+    }
+
+    #[test]
+    fn backends_that_stay_keep_their_state_and_others_leave() {
+        let pool = pool(vec![member(1, 0, None), member(2, 0, None)]);
+        let leases = [pool.pick(0, |_| false), pool.pick(0, |_| false)];
+        pool.backends()[0].set_up(Instant::now(), false);
+        pool.set_members(vec![member(1, 0, Some(9)), member(3, 0, None)], None);
+        let backends = pool.backends();
+        assert_eq!(backends[0].standing(Instant::now()), Standing::Down);
+        assert_eq!((backends[0].active(), backends[1].active()), (1, 0));
+        drop(leases);
+        assert_eq!(backends[0].active(), 0);
+    }
+
+    #[test]
+    fn what_fails_is_left_out_and_comes_back_by_one_probe() {
+        let seed = fastrand::u64(..);
+        println!("TOWPATH_SEED={seed}");
+        fastrand::seed(seed);
+        let pool = pool((1..=4).map(|number| member(number, 0, None)).collect());
+        let eject = pool.config.eject.clone().unwrap();
+        let Eject { failures, time, .. } = eject;
+        let start = Instant::now();
+        for backend in pool.backends() {
+            (0..failures).for_each(|_| pool.note_failure_at(start, &backend, Reason::ConnectRefused));
+        }
+        let out =
+            pool.backends().iter().filter(|backend| backend.standing(start) == Standing::Ejected).count();
+        assert_eq!(out, 2, "never more than half of them");
+        let members = pool.members.load();
+        let pick = |at: Duration| Choice::new(&pool, &members).pick(start + at, 0, |_| false);
+        let picked: Vec<_> = (0..20).filter_map(|_| number(&pick(Duration::ZERO))).collect();
+        assert!(picked.iter().all(|number| *number > 2), "{picked:?}");
+        // Each of the two gets one connection to prove itself.
+        let probes: Vec<_> = (0..40).map(|_| pick(time * 2)).collect();
+        let of = |wanted: u8| probes.iter().filter(|picked| number(picked) == Some(wanted)).count();
+        assert_eq!((of(1), of(2)), (1, 1));
     }
 }
