@@ -295,3 +295,41 @@ fn clients_of_one_name_go_to_one_server() {
     let told: Vec<_> = (0..20).map(|_| read_to_end(&mut connect(&listen)).0).collect();
     assert!(told.iter().all(|name| *name == told[0]), "{told:?}");
 }
+
+#[test]
+fn a_tls_client_goes_where_its_server_name_belongs() {
+    let (port, servers) = (free_port(), [0; 4].map(|_| telling_server("no TLS")));
+    let backends: Vec<String> = servers.iter().map(|address| format!("\"{address}\"")).collect();
+    let text = format!(
+        "[[listener]]\nname = \"in\"\nbind = \"127.0.0.1:{port}\"\npool = \"out\"\n[[pool]]\nname = \"out\"\n\
+         balance = \"hash\"\nhash_key = \"sni\"\nbackend = [{}]\n",
+        backends.join(", ")
+    );
+    let towpath = Towpath::file(&text);
+    let names: Vec<String> = (0..12).map(|number| format!("s{number}.test")).collect();
+    for name in names.iter().chain(&names) {
+        let mut curl = support::peers::program("curl");
+        curl.args(["-sk", "--max-time", "10", "--resolve", &format!("{name}:{port}:127.0.0.1")]);
+        curl.arg(format!("https://{name}:{port}/"));
+        support::peers::run(curl, std::time::Duration::from_secs(20));
+    }
+    let records = towpath.records(24);
+    let places: Vec<_> = records.iter().map(|record| record.text("backend")).collect();
+    assert_eq!(places[..12], places[12..], "the same name, the same server");
+    let different: std::collections::HashSet<_> = places.iter().collect();
+    assert!(different.len() > 1, "not all names at one server: {places:?}");
+}
+
+#[test]
+fn a_backend_that_drains_gets_no_new_connections() {
+    let (listen, stays) = (free_address(), telling_server("stays"));
+    let text = format!(
+        "[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\n[[pool]]\nname = \"out\"\n\
+         backend = [{{ address = \"{}\", drain = true }}, \"{stays}\"]\n",
+        telling_server("drains")
+    );
+    let _towpath = Towpath::file(&text);
+    for _ in 0..6 {
+        assert_eq!(read_to_end(&mut connect(&listen)).0, b"stays");
+    }
+}

@@ -166,3 +166,19 @@ fn a_name_that_cannot_be_asked_for_at_the_start_is_a_warning() {
     assert_eq!(told(&listen), "spare");
     towpath.stop(2);
 }
+
+#[test]
+fn a_name_may_have_a_thousand_addresses() {
+    let port = free_ports(1);
+    Server::on(&format!("0.0.0.0:{port}")).tell("here");
+    let hosts: String =
+        (0..1000).map(|number| format!("127.1.{}.{} db.test\n", number / 250, number % 250 + 1)).collect();
+    let names = dns(&hosts, &["--edns-packet-max=4096"]);
+    let (listen, towpath) = start(&names, &format!("db.test:{port}"));
+    for _ in 0..5 {
+        assert_eq!(told(&listen), "here");
+    }
+    let records = towpath.stop(5);
+    let places: std::collections::HashSet<_> = records.iter().map(|record| record.text("address")).collect();
+    assert_eq!(places.len(), 5, "each went to another of them");
+}

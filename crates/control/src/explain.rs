@@ -71,7 +71,9 @@ pub fn explain_file(config: &Config, question: &Question) -> Result<String, Orde
         .build()
         .map_err(|error| OrderError::Refused(error.to_string()))?;
     let pools = runtime.block_on(find_all(config)).map_err(|error| OrderError::Refused(error.to_string()))?;
-    explain(config, &pools, question).map_err(|mistake| OrderError::Refused(mistake.trim_end().to_owned()))
+    let told = explain(config, &pools, question);
+    told.map(|told| told + "backends were not asked how they are; a running instance knows: --socket\n")
+        .map_err(|mistake| OrderError::Refused(mistake.trim_end().to_owned()))
 }
 
 /// What would become of a client: the rule that lets it in or not, its pool, the order of backends, and the times.
@@ -83,7 +85,11 @@ pub(crate) fn explain(config: &Config, pools: &Pools, question: &Question) -> Re
         })?;
     let mut text = String::new();
     // Writing to a string cannot fail, here and below.
-    let _ = writeln!(text, "client {} at listener {}", question.client, listener.name);
+    let client = match question.client.port() {
+        0 => question.client.ip().to_string(),
+        _ => question.client.to_string(),
+    };
+    let _ = writeln!(text, "client {client} at listener {}", listener.name);
     let admitted = admission(listener, question.client.ip(), &mut text);
     let pool = pools.get(&listener.pool.name).ok_or("its pool does not run\n")?;
     if admitted {

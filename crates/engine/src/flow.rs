@@ -209,7 +209,8 @@ impl Flow {
     /// The server name that it asks for, where that is known.
     pub(crate) fn server_name(&self) -> Option<&str> {
         let guest = self.guest.as_ref()?;
-        guest.server_name.as_deref().or(guest.header.as_ref()?.authority.as_deref())
+        let of_header = || guest.header.as_ref()?.authority.as_deref();
+        guest.server_name.as_deref().or_else(of_header)
     }
 
     /// Its PROXY header came: it speaks for whom it says.

@@ -177,6 +177,17 @@ mod tests {
         }
     }
 
+    /// What OpenSSL 3 sends.
+    const REAL: &[u8] = include_bytes!("../tests/data/client_hello.bin");
+
+    #[test]
+    fn a_real_one_is_understood() {
+        let Sniffed::Hello(found) = sniff(REAL) else { panic!("{:?}", sniff(REAL)) };
+        assert_eq!(found.server_name.as_deref(), Some("www.example.com"));
+        assert_eq!(found.alpn, [b"h2".to_vec(), b"http/1.1".to_vec()]);
+        assert_eq!((found.early_data, found.length), (false, REAL.len()));
+    }
+
     #[test]
     fn early_data_and_missing_names_show() {
         let Sniffed::Hello(found) = sniff(&hello(&[extension(42, &[])], 500)) else { panic!() };
