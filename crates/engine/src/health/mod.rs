@@ -12,7 +12,7 @@ mod tests;
 mod tls;
 mod watch;
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use towpath_config::{Check, CheckKind};
+use towpath_sys::limits::is_exhausted;
 
 pub use watch::watch_health;
 
@@ -52,6 +53,14 @@ pub(crate) enum CheckError {
 }
 
 impl CheckError {
+    /// Whether this machine lacks something, which tells nothing of the backend.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Io(error) => is_exhausted(error) || error.kind() == ErrorKind::AddrNotAvailable,
+            Self::TimedOut(_) | Self::Bad(_) => false,
+        }
+    }
+
     /// An answer that is not the right one, with what the server says.
     fn bad(what: &str, said: &[u8]) -> Self {
         let said: String = String::from_utf8_lossy(said).chars().take(TOLD_CHARS_MAX).collect();
@@ -77,7 +86,7 @@ pub(crate) async fn ask(check: &Check, door: Door<'_>) -> Result<(), CheckError>
     };
     let asking = async {
         match &check.kind {
-            CheckKind::Tcp => connect(door).await.map(drop),
+            CheckKind::Tcp => knock(door).await,
             CheckKind::Tls { server_name } => tls::ask(connect(door).await?, server_name.as_deref()).await,
             CheckKind::Http { path, host, status, body } => {
                 let wanted = http::Wanted { path, host: host.as_deref(), status, body: body.as_deref() };
@@ -98,16 +107,29 @@ pub(crate) async fn ask(check: &Check, door: Door<'_>) -> Result<(), CheckError>
     timeout(check.timeout, asking).await.unwrap_or(Err(CheckError::TimedOut(check.timeout)))
 }
 
-/// A connection that is reset in the end, so that checks leave no TIME_WAIT behind.
 async fn connect(door: Door<'_>) -> Result<Wire, CheckError> {
     Ok(match door {
-        Door::Tcp(address) => {
-            let stream = TcpStream::connect(address).await?;
-            towpath_sys::options::reset_on_close(&stream, true)?;
-            Box::new(stream)
-        }
+        Door::Tcp(address) => Box::new(connect_tcp(address).await?),
         Door::Unix(path) => Box::new(UnixStream::connect(path).await?),
     })
+}
+
+/// Only connects; the reset at the end leaves no TIME_WAIT behind.
+async fn knock(door: Door<'_>) -> Result<(), CheckError> {
+    match door {
+        Door::Tcp(address) => towpath_sys::options::reset_on_close(&connect_tcp(address).await?, true)?,
+        Door::Unix(path) => drop(UnixStream::connect(path).await?),
+    }
+    Ok(())
+}
+
+async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    if stream.local_addr()? == address {
+        // It has met itself: nobody listens.
+        return Err(ErrorKind::ConnectionRefused.into());
+    }
+    Ok(stream)
 }
 
 /// Reads on until `is_enough`, the end, or the most that is read.

@@ -9,10 +9,18 @@ pub(super) async fn ask(mut wire: Wire, master: bool, password: Option<&Secret>)
     if let Some(password) = password {
         let said = exchange(&mut wire, &["AUTH", password.reveal()]).await?;
         if !said.starts_with(b"+OK") {
-            return Err(CheckError::bad("it does not take the password", &said));
+            let said = password.hide_in(&String::from_utf8_lossy(&said));
+            return Err(CheckError::bad("it does not take the password", said.as_bytes()));
         }
     }
+    let said = exchange(&mut wire, &["PING"]).await?;
+    // One that wants a password works.
+    let works = said.starts_with(b"+PONG") || (said.starts_with(b"-NOAUTH") && !master);
+    if !works {
+        return Err(CheckError::bad("no answer to PING", &said));
+    }
     if master {
+        // One that still loads its data tells its role too: hence the PING before.
         let said = exchange(&mut wire, &["ROLE"]).await?;
         // An array whose first element is the role: `*3`, `$6`, `master`.
         return match said.split(|byte| *byte == b'\n').nth(2).map(<[u8]>::trim_ascii_end) {
@@ -23,10 +31,7 @@ pub(super) async fn ask(mut wire: Wire, master: bool, password: Option<&Secret>)
             _ => Err(CheckError::bad("it does not tell its role", &said)),
         };
     }
-    let said = exchange(&mut wire, &["PING"]).await?;
-    // One that wants a password works.
-    let works = said.starts_with(b"+PONG") || said.starts_with(b"-NOAUTH");
-    if works { Ok(()) } else { Err(CheckError::bad("no answer to PING", &said)) }
+    Ok(())
 }
 
 /// Sends a command and reads what comes up to the end of its third line, or its first one if that says all.

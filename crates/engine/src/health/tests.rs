@@ -124,11 +124,12 @@ async fn redis_answers_and_may_have_to_be_the_master() {
     assert_eq!(of(REDIS, &[b"+PONG\r\n"]).await, Ok(()));
     assert_eq!(of(REDIS, &[b"-NOAUTH Authentication required.\r\n"]).await, Ok(()));
     assert!(of(REDIS, &[b"-LOADING\r\n"]).await.unwrap_err().contains("LOADING"));
-    assert_eq!(of(MASTER, &[b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"]).await, Ok(()));
-    assert_eq!(of(MASTER, &[b"*5\r\n$5\r\nslave\r\n$9\r\n"]).await, Err("not a master: slave".to_owned()));
+    assert_eq!(of(MASTER, &[b"+PONG\r\n", b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"]).await, Ok(()));
+    assert!(of(MASTER, &[b"-LOADING\r\n"]).await.unwrap_err().contains("LOADING"));
+    assert_eq!(of(MASTER, &[b"+PONG\r\n", b"*5\r\n$5\r\nslave\r\n$9\r\n"]).await, Err("not a master: slave".to_owned()));
     let kind = CheckKind::Redis { master: false, password: Some(Secret::new("hidden")) };
-    let error = of(kind, &[b"-WRONGPASS no\r\n"]).await.unwrap_err();
-    assert!(error.contains("WRONGPASS") && !error.contains("hidden"), "{error}");
+    let error = of(kind, &[b"-WRONGPASS not hidden\r\n"]).await.unwrap_err();
+    assert!(error.contains("WRONGPASS not ***"), "{error}");
 }
 
 #[tokio::test]
@@ -153,16 +154,21 @@ async fn postgres_tells_whether_it_is_a_primary() {
         parts.iter().map(|part| &*Vec::leak(part.to_vec())).collect::<Vec<_>>().leak()
     };
     let starting = message(b'E', b"SFATAL\0C57P03\0Mthe database system is starting up\0\0");
-    let login = message(b'E', b"SFATAL\0C28P01\0Mwrong one\0\0");
+    let login = message(b'E', b"SFATAL\0C28P01\0Mwrong one, hidden\0\0");
     let let_in = [message(b'R', &[0; 4]), message(b'Z', b"I")].concat();
     let answer = |value: u8| [message(b'D', &[0, 1, 0, 0, 0, 1, value]), message(b'Z', b"I")].concat();
     assert!(of(postgres(false), says(&[&starting])).await.unwrap_err().contains("starting up"));
     assert_eq!(of(postgres(false), says(&[&login])).await, Ok(()), "it answers");
-    assert!(of(postgres(true), says(&[&login])).await.unwrap_err().contains("wrong one"));
+    assert!(of(postgres(true), says(&[&login])).await.unwrap_err().contains("wrong one, ***"));
+    assert!(of(postgres(false), says(&[&message(b'Z', b"I")])).await.unwrap_err().contains("out of turn"));
+    let sasl = message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0");
+    let endless = message(b'R', b"\0\0\0\x0br=x,s=QQ==,i=4000000000");
+    let error = of(postgres(true), says(&[&sasl, &endless])).await.unwrap_err();
+    assert!(error.contains("too much work"), "{error}");
     assert_eq!(of(postgres(true), says(&[&let_in, &answer(b'f'), b""])).await, Ok(()));
     assert!(of(postgres(true), says(&[&let_in, &answer(b't'), b""])).await.unwrap_err().contains("recovery"));
     for garbage in
-        [&[b"HTTP/1.1 400 Bad\r\n\r\n" as &[u8]] as &[&[u8]], &[b"R\xff\xff\xff\xff"], &[b"R\0\0\0\0"]]
+        [&[b"HTTP/1.1 400 Bad\r\n\r\n" as &[u8]] as &[&[u8]], &[b"R\x7f\xff\xff\xff"], &[b"R\0\0\0\0"]]
     {
         assert!(of(postgres(true), garbage).await.is_err());
     }

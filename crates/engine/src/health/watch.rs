@@ -60,6 +60,13 @@ async fn keep_asking(pool: Arc<str>, check: Check, backend: Arc<Backend>) {
             Address::Unix(path) => ask(&check, Door::Unix(path.as_path())).await,
         };
         let place: &Place = &backend.member.place;
+        if let Err(error) = &result
+            && error.is_ours()
+        {
+            tracing::debug!("pool {pool}: backend {place} cannot be checked: {error}");
+            sleep(check.down_interval).await;
+            continue;
+        }
         match checked.note(result.is_ok(), &check) {
             Some(Change::Up) => {
                 backend.set_up(Instant::now(), true);
