@@ -5,18 +5,20 @@
 //! frees its places and moves few others. Loads are bounded (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with
 //! Bounded Loads", SODA 2018): a backend with more than its bound is passed over, to the next in the table.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hasher;
+
+use siphasher::sip::SipHasher13;
 
 use super::{View, open};
 
-/// Places of the table: primes, at least a hundred for each backend so that shares differ by about a percent.
-const SIZES: [usize; 3] = [4_099, 16_411, 65_537];
+/// Places of the table: primes, at least a hundred for the least of the backends so that shares differ by about a percent.
+const SIZES: [usize; 4] = [4_099, 16_411, 65_537, 655_373];
 
 /// A backend may have so much more than its share.
 const BOUND: f64 = 1.25;
 
-/// Few connections say nothing about shares; up to so many above it no bound applies.
-const SLACK: f64 = 2.0;
+/// Few connections say nothing about shares: with less than so many a backend is never passed over.
+const SLACK: f64 = 16.0;
 
 /// Marks a place that nobody has taken.
 const FREE: u16 = u16::MAX;
@@ -31,8 +33,10 @@ impl Maglev {
     /// For backends of these names and weights; of more than 65,535 the first ones are used.
     pub(super) fn new(backends: &[(&str, u32)]) -> Self {
         let backends = &backends[..backends.len().min(usize::from(FREE))];
-        let size = SIZES.into_iter().find(|size| *size >= backends.len() * 100).unwrap_or(SIZES[2]);
-        let heaviest = backends.iter().map(|(_, weight)| *weight).max().unwrap_or(1);
+        let weights = || backends.iter().map(|(_, weight)| *weight);
+        let (lightest, heaviest) = (weights().min().unwrap_or(1), weights().max().unwrap_or(1));
+        let wanted = weights().map(u64::from).sum::<u64>() * 100 / u64::from(lightest.max(1));
+        let size = SIZES.into_iter().find(|size| *size as u64 >= wanted).unwrap_or(SIZES[3]);
         let mut walks: Vec<Walk> =
             backends.iter().map(|(name, weight)| Walk::new(name, *weight, size)).collect();
         let mut table = vec![FREE; size].into_boxed_slice();
@@ -57,7 +61,7 @@ impl Maglev {
         let (load, weight) = open(view).fold((0.0, 0.0), |(load, weight), place| {
             (load + f64::from(view.load(place)), weight + view.weight(place))
         });
-        let bound = |place: usize| (load + 1.0) / weight * view.weight(place) * BOUND + SLACK;
+        let bound = |place: usize| ((load + 1.0) / weight * view.weight(place) * BOUND).max(SLACK);
         let fits = |place: &usize| view.is_open(*place) && f64::from(view.load(*place)) < bound(*place);
         let start = usize::try_from(key % self.table.len() as u64).unwrap_or(0);
         let walk = || self.table[start..].iter().chain(&self.table[..start]).map(|place| usize::from(*place));
@@ -77,8 +81,10 @@ struct Walk {
 impl Walk {
     fn new(name: &str, weight: u32, size: usize) -> Self {
         let hash = |salt: u8, below: usize| {
-            let mut hasher = DefaultHasher::new();
-            (salt, name).hash(&mut hasher);
+            // The same in every build and on every machine: instances beside each other agree.
+            let mut hasher = SipHasher13::new();
+            hasher.write_u8(salt);
+            hasher.write(name.as_bytes());
             usize::try_from(hasher.finish() % below as u64).unwrap_or(0)
         };
         // Any step visits all places, as the size is a prime.

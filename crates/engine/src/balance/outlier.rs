@@ -1,5 +1,6 @@
 //! When connections that fail put a backend out for a while, and how it comes back.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,8 @@ const WELL: u32 = 10;
 /// it. As in Envoy's outlier detection, but with one probe instead of full load at the end.
 #[derive(Debug, Default)]
 pub(crate) struct Outlier {
+    /// Whether there is something to know: without, the lock is not taken.
+    is_troubled: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -47,27 +50,26 @@ pub(crate) enum Gate {
 
 impl Outlier {
     pub(crate) fn gate(&self, now: Instant) -> Gate {
-        let state = self.lock();
-        match state.out_until {
-            None => Gate::Open,
-            Some(until) if now < until => Gate::Shut,
-            Some(_) if state.probe.is_some_and(|since| now < since + PROBE_TIME) => Gate::Shut,
-            Some(_) => Gate::Probe,
-        }
+        if self.is_calm() { Gate::Open } else { self.lock().gate(now) }
     }
 
     /// Takes the turn of the single probe; false if another has it.
     pub(crate) fn take_probe(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        let is_taken = state.probe.is_some_and(|since| now < since + PROBE_TIME);
-        if !is_taken {
+        let is_free = state.gate(now) == Gate::Probe;
+        if is_free {
             state.probe = Some(now);
         }
-        !is_taken
+        is_free
     }
 
     /// It has answered. Returns whether that brings it back.
+    ///
+    /// A connection from before may bring it back early: what has answered just now works.
     pub(crate) fn note_success(&self, now: Instant) -> bool {
+        if self.is_calm() {
+            return false;
+        }
         let mut state = self.lock();
         state.failures = 0;
         state.probe = None;
@@ -75,6 +77,7 @@ impl Outlier {
         if was_out {
             state.back_since = Some(now);
         }
+        self.is_troubled.store(state.recent(now) >= 0.5, Relaxed);
         was_out
     }
 
@@ -88,18 +91,22 @@ impl Outlier {
         jitter: f64,
     ) -> Option<Duration> {
         let mut state = self.lock();
+        self.is_troubled.store(true, Relaxed);
         let recent = state.recent(now) + 1.0;
         state.recent = Some((recent, now));
         state.failures = state.failures.saturating_add(1);
-        let was_probe = state.probe.take().is_some();
-        if state.out_until.is_some_and(|until| now < until) {
-            return None; // one that had started before
-        }
-        let is_one_too_many = state.failures >= eject.failures || was_probe || state.out_until.is_some();
-        if !is_one_too_many || !(may_eject || state.out_until.is_some()) {
+        let is_over = state.out_until.is_some_and(|until| now >= until);
+        let was_probe = is_over && state.probe.take().is_some();
+        // Of one that rests, only the probe tells something new: others had started before.
+        let goes_out = match state.out_until {
+            None => may_eject && state.failures >= eject.failures,
+            Some(_) => was_probe,
+        };
+        if !goes_out {
             return None;
         }
-        if state.back_since.is_some_and(|since| now > since + eject.time_max * WELL) {
+        let long = eject.time_max.saturating_mul(WELL);
+        if state.back_since.is_some_and(|since| now.saturating_duration_since(since) > long) {
             state.rounds = 0;
         }
         let time = eject.time.saturating_mul(1 << state.rounds.min(20)).min(eject.time_max);
@@ -111,7 +118,11 @@ impl Outlier {
 
     /// Failures of late, which count as load.
     pub(crate) fn recent_failures(&self, now: Instant) -> u32 {
-        self.lock().recent(now).round() as u32
+        if self.is_calm() { 0 } else { self.lock().recent(now).round() as u32 }
+    }
+
+    fn is_calm(&self) -> bool {
+        !self.is_troubled.load(Relaxed)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -120,6 +131,15 @@ impl Outlier {
 }
 
 impl State {
+    fn gate(&self, now: Instant) -> Gate {
+        match self.out_until {
+            None => Gate::Open,
+            Some(until) if now < until => Gate::Shut,
+            Some(_) if self.probe.is_some_and(|since| now < since + PROBE_TIME) => Gate::Shut,
+            Some(_) => Gate::Probe,
+        }
+    }
+
     fn recent(&self, now: Instant) -> f64 {
         self.recent.map_or(0.0, |(count, then)| {
             let since = now.saturating_duration_since(then).as_secs_f64();
@@ -157,6 +177,29 @@ mod tests {
         let later = later + Duration::from_secs(3);
         assert!(outlier.take_probe(later) && outlier.note_success(later));
         assert_eq!(outlier.gate(later), Gate::Open);
+    }
+
+    #[test]
+    fn those_that_started_before_it_went_out_change_nothing() {
+        let (outlier, start) = (Outlier::default(), Instant::now());
+        let fails = |at| outlier.note_failure(at, &EJECT, true, 0.5);
+        assert_eq!([fails(start), fails(start)], [None; 2]);
+        assert_eq!(fails(start), Some(Duration::from_secs(1)));
+        assert!(!outlier.take_probe(start), "it still rests");
+        assert_eq!(fails(start), None);
+        let later = start + Duration::from_secs(2);
+        assert_eq!(fails(later), None, "not the probe");
+        assert!(outlier.take_probe(later));
+        assert_eq!(fails(later), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn one_that_answers_is_calm_again() {
+        let (outlier, start) = (Outlier::default(), Instant::now());
+        assert!(outlier.is_calm());
+        outlier.note_failure(start, &EJECT, true, 0.5);
+        assert!(!outlier.note_success(start) && !outlier.is_calm(), "the failure counts as load");
+        assert!(!outlier.note_success(start + FORGET * 2) && outlier.is_calm());
     }
 
     #[test]

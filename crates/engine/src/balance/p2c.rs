@@ -1,7 +1,7 @@
 //! The better of two backends that are drawn by lot.
 //!
 //! The power of two choices (Mitzenmacher 2001) on latency and load: the cost of a backend is its peak EWMA latency times
-//! the connections that it would have. And the rule of hot and cold of Prequal (Wydrowski et al., "Load is not what you
+//! its load, in terms of one of mean weight, with the connection that is to come. And the rule of hot and cold of Prequal (Wydrowski et al., "Load is not what you
 //! should balance: Introducing Prequal", NSDI 2024): of one that is hot, by its load, and one that is not, the cold one is
 //! taken whatever its latency; only among cold ones the faster wins.
 
@@ -16,12 +16,13 @@ const FLOOR_NANOS: u64 = 100_000;
 pub(super) fn pick(view: &impl View, rng: &mut fastrand::Rng) -> Option<usize> {
     let first = random::pick(view, rng, |_| true)?;
     let Some(second) = random::pick(view, rng, |place| place != first) else { return Some(first) };
-    let (load, weight) = open(view).fold((0.0, 0.0), |(load, weight), place| {
-        (load + f64::from(view.load(place)), weight + view.weight(place))
+    let (load, weight, count) = open(view).fold((0.0, 0.0, 0.0), |(load, weight, count), place| {
+        (load + f64::from(view.load(place)), weight + view.weight(place), count + 1.0)
     });
     let fair = |place: usize| load / weight * view.weight(place);
     let is_hot = |place: usize| f64::from(view.load(place)) > fair(place) * HOT + 1.0;
-    let load_of = |place: usize| (f64::from(view.load(place)) + 1.0) / view.weight(place);
+    // The draw goes by weight already: among idle ones it must not count again.
+    let load_of = |place: usize| f64::from(view.load(place)) * weight / (count * view.weight(place)) + 1.0;
     let cost = |place: usize| view.latency_nanos(place).max(FLOOR_NANOS) as f64 * load_of(place);
     let is_second = match (is_hot(first), is_hot(second)) {
         (true, false) => true,
