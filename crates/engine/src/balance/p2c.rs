@@ -1,9 +1,9 @@
 //! The better of two backends that are drawn by lot.
 //!
 //! The power of two choices (Mitzenmacher 2001) on latency and load: the cost of a backend is its peak EWMA latency times
-//! its load, in terms of one of mean weight, with the connection that is to come. And the rule of hot and cold of Prequal (Wydrowski et al., "Load is not what you
-//! should balance: Introducing Prequal", NSDI 2024): of one that is hot, by its load, and one that is not, the cold one is
-//! taken whatever its latency; only among cold ones the faster wins.
+//! its load with the connection that is to come, as if it had the mean weight. And the rule of hot and cold of Prequal
+//! (Wydrowski et al., "Load is not what you should balance: Introducing Prequal", NSDI 2024): of one that is hot, by its
+//! load, and one that is not, the cold one is taken whatever its latency; only among cold ones the faster wins.
 
 use super::{View, open, random};
 

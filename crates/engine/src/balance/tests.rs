@@ -144,23 +144,86 @@ fn none_is_picked_that_is_not_open_whatever_happens() {
 fn weights_are_kept_in_the_long_run() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let weights = [1, 2, 3, 4];
-    for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Random, Balance::Hash(HashKey::Source)]
-    {
-        let mut world = World::new(&weights, Instant::now());
+    for balance in ALL {
+        let mut world = World::new(&[1, 2, 3, 4], Instant::now());
         let algorithm = world.algorithm(balance);
+        // A hundred connections live at a time: each takes the place of a random other.
+        let mut live = Vec::new();
         for _ in 0..40_000 {
             let place = algorithm.pick(&world, rng.u64(..), &mut rng).unwrap();
             world.backends[place].picks += 1;
-            if balance == Balance::LeastConn {
-                world.backends[place].load += 1;
+            world.backends[place].load += 1;
+            live.push(place);
+            if live.len() > 100 {
+                let ended = live.swap_remove(rng.usize(..live.len()));
+                world.backends[ended].load -= 1;
             }
         }
         for backend in &world.backends {
             let share = backend.picks as f64 / 40_000.0;
             let fair = f64::from(backend.weight) / 10.0;
-            assert!((share / fair - 1.0).abs() < 0.06, "{balance:?}: {share} for {fair}, seed {seed}");
+            assert!((share / fair - 1.0).abs() < 0.05, "{balance:?}: {share} for {fair}, seed {seed}");
         }
+    }
+}
+
+#[test]
+fn least_conn_takes_the_least_loaded_for_its_weight() {
+    let mut world = World::new(&[1, 4, 2], Instant::now());
+    let mut rng = fastrand::Rng::with_seed(seed());
+    let mut picks = |loads: [u32; 3]| {
+        for (backend, load) in world.backends.iter_mut().zip(loads) {
+            backend.load = load;
+        }
+        let mut counts = [0; 3];
+        for _ in 0..300 {
+            counts[world.algorithm(Balance::LeastConn).pick(&world, 0, &mut rng).unwrap()] += 1;
+        }
+        counts
+    };
+    assert_eq!(picks([0, 0, 0]), [0, 300, 0], "the heaviest comes first of idle ones");
+    assert_eq!(picks([0, 7, 2]), [300, 0, 0]);
+    assert_eq!(picks([2, 11, 4]), [0, 0, 300]);
+    let ties = picks([1, 7, 3]);
+    assert!(ties.iter().all(|count| *count > 50), "equals are drawn among: {ties:?}");
+}
+
+#[test]
+fn p2c_avoids_the_hot_and_takes_the_faster_of_the_cold() {
+    let mut world = World::new(&[1, 1], Instant::now());
+    let now = world.now();
+    let mut rng = fastrand::Rng::with_seed(seed());
+    world.backends[0].latency.observe(now, 1_000_000);
+    world.backends[1].latency.observe(now, 50_000_000);
+    let pick = |world: &World, rng: &mut _| world.algorithm(Balance::P2c).pick(world, 0, rng).unwrap();
+    (world.backends[0].load, world.backends[1].load) = (5, 5);
+    assert!((0..100).all(|_| pick(&world, &mut rng) == 0), "of two that are cold the faster");
+    (world.backends[0].load, world.backends[1].load) = (20, 5);
+    assert!((0..100).all(|_| pick(&world, &mut rng) == 1), "the faster is hot: the other, however slow");
+}
+
+#[test]
+fn a_backend_that_has_its_bound_passes_its_clients_on() {
+    let mut world = World::new(&[1; 4], Instant::now());
+    let algorithm = world.algorithm(Balance::Hash(HashKey::Source));
+    let mut rng = fastrand::Rng::with_seed(seed());
+    // All clients have one key, so all want the same backend.
+    for _ in 0..400 {
+        let place = algorithm.pick(&world, 42, &mut rng).unwrap();
+        world.backends[place].load += 1;
+    }
+    for backend in &world.backends {
+        assert!(backend.load <= 126, "a quarter more than its share of 100 is the bound: {}", backend.load);
+    }
+    assert_eq!(world.backends.iter().filter(|backend| backend.load >= 100).count(), 3);
+    // Few connections are no reason.
+    for backend in &mut world.backends {
+        backend.load = 0;
+    }
+    let wanted = algorithm.pick(&world, 42, &mut rng);
+    for _ in 0..15 {
+        world.backends[wanted.unwrap()].load += 1;
+        assert_eq!(algorithm.pick(&world, 42, &mut rng), wanted);
     }
 }
 
@@ -207,23 +270,28 @@ fn one_that_fails_fast_attracts_nothing() {
 fn a_backend_that_leaves_moves_little() {
     let names: Vec<String> = (0..10).map(|place| format!("10.0.0.{place}:80")).collect();
     let all: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
-    let now = Instant::now();
-    let (ten, nine) = (World::new(&[1; 10], now), World::new(&[1; 9], now));
-    let (before, after) = (Maglev::new(&all), Maglev::new(&all[..9]));
-    let mut rng = fastrand::Rng::with_seed(7);
-    let keys: Vec<u64> = (0..10_000).map(|_| rng.u64(..)).collect();
-    let places: Vec<_> = keys.iter().map(|key| before.pick(&ten, *key).unwrap()).collect();
-    let moved =
-        keys.iter().zip(&places).filter(|(key, place)| after.pick(&nine, **key) != Some(**place)).count();
-    assert!(moved <= 1300, "{moved} of 10000 clients moved");
-    for place in 0..10 {
-        let share = places.iter().filter(|other| **other == place).count();
-        assert!((850..=1150).contains(&share), "backend {place} has {share} of 10000");
+    let seed = seed();
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let keys: Vec<u64> = (0..20_000).map(|_| rng.u64(..)).collect();
+    let servers = |backends: &[(&str, u32)]| -> Vec<String> {
+        let world = World::new(&vec![1; backends.len()], Instant::now());
+        let table = Maglev::new(backends);
+        keys.iter().map(|key| backends[table.pick(&world, *key).unwrap()].0.to_owned()).collect()
+    };
+    let before = servers(&all);
+    for leaves in 0..10 {
+        let left: Vec<_> = all.iter().copied().filter(|(name, _)| *name != names[leaves]).collect();
+        let after = servers(&left);
+        let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+        assert!(moved <= 2600, "{moved} of 20000 clients moved as {leaves} left, seed {seed}");
+        let share = before.iter().filter(|name| **name == names[leaves]).count();
+        assert!((1800..=2200).contains(&share), "backend {leaves} has {share} of 20000, seed {seed}");
     }
 }
 
-/// An open loop: clients come at random times, whatever becomes of those before them. Each backend serves one at a time.
-/// Returns the 99th of a hundred response times, and the middle one.
+/// An open loop: clients come at random times, whatever becomes of those before them. One of five backends, each of which
+/// serves four at a time, is `slow_factor` times slower than the others. Returns the 99th of a hundred response times, and
+/// the middle one.
 fn response_times(balance: Balance, slow_factor: f64, seed: u64) -> (Duration, Duration) {
     const SERVICE: f64 = 0.010;
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -263,7 +331,7 @@ fn response_times(balance: Balance, slow_factor: f64, seed: u64) -> (Duration, D
 fn p2c_has_the_lowest_tail_beside_a_slow_replica() {
     let base = seed();
     println!("| seed | round_robin p50 / p99 | least_conn | p2c |");
-    for seed in (0..10).map(|step| base.wrapping_add(step)) {
+    for seed in (0..20).map(|step| base.wrapping_add(step)) {
         let [robin, least, p2c] = [Balance::RoundRobin, Balance::LeastConn, Balance::P2c]
             .map(|balance| response_times(balance, 10.0, seed));
         println!(
