@@ -133,15 +133,20 @@ async fn redis_answers_and_may_have_to_be_the_master() {
 }
 
 #[tokio::test]
-async fn mysql_greets_or_refuses() {
-    assert_eq!(of(CheckKind::Mysql, &[b"\x4a\0\0\0\x0a8.0.36\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]).await, Ok(()));
-    assert!(
-        of(CheckKind::Mysql, &[b"\x17\0\0\0\xff\x10\x04Too many connections", b""])
-            .await
-            .unwrap_err()
-            .contains("Too many")
-    );
-    assert!(of(CheckKind::Mysql, &[b"garbage that is no greeting", b""]).await.is_err());
+async fn mysql_lets_in_or_refuses() {
+    const GREETING: &[u8] =
+        b"\x4a\0\0\0\x0a8.0.36\0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const STRANGER: &[u8] = b"\x17\0\0\x02\xff\x15\x04#28000Access denied!";
+    const OTHER_METHOD: &[u8] = b"\x17\0\0\x02\xfecaching_sha2_password\0";
+    let says = async |said: &'static [&'static [u8]]| of(CheckKind::Mysql, said).await;
+    assert_eq!(says(&[GREETING, b"\x07\0\0\x02\0\0\0\x02\0\0\0"]).await, Ok(()));
+    assert_eq!(says(&[GREETING, STRANGER]).await, Ok(()), "it would let others in");
+    assert_eq!(says(&[GREETING, OTHER_METHOD, STRANGER]).await, Ok(()));
+    const FULL: &[u8] = b"\x17\0\0\0\xff\x10\x04Too many connections";
+    assert!(says(&[FULL]).await.unwrap_err().contains("Too many"));
+    assert!(says(&[GREETING, FULL]).await.unwrap_err().contains("Too many"));
+    assert!(says(&[GREETING, b""]).await.unwrap_err().contains("no answer"));
+    assert!(says(&[b"garbage that is no greeting", b""]).await.is_err());
 }
 
 #[tokio::test]
