@@ -126,7 +126,10 @@ async fn redis_answers_and_may_have_to_be_the_master() {
     assert!(of(REDIS, &[b"-LOADING\r\n"]).await.unwrap_err().contains("LOADING"));
     assert_eq!(of(MASTER, &[b"+PONG\r\n", b"*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n"]).await, Ok(()));
     assert!(of(MASTER, &[b"-LOADING\r\n"]).await.unwrap_err().contains("LOADING"));
-    assert_eq!(of(MASTER, &[b"+PONG\r\n", b"*5\r\n$5\r\nslave\r\n$9\r\n"]).await, Err("not a master: slave".to_owned()));
+    assert_eq!(
+        of(MASTER, &[b"+PONG\r\n", b"*5\r\n$5\r\nslave\r\n$9\r\n"]).await,
+        Err("not a master: slave".to_owned())
+    );
     let kind = CheckKind::Redis { master: false, password: Some(Secret::new("hidden")) };
     let error = of(kind, &[b"-WRONGPASS not hidden\r\n"]).await.unwrap_err();
     assert!(error.contains("WRONGPASS not ***"), "{error}");
