@@ -20,6 +20,7 @@ const fn package(names: &'static [&'static str], why: &'static str) -> Package {
 /// What the tests talk to.
 pub(crate) const FOR_TESTS: &[Package] = &[
     package(&["nginx", "nginx-light"], "the HTTP server behind towpath"),
+    package(&["libnginx-mod-stream"], "nginx that sends PROXY headers"),
     package(&["redis-server"], "a backend in which the client speaks first"),
     package(&["redis-tools"], "redis-cli and redis-benchmark"),
     package(&["postgresql"], "a backend with long sessions; brings pgbench"),

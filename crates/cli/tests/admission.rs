@@ -259,6 +259,39 @@ fn servers_see_the_source_address_that_is_wanted() {
 }
 
 #[test]
+fn a_client_whose_address_a_server_cannot_see_does_not_reach_it() {
+    let (listen, server) = (free_address(), Server::start());
+    let rules = "proxy_protocol = \"v1\"\ntrusted = \"127.0.0.1\"";
+    let towpath = Towpath::file(&config(&listen, &server.address(), rules, "source = \"client\""));
+    let mut client = connect(&listen);
+    client.write_all(b"PROXY TCP6 2001:db8::7 ::1 8080 80\r\nhello").unwrap();
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
+    assert_eq!(towpath.records(1)[0].end(), "connect: no source address");
+    // The next one to arrive is the one that may.
+    let mut client = connect(&listen);
+    client.write_all(b"PROXY TCP4 127.0.0.1 127.0.0.1 8080 80\r\nhello").unwrap();
+    assert_eq!(read_exactly(&mut server.accept(), 5), b"hello");
+}
+
+#[test]
+fn servers_are_told_an_id_that_is_in_the_record() {
+    let (listen, server) = (free_address(), Server::start());
+    let towpath = Towpath::file(&config(&listen, &server.address(), "", "send_proxy = \"v2\""));
+    let ids: Vec<String> = (0..2)
+        .map(|number| {
+            let client = connect(&listen);
+            let header = read_exactly(&mut server.accept(), 16 + 12 + 7 + 3 + 32);
+            let at = header.windows(3).position(|bytes| bytes == [5, 0, 32]).unwrap() + 3;
+            drop(client);
+            let record = towpath.records(number + 1).remove(number);
+            assert_eq!(record.text("id").as_bytes(), &header[at..at + 32]);
+            record.text("id").to_owned()
+        })
+        .collect();
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
 fn bandwidth_is_limited_each_way() {
     let (listen, server) = (free_address(), Server::start());
     let rules = "bandwidth_per_connection = { up = \"1MiB/s\" }\nbandwidth_per_client = \"4MiB/s\"";

@@ -87,8 +87,12 @@ async fn ask_for_name(worker: &Worker, flow: &mut Flow, client: &mut Stream, fir
 }
 
 /// The PROXY header that the server gets before the client's first byte.
-fn introduction(flow: &Flow, client: &Stream) -> Option<Vec<u8>> {
+fn introduction(flow: &mut Flow, client: &Stream) -> Option<Vec<u8>> {
     let version = flow.seat.pool.config.send_proxy?;
+    if version == ProxyVersion::V2 && flow.unique_id().is_none() {
+        // Kept, so that a second server is told the same.
+        flow.guest().unique_id = Some(format!("{:032x}", fastrand::u128(..)).into_bytes());
+    }
     let header = flow.header();
     let known = header.and_then(|header| header.addresses);
     let addresses =
@@ -100,7 +104,7 @@ fn introduction(flow: &Flow, client: &Stream) -> Option<Vec<u8>> {
             let tlvs = Tlvs {
                 authority: flow.server_name(),
                 alpn: header.and_then(|header| header.alpn.as_deref()),
-                unique_id: header.and_then(|header| header.unique_id.as_deref()),
+                unique_id: flow.unique_id(),
                 checksum: true,
             };
             proxy_header::write_v2(addresses, &tlvs, &mut bytes);
@@ -112,7 +116,7 @@ fn introduction(flow: &Flow, client: &Stream) -> Option<Vec<u8>> {
 /// Finds a server for a client and goes on to [`carry`], here or on another worker.
 async fn find_server(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, first: FirstFlight) {
     if let Some((lease, mut server)) = reach(&mut flow, &mut client, &first).await {
-        if let Some(introduction) = introduction(&flow, &client) {
+        if let Some(introduction) = introduction(&mut flow, &client) {
             // The first bytes on a new connection: there is room for them. If it broke, the relay meets that.
             let _ = server.try_send(&introduction, !first.is_empty());
         }

@@ -1,6 +1,7 @@
 //! Why a connection could not be brought to a server, and whether another server may do better.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::resolve::ResolveError;
@@ -11,6 +12,9 @@ pub enum ConnectError {
     /// The server did not answer in time.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
+    /// The pool wants a source address, and there is none of the server's family.
+    #[error("no source address of the family of {0}")]
+    NoSource(SocketAddr),
     /// The server or the network refused, or this machine could not even ask.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -45,6 +49,8 @@ pub enum Reason {
     ResolveFailed,
     /// Descriptors or socket memory ran out.
     NoDescriptors,
+    /// The pool wants a source address, and has none of the server's family.
+    NoSourceAddress,
     /// All source ports to the server are taken.
     NoSourcePort,
     /// This user may not connect to the server.
@@ -82,6 +88,7 @@ impl Reason {
             Self::NoSuchHost => "no such host",
             Self::ResolveFailed => "name servers failed",
             Self::NoDescriptors => "no descriptors",
+            Self::NoSourceAddress => "no source address",
             Self::NoSourcePort => "no source port",
             Self::NotPermitted => "not permitted",
             Self::BackendDown => "backend down",
@@ -98,7 +105,7 @@ impl Reason {
 impl Reason {
     /// Whether a server that fails for this reason seems to be down, rather than this machine to lack something.
     pub(crate) fn is_servers(self) -> bool {
-        !matches!(self, Self::NoDescriptors | Self::NoSourcePort | Self::NotPermitted)
+        !matches!(self, Self::NoDescriptors | Self::NoSourceAddress | Self::NoSourcePort | Self::NotPermitted)
     }
 }
 
@@ -106,6 +113,7 @@ impl From<&ConnectError> for Reason {
     fn from(error: &ConnectError) -> Self {
         match error {
             ConnectError::TimedOut(_) => Self::ConnectTimedOut,
+            ConnectError::NoSource(_) => Self::NoSourceAddress,
             ConnectError::Io(error) if towpath_sys::limits::is_exhausted(error) => Self::NoDescriptors,
             ConnectError::Io(error) => match error.kind() {
                 // A unix socket that is not there is a server that is not up.

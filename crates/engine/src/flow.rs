@@ -85,6 +85,8 @@ pub struct Record {
     pub listener: Arc<Listener>,
     /// The client's address; a unix client has none.
     pub client: Option<SocketAddr>,
+    /// The unique id that came or went in a PROXY header.
+    pub unique_id: Option<String>,
     /// The server that was tried last.
     pub backend: Option<Picked>,
     /// When it was accepted.
@@ -144,6 +146,8 @@ pub(crate) struct Guest {
     pub(crate) header: Option<Header>,
     /// The server name of its ClientHello, where that was asked for.
     pub(crate) server_name: Option<String>,
+    /// What servers know it by, made here because its PROXY header had none.
+    pub(crate) unique_id: Option<Vec<u8>>,
     /// Its place among the connections of its address.
     pub(crate) pass: Option<Box<Pass>>,
     /// No record is left of it: all those that were refused share a line.
@@ -211,6 +215,13 @@ impl Flow {
         let guest = self.guest.as_ref()?;
         let of_header = || guest.header.as_ref()?.authority.as_deref();
         guest.server_name.as_deref().or_else(of_header)
+    }
+
+    /// What servers know this connection by, if any was told: the unique id of its PROXY header, or our own.
+    pub(crate) fn unique_id(&self) -> Option<&[u8]> {
+        let guest = self.guest.as_ref()?;
+        let of_header = || guest.header.as_ref()?.unique_id.as_deref();
+        guest.unique_id.as_deref().or_else(of_header)
     }
 
     /// Its PROXY header came: it speaks for whom it says.
@@ -343,6 +354,7 @@ impl Drop for Flow {
         sink.send(Record {
             listener: self.seat.listener.clone(),
             client: self.client,
+            unique_id: self.unique_id().map(|id| String::from_utf8_lossy(id).into_owned()),
             backend: backend.map(|backend| Picked {
                 pool: self.seat.pool.config.clone(),
                 address: backend.member.place.socket_address(self.offset),

@@ -10,6 +10,8 @@ struct Line<'a> {
     start: Option<String>,
     listener: &'a str,
     client: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
     pool: Option<&'a str>,
     backend: Option<String>,
     address: Option<String>,
@@ -28,6 +30,7 @@ pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
         start: Timestamp::try_from(record.start).ok().map(|start| format!("{start:.6}")),
         listener: &record.listener.name,
         client: record.client.map(|client| super::canonical(client).to_string()),
+        id: record.unique_id.as_deref(),
         pool: backend.map(|backend| &*backend.pool.name),
         backend: backend.map(|backend| backend.backend.member.target.to_string()),
         address: backend.and_then(|backend| backend.address).map(|address| address.to_string()),

@@ -25,6 +25,10 @@ impl Writer {
             Some(client) => drop(write!(to, "{}", super::canonical(client))),
             None => to.extend_from_slice(b"unix"),
         }
+        if let Some(id) = &record.unique_id {
+            put(to, b" id=", b"");
+            field(id, to);
+        }
         if let Some(backend) = &record.backend {
             put(to, b" pool=", backend.pool.name.as_bytes());
             put(to, b" backend=", b"");
@@ -104,6 +108,7 @@ mod tests {
         let record = Record {
             listener: Arc::clone(&config.listeners[0]),
             client: Some("[::ffff:10.1.2.3]:4000".parse().unwrap()),
+            unique_id: None,
             backend: Some(Picked { pool, backend, address }),
             start: UNIX_EPOCH + Duration::from_millis(1_790_000_000_007),
             duration: Duration::from_micros(1_204_530),

@@ -36,7 +36,7 @@ pub(crate) fn connect(
 ) -> Result<Connecting, ConnectError> {
     match address {
         Address::Tcp(address) => {
-            direct::tcp(address, pool, source::choose(&pool.source, client, address), speaks)
+            direct::tcp(address, pool, source::choose(&pool.source, client, address)?, speaks)
         }
         Address::Unix(path) => direct::unix(path, pool),
     }

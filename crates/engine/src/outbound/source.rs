@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use towpath_config::SourceAddress;
 
+use crate::error::ConnectError;
+
 /// An address to bind before connecting.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Source {
@@ -13,22 +15,26 @@ pub(super) struct Source {
 }
 
 /// One of the addresses that the pool wants, of the family of `server`; `None` leaves the choice to the kernel.
+///
+/// # Errors
+/// When there is none: a server that trusts addresses is not to be told a wrong one.
 pub(super) fn choose(
     wanted: &SourceAddress,
     client: Option<SocketAddr>,
     server: SocketAddr,
-) -> Option<Source> {
+) -> Result<Option<Source>, ConnectError> {
     let fits = |ip: &IpAddr| ip.is_ipv4() == server.is_ipv4();
-    match wanted {
-        SourceAddress::Any => None,
+    let source = match wanted {
+        SourceAddress::Any => return Ok(None),
         SourceAddress::These(ips) => {
             let count = ips.iter().filter(|ip| fits(ip)).count();
-            let chosen = ips.iter().filter(|ip| fits(ip)).nth(fastrand::usize(..count.max(1)))?;
-            Some(Source { ip: *chosen, is_foreign: false })
+            let chosen = ips.iter().filter(|ip| fits(ip)).nth(fastrand::usize(..count.max(1)));
+            chosen.map(|ip| Source { ip: *ip, is_foreign: false })
         }
         SourceAddress::Client => {
-            let ip = client.map(|client| client.ip().to_canonical()).filter(fits)?;
-            Some(Source { ip, is_foreign: true })
+            let ip = client.map(|client| client.ip().to_canonical()).filter(fits);
+            ip.map(|ip| Source { ip, is_foreign: true })
         }
-    }
+    };
+    source.map(Some).ok_or(ConnectError::NoSource(server))
 }
