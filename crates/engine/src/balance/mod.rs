@@ -12,6 +12,7 @@ mod tests;
 mod view;
 
 use maglev::Maglev;
+use random::Lots;
 use round_robin::RoundRobin;
 use towpath_config::Balance;
 
@@ -22,19 +23,20 @@ pub(crate) use view::View;
 pub(crate) enum Algorithm {
     RoundRobin(RoundRobin),
     LeastConn,
-    P2c,
-    Random,
+    P2c(Lots),
+    Random(Lots),
     Hash(Maglev),
 }
 
 impl Algorithm {
     /// For backends of these names, which place them for [`Balance::Hash`], and weights.
     pub(crate) fn new(balance: Balance, backends: &[(&str, u32)]) -> Self {
+        let lots = || Lots::new(backends.iter().map(|(_, weight)| *weight));
         match balance {
             Balance::RoundRobin => Self::RoundRobin(RoundRobin::new(backends.len())),
             Balance::LeastConn => Self::LeastConn,
-            Balance::P2c => Self::P2c,
-            Balance::Random => Self::Random,
+            Balance::P2c => Self::P2c(lots()),
+            Balance::Random => Self::Random(lots()),
             Balance::Hash(_) => Self::Hash(Maglev::new(backends)),
         }
     }
@@ -45,8 +47,8 @@ impl Algorithm {
         match self {
             Self::RoundRobin(turns) => turns.pick(view),
             Self::LeastConn => least_conn::pick(view, rng),
-            Self::P2c => p2c::pick(view, rng),
-            Self::Random => random::pick(view, rng, |_| true),
+            Self::P2c(lots) => p2c::pick(view, lots, rng),
+            Self::Random(lots) => lots.pick(view, rng, |_| true),
             Self::Hash(table) => table.pick(view, key),
         }
     }

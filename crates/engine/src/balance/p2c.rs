@@ -5,7 +5,8 @@
 //! (Wydrowski et al., "Load is not what you should balance: Introducing Prequal", NSDI 2024): of one that is hot, by its
 //! load, and one that is not, the cold one is taken whatever its latency; only among cold ones the faster wins.
 
-use super::{View, open, random};
+use super::random::Lots;
+use super::{View, open};
 
 /// A backend with so much more than the mean load of those that are open is hot.
 const HOT: f64 = 1.5;
@@ -13,9 +14,9 @@ const HOT: f64 = 1.5;
 /// No latency counts for less: a backend of which nothing is known must not swallow a burst.
 const FLOOR_NANOS: u64 = 100_000;
 
-pub(super) fn pick(view: &impl View, rng: &mut fastrand::Rng) -> Option<usize> {
-    let first = random::pick(view, rng, |_| true)?;
-    let Some(second) = random::pick(view, rng, |place| place != first) else { return Some(first) };
+pub(super) fn pick(view: &impl View, lots: &Lots, rng: &mut fastrand::Rng) -> Option<usize> {
+    let first = lots.pick(view, rng, |_| true)?;
+    let Some(second) = lots.pick(view, rng, |place| place != first) else { return Some(first) };
     let (load, weight, count) = open(view).fold((0.0, 0.0, 0.0), |(load, weight, count), place| {
         (load + f64::from(view.load(place)), weight + view.weight(place), count + 1.0)
     });

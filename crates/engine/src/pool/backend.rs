@@ -317,3 +317,33 @@ impl Drop for Lease {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use towpath_wire::addr::PortRange;
+
+    use super::*;
+
+    #[test]
+    fn a_backend_that_comes_up_gets_its_share_little_by_little() {
+        let place = Place::Tcp { ip: Ipv4Addr::LOCALHOST.into(), ports: PortRange::single(80).unwrap() };
+        let target = "localhost:80".into();
+        let member = Member { place, target, weight: 10, tier: 0, max_connections: None, drain: false };
+        let backend = Backend::new(member, Arc::default());
+        let (start, slow_start) = (Instant::now(), Some(Duration::from_secs(10)));
+        assert_eq!(backend.weight(start, slow_start), 10.0, "what is there at the start has all of it");
+        assert!(backend.set_up(start, false));
+        let up = start + Duration::from_secs(60);
+        assert!(backend.set_up(up, true));
+        let weight =
+            |seconds: f64, slow_start| backend.weight(up + Duration::from_secs_f64(seconds), slow_start);
+        let is_near = |weight: f64, wanted: f64| (weight - wanted).abs() < 0.01;
+        for (seconds, wanted) in [(0.0, 1.0), (1.0, 1.0), (5.0, 5.0), (10.0, 10.0), (1000.0, 10.0)] {
+            let weight = weight(seconds, slow_start);
+            assert!(is_near(weight, wanted), "{weight} after {seconds} s");
+        }
+        assert_eq!(weight(0.0, None), 10.0, "without slow_start it has all of it at once");
+    }
+}

@@ -68,7 +68,10 @@ impl<'a> Choice<'a> {
         let stands = |place: usize| backends[place].standing(now);
         let is_up = |place: usize| is_left(place) && matches!(stands(place), Standing::Open | Standing::Full);
         let tier_of = |place: usize| backends[place].member.tier;
-        let Some(tier) = (0..backends.len()).filter(|place| is_up(*place)).map(tier_of).min() else {
+        let up_tiers = || (0..backends.len()).filter(|place| is_up(*place)).map(tier_of);
+        // Most often the first that is looked at is of the lowest tier that there is.
+        let first = up_tiers().find(|tier| *tier == self.members.lowest_tier);
+        let Some(tier) = first.or_else(|| up_tiers().min()) else {
             let last = self.draw(now, key, |place| is_left(place) && backends[place].is_last_resort());
             return last.map_or(Next::NoneLeft, Next::Place);
         };
@@ -99,7 +102,6 @@ impl Pool {
     pub fn reckon(&self, key: u64) -> Vec<Reckoned> {
         let now = Instant::now();
         let members = self.members.load();
-        let lowest = members.backends.iter().map(|backend| backend.member.tier).min();
         let mut order: Vec<usize> = Vec::new();
         while let Next::Place(place) =
             Choice::new(self, &members).next(now, key, |place| !order.contains(&place))
@@ -109,7 +111,7 @@ impl Pool {
         let rest: Vec<usize> = (0..members.backends.len()).filter(|place| !order.contains(place)).collect();
         let reckoned = order.into_iter().chain(rest).map(|place| {
             let backend = members.backends[place].clone();
-            let is_backup = Some(backend.member.tier) != lowest;
+            let is_backup = backend.member.tier != members.lowest_tier;
             Reckoned { standing: backend.standing(now), is_backup, backend }
         });
         reckoned.collect()

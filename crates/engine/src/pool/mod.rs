@@ -40,6 +40,8 @@ pub struct Pool {
 #[derive(Debug)]
 pub(crate) struct Members {
     pub(crate) backends: Vec<Arc<Backend>>,
+    /// The least of their tiers, whether one of it is up or not.
+    lowest_tier: u32,
     algorithm: Algorithm,
     /// Why there is none, when there is none.
     missing: Option<Reason>,
@@ -164,6 +166,7 @@ impl Members {
             .map(|backend| (backend.member.place.to_string(), backend.member.weight))
             .collect();
         let identities: Vec<_> = identities.iter().map(|(place, weight)| (place.as_str(), *weight)).collect();
-        Self { algorithm: Algorithm::new(config.balance, &identities), backends, missing }
+        let lowest_tier = backends.iter().map(|backend| backend.member.tier).min().unwrap_or(0);
+        Self { algorithm: Algorithm::new(config.balance, &identities), lowest_tier, backends, missing }
     }
 }
