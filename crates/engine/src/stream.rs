@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     socket: Socket,
     waits_for_writes: bool,
     queue_full: bool,
+    /// What the peer sends is acknowledged late, until its first bytes were read.
+    acknowledges_late: bool,
     broken: Option<ErrorKind>,
     is_unix: bool,
 }
@@ -45,7 +47,24 @@ impl Stream {
     /// Takes a connected (or connecting) nonblocking TCP socket whose close is a reset.
     pub(crate) fn tcp(socket: OwnedFd) -> Self {
         let socket = Socket::new(socket);
-        Self { socket, waits_for_writes: false, queue_full: false, broken: None, is_unix: false }
+        Self {
+            socket,
+            waits_for_writes: false,
+            queue_full: false,
+            acknowledges_late: false,
+            broken: None,
+            is_unix: false,
+        }
+    }
+
+    /// Takes a nonblocking TCP socket that is about to connect and to send at once: the last packet of the handshake leaves
+    /// together with the first bytes.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub(crate) fn tcp_that_speaks(socket: OwnedFd) -> io::Result<Self> {
+        options::acknowledge_with_data(&socket)?;
+        Ok(Self { acknowledges_late: true, ..Self::tcp(socket) })
     }
 
     /// Takes a connected nonblocking unix socket.
@@ -82,12 +101,14 @@ impl Stream {
         // bytes of a unix socket, and the mark of urgent data (which poll_read looks after).
         let whole = if self.is_unix { 0 } else { buffer.len() };
         let result = ready!(self.poll_read(cx, |fd| sys::recv(fd, buffer), |count| count < whole));
+        self.acknowledge(&result);
         Poll::Ready(self.note(result))
     }
 
     /// Moves what there is into an empty pipe; 0 is the end of the stream.
     pub(crate) fn poll_fill(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
         let result = ready!(self.poll_read(cx, |fd| pipe.fill(fd), |_| false));
+        self.acknowledge(&result);
         Poll::Ready(self.note(result).map(|received| received.count))
     }
 
@@ -267,10 +288,27 @@ impl Stream {
         Ok(())
     }
 
+    /// Acknowledges the first bytes of a peer that got ours with the handshake, since the kernel would wait for 40 ms. A peer
+    /// with Nagle's algorithm (RFC 1122, section 4.2.3.4) that answers in two writes holds the second one back until then.
+    fn acknowledge(&mut self, result: &io::Result<Received>) {
+        if self.acknowledges_late {
+            self.acknowledges_late = false;
+            if result.as_ref().is_ok_and(|received| received.count > 0 && !received.is_last) {
+                let _ = options::acknowledge_at_once(&self.socket);
+            }
+        }
+    }
+
     fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         if let Err(error) = &result {
             self.broken.get_or_insert(error.kind());
         }
         result
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

@@ -74,3 +74,11 @@ pub fn reset_on_close(socket: impl AsFd, reset: bool) -> io::Result<()> {
 pub fn acknowledge_with_data(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_quickack(socket.as_fd(), false)?)
 }
+
+/// Acknowledges what has come and what comes next without waiting for something to send (TCP_QUICKACK, tcp(7)).
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn acknowledge_at_once(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_quickack(socket.as_fd(), true)?)
+}

@@ -2,14 +2,14 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
-use towpath_sys::options::{acknowledge_with_data, reset_on_close};
+use towpath_sys::options::reset_on_close;
 use towpath_sys::stream::{
     self as sys, bind_source, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket,
 };
@@ -65,14 +65,11 @@ fn start_tcp(
     }
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
-    if speaks {
-        acknowledge_with_data(&socket)?;
-    }
-    let connecting = connect_tcp(socket.as_fd(), &to)?;
-    if connecting == sys::Connecting::Done && is_connected_to_itself(&socket, &to) {
+    let mut stream = if speaks { Stream::tcp_that_speaks(socket)? } else { Stream::tcp(socket) };
+    let connecting = connect_tcp(stream.as_fd(), &to)?;
+    if connecting == sys::Connecting::Done && is_connected_to_itself(&stream, &to) {
         return Err(io::Error::from(ErrorKind::ConnectionRefused).into());
     }
-    let mut stream = Stream::tcp(socket);
     match connecting {
         sys::Connecting::Done => {
             stream.expect_silence()?;
@@ -103,7 +100,7 @@ fn is_full(error: &io::Error) -> bool {
 
 /// A socket that connects to a port of this machine from which it was given its own source port meets itself, where
 /// nobody listens (RFC 9293 section 3.5, simultaneous open). Ports below the lowest of the range are never given.
-fn is_connected_to_itself(socket: &OwnedFd, to: &SocketAddr) -> bool {
+fn is_connected_to_itself(socket: impl AsFd, to: &SocketAddr) -> bool {
     const LOWEST: u16 = 32_768;
     to.port() >= LOWEST && local_address(socket).is_ok_and(|from| from.as_ref() == Some(to))
 }
