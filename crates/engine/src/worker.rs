@@ -92,7 +92,8 @@ impl Worker {
         let Accepted { socket, client, seat, offset } = accepted;
         let stream = if client.is_some() { Stream::tcp(socket) } else { Stream::unix(socket) };
         let flow = Flow::begin(self.colleagues[self.id].clone(), seat, client, offset);
-        spawn_local(conn::serve(self.clone(), flow, stream));
+        // Boxed, since the runtime copies a task's future several times.
+        spawn_local(Box::pin(conn::serve(self.clone(), flow, stream)));
     }
 
     /// Goes on with a connection that has reached its server: here, or on the least loaded worker where the difference

@@ -31,9 +31,8 @@ impl Default for PeakEwma {
 impl PeakEwma {
     /// An answer took `nanos`.
     pub(crate) fn observe(&self, now: Instant, nanos: u64) {
-        let old = self.read(now);
-        let keep = self.keep(now);
-        let new = if nanos > old { nanos } else { mix(self.value.load(Relaxed), nanos, keep) };
+        let (old, keep) = (self.value.load(Relaxed), self.keep(now));
+        let new = if nanos > mix(old, 0, keep) { nanos } else { mix(old, nanos, keep) };
         self.value.store(new, Relaxed);
         self.at.store(self.micros(now), Relaxed);
     }
