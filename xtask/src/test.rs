@@ -56,13 +56,28 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
+/// The version of cargo-deny that is built where there is none.
+const CARGO_DENY: &str = "cargo-deny@0.20.2";
+
 /// Licences, bans and sources. Advisories need a database from the network, which tests must not depend on.
 fn deny(root: &Path) -> Result<()> {
-    if !cargo_has("deny") {
-        println!("deny: skipped, cargo-deny is not installed");
-        return Ok(());
+    let check = ["check", "licenses", "bans", "sources"];
+    if cargo_has("deny") {
+        return cargo(root, &[&["deny"], &check[..]].concat());
     }
-    cargo(root, &["deny", "check", "licenses", "bans", "sources"])
+    let tools = target_dir(root)?.join("tools");
+    let program = tools.join("bin/cargo-deny");
+    if !program.exists() {
+        println!("deny: building {CARGO_DENY} for this checkout, about a minute");
+        let mut install = cargo_command(root, &["install", "--locked", "--debug", "--quiet", CARGO_DENY]);
+        install.arg("--root").arg(&tools).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        status_of(&mut install, &["install", CARGO_DENY])?;
+    }
+    let status = Command::new(&program).args(check).current_dir(root).status();
+    if !status.context("cannot start cargo-deny")?.success() {
+        bail!("cargo-deny found what deny.toml forbids");
+    }
+    Ok(())
 }
 
 /// Names and times of the steps so far.
