@@ -182,3 +182,26 @@ fn a_name_may_have_a_thousand_addresses() {
     let places: std::collections::HashSet<_> = records.iter().map(|record| record.text("address")).collect();
     assert_eq!(places.len(), 5, "each went to another of them");
 }
+
+#[test]
+fn a_name_that_comes_to_lead_back_is_not_followed() {
+    let port = free_ports(1);
+    tell_at(&format!("127.0.1.1:{port}"));
+    let names = dns("127.0.1.1 db.test\n", &[]);
+    let listen = format!("127.0.1.3:{port}");
+    let text = format!(
+        "workers = 1\n[dns]\nservers = \"{}\"\n[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\n\
+         [[pool]]\nname = \"out\"\nbackend = \"db.test:{port}\"\n",
+        names.service.address()
+    );
+    let towpath = Towpath::file(&text);
+    assert_eq!(told(&listen), format!("127.0.1.1:{port}"));
+    names.change("127.0.1.3 db.test\n127.0.1.1 db.test\n");
+    let warning =
+        format!("pool out: db.test:{port} is 127.0.1.3:{port} now, which leads back to a listener: not used");
+    towpath.stderr.wait_for(&warning);
+    for _ in 0..5 {
+        assert_eq!(told(&listen), format!("127.0.1.1:{port}"));
+    }
+    towpath.stop(6);
+}

@@ -10,6 +10,7 @@ use std::thread::available_parallelism;
 
 use sd_notify::NotifyState;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use towpath_config::Config;
 use towpath_engine::{BindError, Engine, Totals};
@@ -19,7 +20,8 @@ use crate::descriptors;
 use crate::discover::DiscoverError;
 use crate::explain::explain;
 use crate::keeper::Keeper;
-use crate::prepare::{Prepared, Running, prepare};
+use crate::layout::Layout;
+use crate::prepare::{Prepared, prepare};
 use crate::records::Recorder;
 use crate::reload::{Again, summary};
 use crate::signals::Signals;
@@ -39,7 +41,7 @@ struct Live {
     engine: Engine,
     recorder: Option<Recorder>,
     keeper: Keeper,
-    running: Running,
+    running: watch::Sender<Arc<Layout>>,
     workers: usize,
     again: Option<Again>,
     orders: Option<Orders>,
@@ -105,7 +107,7 @@ impl Instance {
         let config = Arc::new(config);
         let workers = config.workers.or_else(|| available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-        let nothing = Running::default();
+        let nothing = Layout::default();
         let (signals, prepared) = runtime.block_on(async {
             // Before anybody can know that this runs, and take it for running.
             let mut signals = Signals::new()?;
@@ -123,7 +125,8 @@ impl Instance {
         let Prepared { running, bound, discoveries } = prepared;
         let engine =
             Engine::start(&config, &running.pools, bound, workers, limits, records).map_err(no_thread)?;
-        let keeper = Keeper::start().map_err(no_thread)?;
+        let (running, told) = watch::channel(running);
+        let keeper = Keeper::start(told).map_err(no_thread)?;
         discoveries.into_iter().for_each(|(pool, discovery)| keeper.keep(pool, discovery));
         tracing::debug!("{workers} workers, at most {} connections", limits.max_connections);
         let again = None;
@@ -195,7 +198,7 @@ impl Live {
                 Some(order) => match order.wants {
                     Wants::Reload => order.reply(self.reload().await),
                     Wants::Explain(ref question) => {
-                        let told = explain(&self.config, &self.running.pools, question);
+                        let told = explain(&self.config, &self.running.borrow().pools, question);
                         order.reply(told);
                     }
                 },
@@ -217,14 +220,15 @@ impl Live {
         let again = self.again.as_mut().ok_or("this instance was started without a file")?;
         let config = Arc::new(again.load()?);
         let same_names = config.dns == self.config.dns;
-        let prepared = prepare(&config, &self.running, |_| same_names, self.workers);
+        let before = self.running.borrow().clone();
+        let prepared = prepare(&config, &before, |_| same_names, self.workers);
         let Prepared { running, bound, discoveries } = prepared.await.map_err(|error| error.to_string())?;
         let summary = summary(&self.config, &config);
         self.engine.configure(&config, &running.pools, bound).await;
-        let gone = self.running.pools.keys().filter(|name| !running.pools.contains_key(*name));
+        let gone = before.pools.keys().filter(|name| !running.pools.contains_key(*name));
         gone.for_each(|name| self.keeper.leave(name.clone()));
+        self.running.send_replace(running);
         discoveries.into_iter().for_each(|(pool, discovery)| self.keeper.keep(pool, discovery));
-        self.running = running;
         self.config = config;
         Ok(summary)
     }

@@ -7,10 +7,12 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::spawn_local;
 use towpath_engine::Pool;
 
 use crate::discover::Discovery;
+use crate::layout::Layout;
 
 /// Looks after pools until it is dropped.
 #[derive(Debug)]
@@ -26,17 +28,17 @@ enum Order {
 }
 
 impl Keeper {
-    /// Starts it with nothing to do.
+    /// Starts it with nothing to do; `running` tells who listens where.
     ///
     /// # Errors
     /// When there can be no thread or event loop.
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn start(running: watch::Receiver<Arc<Layout>>) -> io::Result<Self> {
         let (orders, inbox) = unbounded_channel();
         let runtime = Builder::new_current_thread();
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(move || {
             let mut runtime = runtime;
             match runtime.enable_all().build_local(LocalOptions::default()) {
-                Ok(runtime) => runtime.block_on(work(inbox)),
+                Ok(runtime) => runtime.block_on(work(inbox, running)),
                 Err(error) => tracing::error!("pools are not looked after: {error}"),
             }
         })?;
@@ -66,13 +68,14 @@ impl Drop for Keeper {
     }
 }
 
-async fn work(mut inbox: UnboundedReceiver<Order>) {
+async fn work(mut inbox: UnboundedReceiver<Order>, running: watch::Receiver<Arc<Layout>>) {
     let mut tasks = HashMap::new();
     while let Some(order) = inbox.recv().await {
         let (name, started) = match order {
             Order::Keep(pool, discovery) => {
                 let name = pool.config.name.clone();
-                let tasks = [spawn_local(discovery.go_on()), spawn_local(towpath_engine::watch_health(pool))];
+                let discovering = spawn_local(discovery.go_on(running.clone()));
+                let tasks = [discovering, spawn_local(towpath_engine::watch_health(pool))];
                 (name, Some(tasks))
             }
             Order::Leave(name) => (name, None),

@@ -7,6 +7,7 @@ mod explain;
 mod hints;
 mod instance;
 mod keeper;
+mod layout;
 mod loops;
 mod occupant;
 mod prepare;

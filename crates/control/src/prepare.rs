@@ -5,34 +5,19 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
-use towpath_config::{Config, Listener};
-use towpath_engine::{Backend, Bound, Place, Pool, Pools, Resolver, bind};
+use towpath_config::Config;
+use towpath_engine::{Bound, Pool, Pools, Resolver, bind};
 use towpath_wire::addr::Listen;
 
 use crate::discover::Discovery;
 use crate::hints::bind_hint;
 use crate::instance::StartError;
-use crate::loops::{self, End, Node};
-
-/// What runs already when a configuration is prepared.
-#[derive(Debug, Default)]
-pub(crate) struct Running {
-    pub(crate) pools: Pools,
-    pub(crate) stations: Vec<Station>,
-}
-
-/// One bound address.
-#[derive(Clone, Debug)]
-pub(crate) struct Station {
-    listen: Listen,
-    offset: u16,
-    at: End,
-}
+use crate::layout::{Layout, Station};
 
 /// All that a configuration needs to run.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) running: Running,
+    pub(crate) running: Arc<Layout>,
     /// The addresses that are new.
     pub(crate) bound: Vec<Bound>,
     /// The pools that are new or have changed.
@@ -42,7 +27,7 @@ pub(crate) struct Prepared {
 /// Finds the backends of all pools that are new or have changed, and binds all addresses that are new.
 pub(crate) async fn prepare(
     config: &Config,
-    before: &Running,
+    before: &Layout,
     keeps: impl Fn(&Pool) -> bool,
     workers: usize,
 ) -> Result<Prepared, StartError> {
@@ -60,26 +45,27 @@ pub(crate) async fn prepare(
     let wanted = |listen: &Listen| config.listeners.iter().any(|listener| listener.bind.contains(listen));
     let mut stations: Vec<_> =
         before.stations.iter().filter(|station| wanted(&station.listen)).cloned().collect();
-    stations.extend(bound.iter().filter_map(station));
-    refuse_circles(config, &stations, &pools)?;
+    stations.extend(bound.iter().filter_map(Station::new));
+    let running = Layout { listeners: config.listeners.clone(), pools, stations };
+    running.refuse_circles()?;
     for bound in &bound {
-        if let Some(station) = station(bound) {
+        if let Some(station) = Station::new(bound) {
             tracing::info!("listener {} on {}", bound.listener().name, station.at);
         }
     }
-    Ok(Prepared { running: Running { pools, stations }, bound, discoveries })
+    Ok(Prepared { running: Arc::new(running), bound, discoveries })
 }
 
 /// The pools of a configuration with their backends, without listening anywhere.
 pub(crate) async fn find_all(config: &Config) -> Result<Pools, StartError> {
     let resolver = Resolver::new(&config.dns);
-    Ok(find(config, &Running::default(), |_| false, &resolver).await?.0)
+    Ok(find(config, &Layout::default(), |_| false, &resolver).await?.0)
 }
 
 /// The pools, and how those among them that are new or have changed are found.
 async fn find(
     config: &Config,
-    before: &Running,
+    before: &Layout,
     keeps: impl Fn(&Pool) -> bool,
     resolver: &Resolver,
 ) -> Result<(Pools, Vec<(Arc<Pool>, Discovery)>), StartError> {
@@ -102,59 +88,6 @@ async fn find(
     });
     futures_util::future::try_join_all(first).await?;
     Ok((pools, discoveries))
-}
-
-/// Where connections come in.
-fn station(bound: &Bound) -> Option<Station> {
-    let at = bound.path().map(End::Unix).or_else(|| bound.address().map(End::Tcp))?;
-    Some(Station { listen: bound.listen().clone(), offset: bound.offset(), at })
-}
-
-/// Fails where a connection could come back to the listener that it came in at, be it through others.
-fn refuse_circles(config: &Config, stations: &[Station], pools: &Pools) -> Result<(), StartError> {
-    let owner = |station: &Station| -> Option<&Arc<Listener>> {
-        config.listeners.iter().find(|listener| listener.bind.contains(&station.listen))
-    };
-    let backends = |listener: &Listener| -> Vec<Arc<Backend>> {
-        pools.get(&listener.pool.name).map(|pool| pool.backends()).unwrap_or_default()
-    };
-    let (owners, nodes): (Vec<_>, Vec<_>) = stations
-        .iter()
-        .filter_map(|station| {
-            let listener = owner(station)?;
-            let backends = backends(listener);
-            let targets = backends.iter().map(|backend| end(&backend.member.place, station.offset));
-            Some(((listener, station.offset), Node { at: station.at.clone(), targets: targets.collect() }))
-        })
-        .unzip();
-    match loops::find_circle(&nodes).as_deref() {
-        None => Ok(()),
-        Some([alone]) => {
-            let ((listener, offset), node) = (owners[*alone], &nodes[*alone]);
-            let leads =
-                |backend: &Arc<Backend>| loops::leads_back(&node.at, &end(&backend.member.place, offset));
-            match backends(listener).iter().find(|backend| leads(backend)) {
-                Some(backend) => Err(StartError::Loop {
-                    listener: listener.name.clone(),
-                    target: backend.member.target.clone(),
-                }),
-                None => Ok(()),
-            }
-        }
-        Some(circle) => {
-            let stops = circle.iter().chain(circle.first());
-            let told = stops.map(|&place| format!("{} ({})", owners[place].0.name, nodes[place].at));
-            Err(StartError::Circle { circle: told.collect::<Vec<_>>().join(" -> ") })
-        }
-    }
-}
-
-/// Where connections to `place` go, for the listener at `offset` of its port range.
-fn end(place: &Place, offset: u16) -> End {
-    match place {
-        Place::Unix(path) => End::Unix(path.to_path_buf()),
-        Place::Tcp { ip, ports } => End::Tcp((*ip, ports.at(offset)).into()),
-    }
 }
 
 /// The sockets that the process was started with (LISTEN_FDS, sd_listen_fds(3)).

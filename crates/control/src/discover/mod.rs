@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 use towpath_config::{Backend, Dns};
 use towpath_engine::{Answer, Member, Pool, Reason, ResolveError, Resolver};
 use towpath_wire::addr::Target;
 
 use file::WatchedFile;
+
+use crate::layout::Layout;
 
 /// How often a file of backends is looked at.
 const FILE_PAUSE: Duration = Duration::from_secs(1);
@@ -109,14 +112,15 @@ impl Discovery {
         match missing.into_iter().find(|error| !matches!(error, ResolveError::Failed { .. })) {
             Some(error) => Err(DiscoverError::Name(error)),
             None => {
-                self.publish();
+                self.publish(|_| true);
                 Ok(())
             }
         }
     }
 
-    /// Keeps the pool's backends true for as long as it is polled.
-    pub(crate) async fn go_on(mut self) {
+    /// Keeps the pool's backends true for as long as it is polled. What would lead back to a listener of those `running`
+    /// is not taken.
+    pub(crate) async fn go_on(mut self, running: watch::Receiver<Arc<Layout>>) {
         let resolver = Resolver::new(&self.dns);
         loop {
             let due = self.entries.iter().filter_map(|entry| entry.due);
@@ -124,7 +128,8 @@ impl Discovery {
             let Some(next) = due.chain(file).min() else { return };
             sleep_until(next.into()).await;
             if self.read_file() | self.look_up_due(&resolver).await {
-                self.publish();
+                let running = running.borrow().clone();
+                self.publish(|member| self.goes_on(&running, member));
                 let (name, count) = (&self.pool.config.name, self.pool.backends().len());
                 tracing::info!("pool {name} has {count} backends now");
             }
@@ -159,11 +164,23 @@ impl Discovery {
         true
     }
 
-    fn publish(&self) {
-        let found: Vec<Member> = members::members(self.entries.iter().map(|entry| {
+    /// Whether connections to `member` go on from here, and do not come back to a listener.
+    fn goes_on(&self, running: &Layout, member: &Member) -> bool {
+        let is_known = self.pool.backends().iter().any(|known| known.member.place == member.place);
+        let leads_back = !is_known && running.leads_back(&self.pool, &member.place);
+        if leads_back {
+            let (pool, Member { place, target, .. }) = (&self.pool.config.name, member);
+            tracing::warn!("pool {pool}: {target} is {place} now, which leads back to a listener: not used");
+        }
+        !leads_back
+    }
+
+    fn publish(&self, takes: impl Fn(&Member) -> bool) {
+        let mut found: Vec<Member> = members::members(self.entries.iter().map(|entry| {
             let hosts = entry.answer.as_ref().map_or(&[][..], |answer| &answer.hosts);
             (&entry.backend, hosts)
         }));
+        found.retain(takes);
         let missing = self.entries.iter().find_map(|entry| entry.missing.as_ref());
         self.pool.set_members(found, missing.map(Reason::from));
     }

@@ -1,0 +1,101 @@
+//! Who listens where and forwards to which pool: what circles of listeners show in.
+
+use std::sync::Arc;
+
+use towpath_config::Listener;
+use towpath_engine::{Bound, Place, Pool, Pools};
+use towpath_wire::addr::Listen;
+
+use crate::instance::StartError;
+use crate::loops::{self, End, Node};
+
+/// Listeners, the addresses that they are bound to, and the pools that they forward to.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    pub(crate) listeners: Vec<Arc<Listener>>,
+    pub(crate) pools: Pools,
+    pub(crate) stations: Vec<Station>,
+}
+
+/// One bound address.
+#[derive(Clone, Debug)]
+pub(crate) struct Station {
+    pub(crate) listen: Listen,
+    offset: u16,
+    pub(crate) at: End,
+}
+
+impl Station {
+    /// Where connections come in.
+    pub(crate) fn new(bound: &Bound) -> Option<Self> {
+        let at = bound.path().map(End::Unix).or_else(|| bound.address().map(End::Tcp))?;
+        Some(Self { listen: bound.listen().clone(), offset: bound.offset(), at })
+    }
+}
+
+impl Layout {
+    /// Fails where a connection could come back to the listener that it came in at, be it through others.
+    pub(crate) fn refuse_circles(&self) -> Result<(), StartError> {
+        let (owners, nodes) = self.nodes(backends);
+        match loops::find_circle(&nodes).as_deref() {
+            None => Ok(()),
+            Some([alone]) => {
+                let (listener, station) = owners[*alone];
+                Err(StartError::Loop {
+                    listener: listener.name.clone(),
+                    target: self.target_back(listener, station).unwrap_or_default(),
+                })
+            }
+            Some(circle) => {
+                let stops = circle.iter().chain(circle.first());
+                let told = stops.map(|&place| format!("{} ({})", owners[place].0.name, nodes[place].at));
+                Err(StartError::Circle { circle: told.collect::<Vec<_>>().join(" -> ") })
+            }
+        }
+    }
+
+    /// The backend, as it is written, by which the listener at `station` gets its own connections back.
+    fn target_back(&self, listener: &Listener, station: &Station) -> Option<Arc<str>> {
+        let backends = self.pools.get(&listener.pool.name)?.backends();
+        let leads_back = |place: &Place| loops::leads_back(&station.at, &end(place, station.offset));
+        let member = backends.iter().map(|backend| &backend.member).find(|member| leads_back(&member.place));
+        member.map(|member| member.target.clone())
+    }
+
+    /// Whether connections could go in a circle if `pool` had nothing but a backend at `place`.
+    pub(crate) fn leads_back(&self, pool: &Pool, place: &Place) -> bool {
+        let is_it = |other: &Pool| other.config.name == pool.config.name;
+        let (_, nodes) = self.nodes(|other| if is_it(other) { vec![place.clone()] } else { backends(other) });
+        loops::find_circle(&nodes).is_some()
+    }
+
+    /// Each bound address with its listener, and where its connections may go if pools have the backends that `places`
+    /// tells.
+    fn nodes<'a>(
+        &'a self,
+        places: impl Fn(&Pool) -> Vec<Place>,
+    ) -> (Vec<(&'a Listener, &'a Station)>, Vec<Node>) {
+        let owner = |station: &Station| {
+            self.listeners.iter().find(|listener| listener.bind.contains(&station.listen))
+        };
+        let node = |station: &'a Station| {
+            let listener = owner(station)?;
+            let places = self.pools.get(&listener.pool.name).map(|pool| places(pool)).unwrap_or_default();
+            let targets = places.iter().map(|place| end(place, station.offset)).collect();
+            Some(((&**listener, station), Node { at: station.at.clone(), targets }))
+        };
+        self.stations.iter().filter_map(node).unzip()
+    }
+}
+
+fn backends(pool: &Pool) -> Vec<Place> {
+    pool.backends().iter().map(|backend| backend.member.place.clone()).collect()
+}
+
+/// Where connections to `place` go, for the listener at `offset` of its port range.
+fn end(place: &Place, offset: u16) -> End {
+    match place {
+        Place::Unix(path) => End::Unix(path.to_path_buf()),
+        Place::Tcp { ip, ports } => End::Tcp((*ip, ports.at(offset)).into()),
+    }
+}
