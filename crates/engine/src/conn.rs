@@ -26,6 +26,10 @@ use crate::worker::Worker;
 /// How long a client may take to say which server it wants, where that matters.
 const NAME_TIME: Duration = Duration::from_millis(500);
 
+/// A server that breaks so soon without a word counts as one that fails. Later, it may be of a protocol in which servers only
+/// listen.
+const EARLY: Duration = Duration::from_secs(5);
+
 /// Brings one accepted client to a server.
 ///
 /// The client's socket is reset on every way out but the orderly one, so a client that could not be served, or whose
@@ -175,7 +179,7 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
     if !end.is_servers_break() || down > 0 {
         return None;
     }
-    if let Some(backend) = flow.backend() {
+    if let Some(backend) = flow.backend().filter(|_| flow.since_connected() < EARLY) {
         flow.seat.pool.note_failure(backend, Reason::ServerReset);
     }
     if !flow.has_another() {

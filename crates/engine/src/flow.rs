@@ -316,11 +316,15 @@ impl Flow {
         };
     }
 
+    /// How long ago the server was reached.
+    pub(crate) fn since_connected(&self) -> Duration {
+        self.start.elapsed().saturating_sub(Duration::from_micros(self.connect_micros.into()))
+    }
+
     /// The server's first byte: it works.
     fn answered(&self) {
         let Some(server) = &self.backend else { return };
-        let connected = Duration::from_micros(self.connect_micros.into());
-        let took = self.asked_first.then(|| self.start.elapsed().saturating_sub(connected));
+        let took = self.asked_first.then(|| self.since_connected());
         self.seat.pool.note_answer(server, took);
     }
 }
