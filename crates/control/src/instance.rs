@@ -225,6 +225,13 @@ impl Live {
         let Prepared { running, bound, discoveries } = prepared.await.map_err(|error| error.to_string())?;
         let summary = summary(&self.config, &config);
         self.engine.configure(&config, &running.pools, bound).await;
+        for (name, pool) in &before.pools {
+            running
+                .pools
+                .get(name)
+                .filter(|other| !Arc::ptr_eq(pool, other))
+                .inspect(|other| pool.gives_way_to(other));
+        }
         let gone = before.pools.keys().filter(|name| !running.pools.contains_key(*name));
         gone.for_each(|name| self.keeper.leave(name.clone()));
         self.running.send_replace(running);

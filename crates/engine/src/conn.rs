@@ -12,14 +12,15 @@ use towpath_config::{Balance, HashKey, OnDown, ProxyVersion};
 use towpath_wire::client_hello::{Sniffed, sniff};
 use towpath_wire::proxy_header::{self, Addresses, Tlvs};
 
-use crate::attempts::{News, Race};
 use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
 use crate::inbound;
 use crate::outbound::{self, Connecting};
 use crate::pool::{Lease, Picked, Pool, hash_key};
+use crate::race::{News, Race};
 use crate::relay::Relay;
+use crate::search::Search;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -173,20 +174,21 @@ fn goes_down(flow: &Flow) -> Option<Pin<Box<impl Future<Output = ()> + use<>>>> 
     Some(Box::pin(async move { backend.goes_down().await }))
 }
 
-/// All that the client has sent, when the server broke before its first byte and another may get it.
+/// All that the client has sent, when the server broke before its first byte, or was found down, and another may get it.
 fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlight> {
     let (up, down) = flow.carried();
-    if !end.is_servers_break() || down > 0 {
+    let is_break = end.is_servers_break();
+    if down > 0 || !(is_break || end == End::BackendDown) {
         return None;
     }
-    if let Some(backend) = flow.backend().filter(|_| flow.since_connected() < EARLY) {
+    if is_break && let Some(backend) = flow.backend().filter(|_| flow.since_connected() < EARLY) {
         flow.seat.pool.note_failure(backend, Reason::ServerReset);
     }
     if !flow.has_another() {
         return None;
     }
     let first = relay.take_back(up)?;
-    flow.starts_again();
+    flow.starts_again(is_break);
     Some(first)
 }
 
@@ -195,23 +197,21 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
 /// its clients.
 async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Option<(Lease, Stream)> {
     let pool = flow.seat.pool.clone();
-    let start = Instant::now();
     let key = hash_key(pool.config.balance, flow.client, flow.server_name());
     let speaks = !first.is_empty() || pool.config.send_proxy.is_some();
-    let mut end = start + pool.config.connect_timeout_total;
-    let mut race = Race::default();
-    let mut queued = None;
+    let (mut search, mut race) = (Search::new(pool.clone()), Race::default());
     loop {
+        let mut pause = None;
         if race.may_join() {
-            match pool.pick(key, |backend| race.has(backend) || flow.has_tried(backend)) {
+            match search.pick(key, |backend| race.has(backend) || flow.has_tried(backend)) {
                 Picked::Backend(server) => {
-                    queued = None;
                     flow.tries(&server);
                     let begun = Instant::now();
                     let address = server.member.place.at(flow.offset);
                     match outbound::connect(address, &pool.config, flow.client, speaks) {
                         Ok(Connecting::Done(stream)) => {
                             pool.note_connected(&server, begun.elapsed());
+                            race.leave(&pool);
                             return Some((server, stream));
                         }
                         Ok(Connecting::Pending(pending)) => race.join(server, pending, pool.hedge_after()),
@@ -219,38 +219,56 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
                     }
                     continue;
                 }
-                nothing if race.is_empty() => {
-                    let pause = match flow.attempts().wait(&pool, &nothing, &mut queued, start) {
-                        Ok(pause) => pause,
+                nothing => {
+                    race.close();
+                    match search.wait(&nothing, flow.attempts()) {
+                        Ok(time) => pause = Some(time),
+                        Err(_) if !race.is_empty() => {}
                         Err(reason) => {
                             flow.not_connected(reason);
                             return None;
                         }
-                    };
-                    unless_gone(flow, client, pool.queue().change(pause)).await?;
-                    end = Instant::now() + pool.config.connect_timeout_total;
-                    continue;
+                    }
                 }
-                _ => race.close(),
             }
         }
-        match unless_gone(flow, client, race.news(&pool, end)).await? {
-            News::Reached(server, stream) => return Some((server, stream)),
+        match unless_gone(flow, client, news(&mut race, &search, pause)).await? {
+            News::Reached(server, stream) => {
+                race.leave(&pool);
+                return Some((server, stream));
+            }
             News::Failed(server, error) => note_failure(flow, &pool, &server, &error),
-            News::Silent => {}
+            News::Open if pause.is_some() => {
+                flow.attempts().start_round();
+                race.open();
+            }
+            News::Open => {}
+            News::Late => {
+                race.leave(&pool);
+                flow.not_connected(Reason::ConnectTimedOut);
+                return None;
+            }
         }
+    }
+}
+
+/// What happens next: in the race, or after a `pause`, before which a backend may come up.
+async fn news(race: &mut Race, search: &Search, pause: Option<Duration>) -> News {
+    let Some(pause) = pause else { return race.news(search.pool(), search.end()).await };
+    tokio::select! {
+        biased;
+        news = race.news(search.pool(), search.end()) => news,
+        () = search.change(pause) => News::Open,
     }
 }
 
 fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectError) {
     let reason = Reason::from(error);
     tracing::debug!("pool {}: backend {}: {error}", pool.config.name, server.member.place);
-    if reason.is_servers() {
-        pool.note_failure(server, reason);
-    }
+    pool.note_failure(server, reason);
     flow.tries(server);
     flow.not_connected(reason);
-    flow.attempts().failed(server, true);
+    flow.attempts().failed(server, reason.may_pass());
 }
 
 /// What `work` comes to, unless the client resets its connection before: that is noted.

@@ -107,6 +107,11 @@ impl Reason {
     pub(crate) fn is_servers(self) -> bool {
         !matches!(self, Self::NoDescriptors | Self::NoSourceAddress | Self::NoSourcePort | Self::NotPermitted)
     }
+
+    /// Whether the same attempt may do better after a while: the server comes up, or this machine has what it lacks.
+    pub(crate) fn may_pass(self) -> bool {
+        !matches!(self, Self::NoSourceAddress | Self::NotPermitted)
+    }
 }
 
 impl From<&ConnectError> for Reason {

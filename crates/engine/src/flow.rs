@@ -12,7 +12,7 @@ use towpath_wire::proxy_header::Header;
 use crate::attempts::Attempts;
 use crate::error::Reason;
 use crate::listen::{Pass, Seat};
-use crate::pool::{Backend, Lease};
+use crate::pool::{Backend, Lease, Probe};
 use crate::throttle::Throttle;
 use crate::worker::Colleague;
 
@@ -76,6 +76,8 @@ pub(crate) trait Meter {
     fn up(&self, count: u64);
     /// `count` bytes from server to client.
     fn down(&self, count: u64);
+    /// The connection lasts: it is a second old.
+    fn lasts(&self);
 }
 
 /// What is left of a connection when it has ended: exactly one of these.
@@ -135,6 +137,8 @@ pub(crate) struct Flow {
     pub(crate) offset: u16,
     stage: Stage,
     reason: Reason,
+    /// Whether its connection to the backend probes one that rests.
+    probe: Probe,
     /// Whether the client had sent something before its server was reached, so that the answer can be timed.
     asked_first: bool,
 }
@@ -174,6 +178,7 @@ impl Flow {
             offset,
             stage: Stage::Connect,
             reason: Reason::Shutdown,
+            probe: 0,
             asked_first: false,
         }
     }
@@ -247,13 +252,14 @@ impl Flow {
     /// Gives the connection of a backend that was reached back.
     fn leave_backend(&mut self) -> Option<Lease> {
         let reached = std::mem::replace(&mut self.stage, Stage::Connect) == Stage::Relay;
-        self.backend.take().filter(|_| reached).map(Lease::resume)
+        let probe = std::mem::take(&mut self.probe);
+        self.backend.take().filter(|_| reached).map(|backend| Lease::resume(backend, probe))
     }
 
     /// A server answered; `speaks` says that the client's first bytes go to it at once.
     pub(crate) fn connected(&mut self, server: Lease, speaks: bool) {
         self.tries(&server);
-        self.backend = server.keep();
+        (self.backend, self.probe) = server.keep();
         let micros = self.start.elapsed().as_micros();
         self.connect_micros = u32::try_from(micros).unwrap_or(NOT_YET - 1);
         self.stage = Stage::Relay;
@@ -268,19 +274,23 @@ impl Flow {
     /// Whether a server that broke before its first byte leaves another to be tried, now or once one is up again.
     pub(crate) fn has_another(&self) -> bool {
         let Some(backend) = self.backend() else { return false };
-        let any_down = self.guest.as_ref().is_some_and(|guest| guest.attempts.any_down());
-        any_down || self.seat.pool.has_other(|other| other.is_same(backend) || self.has_tried(other))
+        let attempts = self.guest.as_ref().map(|guest| &guest.attempts);
+        attempts.is_none_or(|attempts| attempts.any_may_come_back() || attempts.has_second_chance())
+            || self.seat.pool.has_other(|other| other.is_same(backend) || self.has_tried(other))
     }
 
-    /// The server, which broke before its first byte, is given up, and another is looked for.
-    pub(crate) fn starts_again(&mut self) {
+    /// The server, which broke before its first byte or was found down, is given up, and another is looked for.
+    pub(crate) fn starts_again(&mut self, is_break: bool) {
         self.connect_micros = NOT_YET;
-        self.reason = Reason::ServerReset;
+        self.reason = if is_break { Reason::ServerReset } else { Reason::BackendDown };
         self.up_bytes.set(0);
-        if let Some(lease) = self.leave_backend() {
-            self.attempts().failed(&lease, false);
-            self.tries(&lease);
+        let Some(lease) = self.leave_backend() else { return };
+        self.attempts().failed(&lease, !is_break);
+        let is_last = !self.seat.pool.has_other(|other| self.has_tried(other));
+        if is_last && !self.attempts().any_may_come_back() {
+            self.attempts().take_second_chance(&lease);
         }
+        self.tries(&lease);
     }
 
     /// The limits of what it may carry, if there are any.
@@ -304,6 +314,12 @@ impl Flow {
         let is_reset = |kind| {
             matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::NotConnected)
         };
+        if matches!(end, End::Closed(_))
+            && self.down_bytes.get() == 0
+            && let Some(server) = &self.backend
+        {
+            self.seat.pool.note_success(server);
+        }
         self.reason = match end {
             End::Closed(Side::Client) => Reason::ClientClosed,
             End::Closed(Side::Server) => Reason::ServerClosed,
@@ -341,6 +357,14 @@ impl Meter for Flow {
         }
         self.down_bytes.set(self.down_bytes.get() + count);
         self.worker.counters.carried_down(count);
+    }
+
+    fn lasts(&self) {
+        if self.down_bytes.get() == 0
+            && let Some(server) = &self.backend
+        {
+            self.seat.pool.note_lasting(server);
+        }
     }
 }
 

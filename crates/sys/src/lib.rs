@@ -5,5 +5,6 @@ pub mod listener;
 pub mod memory;
 pub mod options;
 pub mod pipe;
+pub mod process;
 pub mod socket;
 pub mod stream;

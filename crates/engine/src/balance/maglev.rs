@@ -24,7 +24,7 @@ const SLACK: f64 = 16.0;
 const FREE: u16 = u16::MAX;
 
 /// Which backend has which place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Maglev {
     table: Box<[u16]>,
 }

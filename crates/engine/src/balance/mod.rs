@@ -19,7 +19,7 @@ use towpath_config::Balance;
 pub(crate) use view::View;
 
 /// How a pool spreads its connections, and the state that takes. All workers share it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Algorithm {
     RoundRobin(RoundRobin),
     LeastConn,

@@ -33,7 +33,9 @@ struct State {
     out_until: Option<Instant>,
     /// How often in a row it was put out.
     rounds: u32,
-    probe: Option<Instant>,
+    /// The number of the probe that is under way, and since when.
+    probe: Option<(u32, Instant)>,
+    probes: u32,
     back_since: Option<Instant>,
 }
 
@@ -53,14 +55,23 @@ impl Outlier {
         if self.is_calm() { Gate::Open } else { self.lock().gate(now) }
     }
 
-    /// Takes the turn of the single probe; false if another has it.
-    pub(crate) fn take_probe(&self, now: Instant) -> bool {
+    /// Takes the turn of the single probe: its number, above 0; `None` if another has it.
+    pub(crate) fn take_probe(&self, now: Instant) -> Option<u32> {
         let mut state = self.lock();
-        let is_free = state.gate(now) == Gate::Probe;
-        if is_free {
-            state.probe = Some(now);
+        if state.gate(now) != Gate::Probe {
+            return None;
         }
-        is_free
+        state.probes = state.probes.wrapping_add(1).max(1);
+        state.probe = Some((state.probes, now));
+        Some(state.probes)
+    }
+
+    /// The probe of this number is over: if it has told nothing, another may go.
+    pub(crate) fn give_back(&self, probe: u32) {
+        if probe != 0 {
+            let mut state = self.lock();
+            state.probe = state.probe.filter(|(number, _)| *number != probe);
+        }
     }
 
     /// It has answered. Returns whether that brings it back.
@@ -135,7 +146,7 @@ impl State {
         match self.out_until {
             None => Gate::Open,
             Some(until) if now < until => Gate::Shut,
-            Some(_) if self.probe.is_some_and(|since| now < since + PROBE_TIME) => Gate::Shut,
+            Some(_) if self.probe.is_some_and(|(_, since)| now < since + PROBE_TIME) => Gate::Shut,
             Some(_) => Gate::Probe,
         }
     }
@@ -170,12 +181,16 @@ mod tests {
         assert_eq!(outlier.gate(start), Gate::Shut);
         let later = start + Duration::from_millis(1001);
         assert_eq!(outlier.gate(later), Gate::Probe);
-        assert!(outlier.take_probe(later));
-        assert!(!outlier.take_probe(later));
+        assert_eq!(outlier.take_probe(later), Some(1));
+        assert_eq!(outlier.take_probe(later), None);
+        outlier.give_back(1);
+        assert_eq!(outlier.take_probe(later), Some(2), "a probe that told nothing lets another go");
+        outlier.give_back(1);
+        assert_eq!(outlier.take_probe(later), None);
         assert_eq!(outlier.gate(later), Gate::Shut);
         assert_eq!(fails(Duration::from_millis(1001)), Some(Duration::from_secs(2)), "twice as long");
         let later = later + Duration::from_secs(3);
-        assert!(outlier.take_probe(later) && outlier.note_success(later));
+        assert!(outlier.take_probe(later).is_some() && outlier.note_success(later));
         assert_eq!(outlier.gate(later), Gate::Open);
     }
 
@@ -185,11 +200,11 @@ mod tests {
         let fails = |at| outlier.note_failure(at, &EJECT, true, 0.5);
         assert_eq!([fails(start), fails(start)], [None; 2]);
         assert_eq!(fails(start), Some(Duration::from_secs(1)));
-        assert!(!outlier.take_probe(start), "it still rests");
+        assert_eq!(outlier.take_probe(start), None, "it still rests");
         assert_eq!(fails(start), None);
         let later = start + Duration::from_secs(2);
         assert_eq!(fails(later), None, "not the probe");
-        assert!(outlier.take_probe(later));
+        assert!(outlier.take_probe(later).is_some());
         assert_eq!(fails(later), Some(Duration::from_secs(2)));
     }
 

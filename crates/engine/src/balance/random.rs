@@ -6,7 +6,7 @@ use super::{View, open};
 const TRIES: usize = 8;
 
 /// The lots of all backends, of which a draw needs no look at each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lots {
     /// The weights summed up: each backend has the lots from that of the one before it to its own.
     ends: Box<[u64]>,

@@ -13,6 +13,12 @@ pub(crate) struct RoundRobin {
     gains: Mutex<Vec<f64>>,
 }
 
+impl Clone for RoundRobin {
+    fn clone(&self) -> Self {
+        Self { gains: Mutex::new(self.gains.lock().unwrap_or_else(PoisonError::into_inner).clone()) }
+    }
+}
+
 impl RoundRobin {
     pub(super) fn new(count: usize) -> Self {
         Self { gains: Mutex::new(vec![0.0; count]) }

@@ -119,7 +119,7 @@ fn none_is_picked_that_is_not_open_whatever_happens() {
             match rng.u8(..6) {
                 0 => backend.up = !backend.up,
                 1 => drop(backend.outlier.note_failure(now, &eject, may_eject, rng.f64())),
-                2 if backend.outlier.gate(now) == Gate::Probe && backend.outlier.take_probe(now) => {
+                2 if backend.outlier.take_probe(now).is_some() => {
                     backend.outlier.note_success(now);
                 }
                 3 => backend.load = backend.load.saturating_sub(1),

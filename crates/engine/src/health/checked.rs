@@ -16,28 +16,24 @@ pub(super) struct Checked {
     against: u32,
 }
 
-/// A backend that stands otherwise than before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    Up,
-    Down,
-}
-
 impl Checked {
+    /// Goes on from what checks have said before, as across a reload: whether it was up, if there was one.
+    pub(super) fn go_on(was_up: Option<bool>) -> Self {
+        Self { is_down: was_up == Some(false), was_asked: was_up.is_some(), against: 0 }
+    }
+
     /// Takes the result of a check; `rise` good ones in a row bring it up, `fall` bad ones down.
-    pub(super) fn note(&mut self, is_good: bool, check: &Check) -> Option<Change> {
+    pub(super) fn note(&mut self, is_good: bool, check: &Check) {
         let is_first = !std::mem::replace(&mut self.was_asked, true);
         if is_good != self.is_down {
             self.against = 0;
-            return None;
+            return;
         }
         self.against += 1;
         let needed = if self.is_down { check.rise } else { check.fall };
-        if self.against < needed && !is_first {
-            return None;
+        if self.against >= needed || is_first {
+            (self.is_down, self.against) = (!is_good, 0);
         }
-        (self.is_down, self.against) = (!is_good, 0);
-        Some(if is_good { Change::Up } else { Change::Down })
     }
 
     /// Whether it counts as up.
@@ -72,17 +68,25 @@ mod tests {
     #[test]
     fn it_takes_a_run_of_checks_to_change() {
         let mut checked = Checked::default();
-        let mut note = |is_good| checked.note(is_good, &CHECK);
-        assert_eq!(note(true), None);
-        assert_eq!([note(false), note(false), note(true)], [None; 3]);
-        assert_eq!([note(false), note(false), note(false)], [None, None, Some(Change::Down)]);
-        assert_eq!([note(true), note(false), note(true)], [None; 3]);
-        assert_eq!(note(true), Some(Change::Up));
+        let mut is_up = |is_good| {
+            checked.note(is_good, &CHECK);
+            checked.is_up()
+        };
+        assert!(is_up(true));
+        assert_eq!([is_up(false), is_up(false), is_up(true)], [true; 3]);
+        assert_eq!([is_up(false), is_up(false), is_up(false)], [true, true, false]);
+        assert_eq!([is_up(true), is_up(false), is_up(true), is_up(true)], [false, false, false, true]);
     }
 
     #[test]
-    fn the_first_check_decides_alone() {
-        assert_eq!(Checked::default().note(false, &CHECK), Some(Change::Down));
+    fn the_first_check_decides_alone_but_not_after_a_reload() {
+        let after = |mut checked: Checked| {
+            checked.note(false, &CHECK);
+            checked.is_up()
+        };
+        assert!(!after(Checked::default()));
+        assert!(after(Checked::go_on(Some(true))));
+        assert!(!after(Checked::go_on(Some(false))));
     }
 
     #[test]

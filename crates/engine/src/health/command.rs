@@ -1,12 +1,14 @@
 //! A check by a program: exit code 0 is good.
 
+use std::io;
 use std::process::Stdio;
 
 use tokio::process::Command;
+use towpath_sys::process::kill_group;
 
 use super::{CheckError, Door};
 
-/// Runs the program without a shell. One that is still running when the check times out is killed.
+/// Runs the program without a shell. What it has left running when it ends, or when the check times out, is killed.
 pub(super) async fn ask(argv: &[String], door: Door<'_>) -> Result<(), CheckError> {
     let Some((program, arguments)) = argv.split_first() else {
         return Err(CheckError::Bad("no command".to_owned()));
@@ -25,7 +27,20 @@ pub(super) async fn ask(argv: &[String], door: Door<'_>) -> Result<(), CheckErro
         }
         Door::Unix(path) => drop(command.env("TOWPATH_ADDRESS", path)),
     }
-    let status =
-        command.status().await.map_err(|error| CheckError::Bad(format!("cannot run {program}: {error}")))?;
+    let cannot_run = |error: io::Error| CheckError::Bad(format!("cannot run {program}: {error}"));
+    let mut child = command.process_group(0).spawn().map_err(cannot_run)?;
+    let _group = Group(child.id());
+    let status = child.wait().await.map_err(cannot_run)?;
     if status.success() { Ok(()) } else { Err(CheckError::Bad(format!("{program}: {status}"))) }
+}
+
+/// The process group of a program, killed when this is dropped.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            kill_group(leader);
+        }
+    }
 }

@@ -13,15 +13,16 @@ mod tls;
 mod watch;
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
-use towpath_config::{Check, CheckKind};
+use towpath_config::{Check, CheckKind, Pool, ProxyVersion, SourceAddress};
 use towpath_sys::limits::is_exhausted;
+use towpath_wire::proxy_header::{self, Tlvs};
 
 pub use watch::watch_health;
 
@@ -36,6 +37,29 @@ const TOLD_CHARS_MAX: usize = 200;
 pub(crate) enum Door<'a> {
     Tcp(SocketAddr),
     Unix(&'a Path),
+}
+
+/// How a check gets there: as the clients of the pool do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Way {
+    /// The address that it comes from; `None` leaves the choice to the kernel.
+    source: Option<IpAddr>,
+    /// The PROXY header that it begins with, which says that it speaks for itself.
+    send_proxy: Option<ProxyVersion>,
+}
+
+impl Way {
+    /// The way of the checks of `pool` to `door`. Another port than that of clients gets no PROXY header.
+    fn of(pool: &Pool, check: &Check, door: Door<'_>) -> Self {
+        let Door::Tcp(address) = door else { return Self { source: None, send_proxy: pool.send_proxy } };
+        let fits = |ip: &&IpAddr| ip.is_ipv4() == address.is_ipv4();
+        let source = match &pool.source {
+            SourceAddress::These(ips) => ips.iter().find(fits).copied(),
+            SourceAddress::Any | SourceAddress::Client => None,
+        };
+        let is_elsewhere = check.port.is_some_and(|port| port != address.port());
+        Self { source, send_proxy: pool.send_proxy.filter(|_| !is_elsewhere) }
+    }
 }
 
 /// Why a backend does not pass its check.
@@ -79,52 +103,71 @@ type Wire = Box<dyn Connection>;
 ///
 /// # Errors
 /// Why the backend counts as down.
-pub(crate) async fn ask(check: &Check, door: Door<'_>) -> Result<(), CheckError> {
+pub(crate) async fn ask(check: &Check, door: Door<'_>, way: Way) -> Result<(), CheckError> {
     let door = match (door, check.port) {
         (Door::Tcp(address), Some(port)) => Door::Tcp(SocketAddr::new(address.ip(), port)),
         (door, _) => door,
     };
     let asking = async {
         match &check.kind {
-            CheckKind::Tcp => knock(door).await,
-            CheckKind::Tls { server_name } => tls::ask(connect(door).await?, server_name.as_deref()).await,
+            CheckKind::Tcp => knock(door, way).await,
+            CheckKind::Tls { server_name } => {
+                tls::ask(connect(door, way).await?, server_name.as_deref()).await
+            }
             CheckKind::Http { path, host, status, body } => {
                 let wanted = http::Wanted { path, host: host.as_deref(), status, body: body.as_deref() };
-                http::ask(connect(door).await?, door, wanted).await
+                http::ask(connect(door, way).await?, door, wanted).await
             }
-            CheckKind::Exchange { send, expect } => exchange::ask(connect(door).await?, send, expect).await,
+            CheckKind::Exchange { send, expect } => {
+                exchange::ask(connect(door, way).await?, send, expect).await
+            }
             CheckKind::Postgres { primary, user, database, password } => {
                 let login = postgres::Login { user, database, password: password.as_ref() };
-                postgres::ask(connect(door).await?, *primary, login).await
+                postgres::ask(connect(door, way).await?, *primary, login).await
             }
             CheckKind::Redis { master, password } => {
-                redis::ask(connect(door).await?, *master, password.as_ref()).await
+                redis::ask(connect(door, way).await?, *master, password.as_ref()).await
             }
-            CheckKind::Mysql => mysql::ask(connect(door).await?).await,
+            CheckKind::Mysql => mysql::ask(connect(door, way).await?).await,
             CheckKind::Command { argv } => command::ask(argv, door).await,
         }
     };
     timeout(check.timeout, asking).await.unwrap_or(Err(CheckError::TimedOut(check.timeout)))
 }
 
-async fn connect(door: Door<'_>) -> Result<Wire, CheckError> {
-    Ok(match door {
-        Door::Tcp(address) => Box::new(connect_tcp(address).await?),
+async fn connect(door: Door<'_>, way: Way) -> Result<Wire, CheckError> {
+    let mut wire: Wire = match door {
+        Door::Tcp(address) => Box::new(connect_tcp(address, way.source).await?),
         Door::Unix(path) => Box::new(UnixStream::connect(path).await?),
-    })
+    };
+    let mut header = Vec::new();
+    match way.send_proxy {
+        Some(ProxyVersion::V1) => proxy_header::write_v1(None, &mut header),
+        Some(ProxyVersion::V2) => proxy_header::write_v2(None, &Tlvs::default(), &mut header),
+        None => {}
+    }
+    wire.write_all(&header).await?;
+    Ok(wire)
 }
 
 /// Only connects; the reset at the end leaves no TIME_WAIT behind.
-async fn knock(door: Door<'_>) -> Result<(), CheckError> {
+async fn knock(door: Door<'_>, way: Way) -> Result<(), CheckError> {
     match door {
-        Door::Tcp(address) => towpath_sys::options::reset_on_close(&connect_tcp(address).await?, true)?,
+        Door::Tcp(address) => {
+            let stream = connect_tcp(address, way.source).await?;
+            towpath_sys::options::reset_on_close(&stream, true)?;
+        }
         Door::Unix(path) => drop(UnixStream::connect(path).await?),
     }
     Ok(())
 }
 
-async fn connect_tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(address).await?;
+async fn connect_tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if let Some(ip) = source {
+        socket.bind(SocketAddr::new(ip, 0))?;
+    }
+    let stream = socket.connect(address).await?;
     if stream.local_addr()? == address {
         // It has met itself: nobody listens.
         return Err(ErrorKind::ConnectionRefused.into());

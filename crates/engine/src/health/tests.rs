@@ -9,7 +9,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 use towpath_config::{Check, CheckKind, Secret};
 
-use super::{Door, ask};
+use super::{Door, Way, ask};
 
 /// A server that reads a first time and answers with `says`, again and again for each of them.
 async fn server(says: &'static [&'static [u8]]) -> SocketAddr {
@@ -39,7 +39,7 @@ async fn result(kind: CheckKind, address: SocketAddr) -> Result<(), String> {
         fall: 3,
         port: None,
     };
-    ask(&check, Door::Tcp(address)).await.map_err(|error| error.to_string())
+    ask(&check, Door::Tcp(address), Way::default()).await.map_err(|error| error.to_string())
 }
 
 /// What a check of `kind` says of a server that says `says`.
@@ -190,6 +190,20 @@ async fn a_command_goes_by_its_exit_code_and_may_not_last() {
     assert_eq!(result(run(told), address).await, Ok(()));
     assert!(result(run("exit 3"), address).await.unwrap_err().contains("exit status: 3"));
     assert!(result(run("exec sleep 60"), address).await.unwrap_err().contains("no answer within"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pid");
+    let script = format!("sleep 60 & echo $! > {}; wait", file.display());
+    assert!(result(run(&script), address).await.unwrap_err().contains("no answer within"));
+    let child = std::fs::read_to_string(file).unwrap();
+    let has_ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
+        stat.is_empty() || stat.contains(") Z")
+    };
+    let start = std::time::Instant::now();
+    while !has_ended() {
+        assert!(start.elapsed().as_secs() < 10, "what the program had started runs on");
+        tokio::task::yield_now().await;
+    }
     let nothing = CheckKind::Command { argv: vec!["/nonexistent/check".to_owned()] };
     assert!(result(nothing, address).await.unwrap_err().contains("cannot run"));
 }

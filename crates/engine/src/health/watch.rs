@@ -7,8 +7,8 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 use towpath_config::Check;
 
-use super::checked::{Change, Checked};
-use super::{Door, ask};
+use super::checked::Checked;
+use super::{Door, Way, ask};
 use crate::place::{Address, Place};
 use crate::pool::{Backend, Pool};
 
@@ -38,12 +38,12 @@ pub async fn watch_health(pool: Arc<Pool>) {
     let mut watched: Vec<Watched> = Vec::new();
     loop {
         let backends = pool.backends();
-        watched.retain(|one| backends.iter().any(|backend| Arc::ptr_eq(backend, &one.backend)));
+        watched.retain(|one| backends.iter().any(|backend| backend.is_same(&one.backend)));
         for backend in backends {
-            if watched.iter().any(|one| Arc::ptr_eq(&backend, &one.backend)) {
+            if watched.iter().any(|one| backend.is_same(&one.backend)) {
                 continue;
             }
-            let task = spawn_local(keep_asking(pool.config.name.clone(), check.clone(), backend.clone()));
+            let task = spawn_local(keep_asking(pool.config.clone(), check.clone(), backend.clone()));
             watched.push(Watched { backend, task: task.abort_handle() });
         }
         if news.changed().await.is_err() {
@@ -52,36 +52,28 @@ pub async fn watch_health(pool: Arc<Pool>) {
     }
 }
 
-async fn keep_asking(pool: Arc<str>, check: Check, backend: Arc<Backend>) {
-    let mut checked = Checked::default();
+async fn keep_asking(pool: Arc<towpath_config::Pool>, check: Check, backend: Arc<Backend>) {
+    let mut checked = Checked::go_on(backend.checked());
+    let (name, place): (_, &Place) = (&pool.name, &backend.member.place);
+    let door = match place.at(0) {
+        Address::Tcp(address) => Door::Tcp(address),
+        Address::Unix(path) => Door::Unix(path.as_path()),
+    };
     loop {
-        let result = match backend.member.place.at(0) {
-            Address::Tcp(address) => ask(&check, Door::Tcp(address)).await,
-            Address::Unix(path) => ask(&check, Door::Unix(path.as_path())).await,
-        };
-        let place: &Place = &backend.member.place;
+        let result = ask(&check, door, Way::of(&pool, &check, door)).await;
         if let Err(error) = &result
             && error.is_ours()
         {
-            tracing::debug!("pool {pool}: backend {place} cannot be checked: {error}");
+            tracing::debug!("pool {name}: backend {place} cannot be checked: {error}");
             sleep(check.down_interval).await;
             continue;
         }
-        match checked.note(result.is_ok(), &check) {
-            Some(Change::Up) => {
-                backend.set_up(Instant::now(), true);
-                tracing::info!("pool {pool}: backend {place} is up");
+        checked.note(result.is_ok(), &check);
+        if backend.set_up(Instant::now(), checked.is_up()) {
+            match result {
+                Ok(()) => tracing::info!("pool {name}: backend {place} is up"),
+                Err(error) => tracing::warn!("pool {name}: backend {place} is down: {error}"),
             }
-            Some(Change::Down) => {
-                backend.set_up(Instant::now(), false);
-                let why = result.err().map(|error| error.to_string()).unwrap_or_default();
-                tracing::warn!("pool {pool}: backend {place} is down: {why}");
-            }
-            // One that was down before this task began, as across a reload, is up with its first good check.
-            None if result.is_ok() && checked.is_up() && backend.set_up(Instant::now(), true) => {
-                tracing::info!("pool {pool}: backend {place} is up");
-            }
-            None => {}
         }
         sleep(checked.pause(&check, fastrand::f64()).max(Duration::from_millis(1))).await;
     }

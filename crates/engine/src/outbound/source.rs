@@ -33,8 +33,34 @@ pub(super) fn choose(
         }
         SourceAddress::Client => {
             let ip = client.map(|client| client.ip().to_canonical()).filter(fits);
-            ip.map(|ip| Source { ip, is_foreign: true })
+            ip.filter(|ip| is_of_a_host(*ip, server.ip())).map(|ip| Source { ip, is_foreign: true })
         }
     };
     source.map(Some).ok_or(ConnectError::NoSource(server))
+}
+
+/// Whether a server at `server` can have a client at `ip`: not at an address that is nobody's or everybody's, nor at one
+/// that is every machine's own.
+fn is_of_a_host(ip: IpAddr, server: IpAddr) -> bool {
+    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    let is_nobodys = ip.is_unspecified() || ip.is_multicast() || is_broadcast;
+    !is_nobodys && (!ip.is_loopback() || server.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_hosts_are_borrowed() {
+        let server: SocketAddr = "10.0.0.5:80".parse().unwrap();
+        let choose = |client: &str| {
+            let client = Some(client.parse().unwrap());
+            super::choose(&SourceAddress::Client, client, server).ok().flatten().map(|source| source.ip)
+        };
+        assert_eq!(choose("[::ffff:10.1.2.3]:9"), Some("10.1.2.3".parse().unwrap()));
+        for nobody in ["127.0.0.1:9", "0.0.0.0:9", "224.0.0.1:9", "255.255.255.255:9", "[2001:db8::1]:9"] {
+            assert_eq!(choose(nobody), None, "{nobody}");
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! One backend of a pool: what is known of it, and the connections that it has.
 
-use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
 use towpath_config::Eject;
 
+use super::lease::{Lease, Probe};
+use super::queue::Queue;
 use crate::balance::latency::PeakEwma;
 use crate::balance::outlier::{Gate, Outlier};
 use crate::place::Place;
@@ -43,59 +43,15 @@ pub struct Backend {
 struct State {
     epoch: Instant,
     active: AtomicUsize,
-    /// What the checks say.
+    /// What the checks say, once there was one.
     up: AtomicBool,
+    was_checked: AtomicBool,
     /// Milliseconds from `epoch` to when it last came up.
     risen_millis: AtomicU64,
     outlier: Outlier,
     latency: PeakEwma,
     down: Notify,
     queue: Arc<Queue>,
-}
-
-/// Clients that wait for a place in a pool, or for a backend of it to come up.
-#[derive(Debug, Default)]
-pub(crate) struct Queue {
-    waiting: AtomicU32,
-    changed: Notify,
-}
-
-impl Queue {
-    /// Wakes the client that has waited longest, if any does.
-    pub(super) fn wake_one(&self) {
-        if self.waiting.load(Relaxed) > 0 {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Wakes all.
-    pub(super) fn wake_all(&self) {
-        self.changed.notify_waiters();
-    }
-
-    /// Waits until something has changed, or for `time`.
-    pub(crate) async fn change(&self, time: Duration) {
-        let _ = timeout(time, self.changed.notified()).await;
-    }
-
-    /// A place in the queue, unless `limit` clients wait already.
-    pub(crate) fn join(&self, limit: usize) -> Option<Waiting<'_>> {
-        let waiting = Waiting { queue: self, since: Instant::now() };
-        // Taken first and looked at then, so that no two take the last place.
-        (self.waiting.fetch_add(1, Relaxed) < u32::try_from(limit).unwrap_or(u32::MAX)).then_some(waiting)
-    }
-}
-
-/// A client that waits.
-pub(crate) struct Waiting<'a> {
-    queue: &'a Queue,
-    pub(crate) since: Instant,
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.queue.waiting.fetch_sub(1, Relaxed);
-    }
 }
 
 /// How a backend stands at one moment.
@@ -127,13 +83,15 @@ impl Standing {
 }
 
 impl Backend {
-    pub(super) fn new(member: Member, queue: Arc<Queue>) -> Self {
+    /// One that `comes_later`, when the pool is at work already, starts slowly; what is there at the start has its full
+    /// share at once.
+    pub(super) fn new(member: Member, queue: Arc<Queue>, comes_later: bool) -> Self {
         let state = State {
             epoch: Instant::now(),
             active: AtomicUsize::new(0),
             up: AtomicBool::new(true),
-            // Never: what is there at the start has its full share at once.
-            risen_millis: AtomicU64::new(0),
+            was_checked: AtomicBool::new(false),
+            risen_millis: AtomicU64::new(u64::from(comes_later)),
             outlier: Outlier::default(),
             latency: PeakEwma::default(),
             down: Notify::new(),
@@ -208,15 +166,27 @@ impl Backend {
 
     /// A place for one connection; `None` if the single probe of a backend that rests is under way, or it is full.
     pub(super) fn take(self: &Arc<Self>, now: Instant) -> Option<Lease> {
-        let lease = Lease::resume(self.clone());
         let before = self.state.active.fetch_add(1, Relaxed);
+        let place = |probe| Lease::new(self.clone(), probe);
         if self.member.max_connections.is_some_and(|limit| before >= limit) {
+            drop(place(0));
             return None;
         }
         match self.state.outlier.gate(now) {
-            Gate::Probe if !self.state.outlier.take_probe(now) => None,
-            _ => Some(lease),
+            Gate::Probe => {
+                let probe = self.state.outlier.take_probe(now);
+                let place = place(probe.unwrap_or(0));
+                probe.map(|_| place)
+            }
+            Gate::Open | Gate::Shut => Some(place(0)),
         }
+    }
+
+    /// A connection is over. A probe that has not told how the backend is lets another go.
+    pub(super) fn give_back(&self, probe: Probe) {
+        self.state.active.fetch_sub(1, Relaxed);
+        self.state.outlier.give_back(probe);
+        self.state.queue.wake_first();
     }
 
     /// Connecting took so long.
@@ -224,11 +194,13 @@ impl Backend {
         self.state.latency.observe(now, nanos(took));
     }
 
-    /// The first byte of an answer came; the backend works. Returns whether it did not before.
-    pub(super) fn note_answer(&self, now: Instant, took: Option<Duration>) -> bool {
-        if let Some(took) = took {
-            self.state.latency.observe(now, nanos(took));
-        }
+    /// The first byte of an answer came after `took`, where that can be told.
+    pub(super) fn note_latency(&self, now: Instant, took: Duration) {
+        self.state.latency.observe(now, nanos(took));
+    }
+
+    /// It works. Returns whether it did not before.
+    pub(super) fn note_success(&self, now: Instant) -> bool {
         let is_back = self.state.outlier.note_success(now);
         if is_back {
             self.rise(now);
@@ -247,8 +219,14 @@ impl Backend {
         self.state.outlier.note_failure(now, eject?, may_eject, fastrand::f64())
     }
 
+    /// What the checks said last; `None` before the first one.
+    pub(crate) fn checked(&self) -> Option<bool> {
+        self.state.was_checked.load(Relaxed).then(|| self.state.up.load(Relaxed))
+    }
+
     /// What the checks say. Returns whether that is news.
     pub(crate) fn set_up(&self, now: Instant, up: bool) -> bool {
+        self.state.was_checked.store(true, Relaxed);
         let news = self.state.up.swap(up, Relaxed) != up;
         if news && up {
             self.rise(now);
@@ -265,57 +243,14 @@ impl Backend {
         self.state.queue.wake_all();
     }
 
-    /// Waits until checks find it down.
+    /// Waits until checks find it down; for one that is taken although it is, until they do so again.
     pub(crate) async fn goes_down(&self) {
-        let down = self.state.down.notified();
-        if self.state.up.load(Relaxed) {
-            down.await;
-        }
+        self.state.down.notified().await;
     }
 }
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// One connection's place at its backend, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Lease(Option<Arc<Backend>>);
-
-impl Lease {
-    /// Keeps the place without the lease, which saves a live connection some bytes: [`Lease::resume`] must follow.
-    pub(crate) fn keep(mut self) -> Option<Arc<Backend>> {
-        self.0.take()
-    }
-
-    /// The lease of a place that was kept.
-    pub(crate) fn resume(backend: Arc<Backend>) -> Self {
-        Self(Some(backend))
-    }
-
-    pub(crate) fn backend(&self) -> &Arc<Backend> {
-        match &self.0 {
-            Some(backend) => backend,
-            None => unreachable!("a lease is empty only while it is dropped"),
-        }
-    }
-}
-
-impl Deref for Lease {
-    type Target = Arc<Backend>;
-
-    fn deref(&self) -> &Arc<Backend> {
-        self.backend()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(backend) = &self.0 {
-            backend.state.active.fetch_sub(1, Relaxed);
-            backend.state.queue.wake_one();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -331,7 +266,7 @@ mod tests {
         let place = Place::Tcp { ip: Ipv4Addr::LOCALHOST.into(), ports: PortRange::single(80).unwrap() };
         let target = "localhost:80".into();
         let member = Member { place, target, weight: 10, tier: 0, max_connections: None, drain: false };
-        let backend = Backend::new(member, Arc::default());
+        let backend = Backend::new(member, Arc::default(), false);
         let (start, slow_start) = (Instant::now(), Some(Duration::from_secs(10)));
         assert_eq!(backend.weight(start, slow_start), 10.0, "what is there at the start has all of it");
         assert!(backend.set_up(start, false));

@@ -98,10 +98,10 @@ pub struct Reckoned {
 }
 
 impl Pool {
-    /// The order in which a connection whose hash is `key` would try the backends now.
+    /// The order in which a connection whose hash is `key` would try the backends now; nothing changes by asking.
     pub fn reckon(&self, key: u64) -> Vec<Reckoned> {
         let now = Instant::now();
-        let members = self.members.load();
+        let members = self.members.load().as_ref().clone();
         let mut order: Vec<usize> = Vec::new();
         while let Next::Place(place) =
             Choice::new(self, &members).next(now, key, |place| !order.contains(&place))

@@ -4,26 +4,29 @@ mod backend;
 mod choice;
 mod connect_times;
 mod key;
+mod lease;
+mod queue;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use towpath_config::Hedge;
+use towpath_config::{Hedge, SourceAddress};
 
 use crate::balance::Algorithm;
 use crate::error::Reason;
 use crate::place::Place;
 
 pub use backend::{Backend, Member, Standing};
-pub(crate) use backend::{Lease, Queue, Waiting};
 use choice::Choice;
 pub(crate) use choice::Picked;
 pub use choice::Reckoned;
 use connect_times::ConnectTimes;
 pub use key::hash_key;
+pub(crate) use lease::{Lease, Probe};
+pub(crate) use queue::{Queue, Waiting};
 
 /// A pool, which all workers share.
 #[derive(Debug)]
@@ -34,10 +37,14 @@ pub struct Pool {
     queue: Arc<Queue>,
     connect_times: ConnectTimes,
     member_news: watch::Sender<()>,
+    /// What a reload has put in its place: clients of this one that have no server yet find one there.
+    successor: OnceLock<Arc<Pool>>,
+    /// Held while a backend may be put out, so that no two workers put out the last that may be.
+    ejecting: Mutex<()>,
 }
 
 /// The backends at one moment; a new set takes the place of the old one as a whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Members {
     pub(crate) backends: Vec<Arc<Backend>>,
     /// The least of their tiers, whether one of it is up or not.
@@ -57,6 +64,8 @@ impl Pool {
             queue: Arc::default(),
             connect_times: ConnectTimes::default(),
             member_news: watch::Sender::new(()),
+            successor: OnceLock::new(),
+            ejecting: Mutex::default(),
         }
     }
 
@@ -67,6 +76,13 @@ impl Pool {
             members: ArcSwap::new(self.members.load_full()),
             ..Self::new(config)
         }
+    }
+
+    /// Sends the clients of this pool that have no server yet to the backends of `other`.
+    pub fn gives_way_to(&self, other: &Arc<Pool>) {
+        // A pool is replaced once.
+        let _ = self.successor.set(other.clone());
+        self.queue.wake_all();
     }
 
     /// The backends as they stand.
@@ -80,12 +96,13 @@ impl Pool {
         let old = self.members.load_full();
         let mut known: HashMap<&Place, &Arc<Backend>> =
             old.backends.iter().map(|backend| (&backend.member.place, backend)).collect();
+        let is_at_work = !old.backends.is_empty();
         let backends = found
             .into_iter()
             .map(|member| match known.remove(&member.place) {
                 Some(backend) if backend.member == member => backend.clone(),
                 Some(backend) => Arc::new(backend.renewed(member)),
-                None => Arc::new(Backend::new(member, self.queue.clone())),
+                None => Arc::new(Backend::new(member, self.queue.clone(), is_at_work)),
             })
             .collect();
         self.members.store(Arc::new(Members::new(&self.config, backends, missing)));
@@ -100,22 +117,31 @@ impl Pool {
 
     /// A backend for a connection whose hash is `key`, none of those that were tried.
     pub(crate) fn pick(&self, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
+        if let Some(successor) = self.successor.get() {
+            return successor.pick(key, &was_tried as &dyn Fn(&Backend) -> bool);
+        }
         Choice::new(self, &self.members.load()).pick(Instant::now(), key, was_tried)
     }
 
     /// Whether there is a backend that was not tried.
     pub(crate) fn has_other(&self, was_tried: impl Fn(&Backend) -> bool) -> bool {
+        if let Some(successor) = self.successor.get() {
+            return successor.has_other(&was_tried as &dyn Fn(&Backend) -> bool);
+        }
         self.members.load().backends.iter().any(|backend| !backend.member.drain && !was_tried(backend))
     }
 
     /// Why there is no backend at all, if so.
     pub(crate) fn missing(&self) -> Option<Reason> {
+        if let Some(successor) = self.successor.get() {
+            return successor.missing();
+        }
         let members = self.members.load();
         members.backends.is_empty().then_some(members.missing.unwrap_or(Reason::NoBackend))
     }
 
     /// Who waits for this pool.
-    pub(crate) fn queue(&self) -> &Queue {
+    pub(crate) fn queue(&self) -> &Arc<Queue> {
         &self.queue
     }
 
@@ -134,20 +160,43 @@ impl Pool {
         backend.note_connected(Instant::now(), took);
     }
 
-    /// A backend answered: it works. `took` is how long that took, where it can be told.
+    /// The first byte of an answer came from a backend, `took` after the question where that can be told.
     pub(crate) fn note_answer(&self, backend: &Backend, took: Option<Duration>) {
-        if backend.note_answer(Instant::now(), took) {
+        if let Some(took) = took {
+            backend.note_latency(Instant::now(), took);
+        }
+        self.note_success(backend);
+    }
+
+    /// A backend works: it has answered, or ended in order without an answer.
+    pub(crate) fn note_success(&self, backend: &Backend) {
+        if backend.note_success(Instant::now()) {
             tracing::info!("pool {}: backend {} is back", self.config.name, backend.member.place);
         }
     }
 
-    /// A connection to a backend came to nothing; `reason` says why.
+    /// A connection has lasted a while without a word from its backend. Servers of some protocols only listen, so if the
+    /// backend is out that brings it back; it does not make up for failures before.
+    pub(crate) fn note_lasting(&self, backend: &Backend) {
+        if backend.is_out(Instant::now()) {
+            self.note_success(backend);
+        }
+    }
+
+    /// A connection to a backend came to nothing; `reason` says why, and whether that counts against the backend.
     pub(crate) fn note_failure(&self, backend: &Backend, reason: Reason) {
+        // From its own address a client may have no way to a server that works.
+        let is_clients = self.config.source == SourceAddress::Client
+            && matches!(reason, Reason::Unreachable | Reason::ConnectTimedOut);
+        if is_clients || !reason.is_servers() {
+            return;
+        }
         self.note_failure_at(Instant::now(), backend, reason);
     }
 
     fn note_failure_at(&self, now: Instant, backend: &Backend, reason: Reason) {
         let eject = self.config.eject.as_ref();
+        let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let members = self.members.load();
         let out = members.backends.iter().filter(|other| other.is_out(now)).count();
         let percent = eject.map_or(0, |eject| usize::from(eject.max_percent));

@@ -117,6 +117,7 @@ impl Relay {
             && settle.poll(cx, &self.server).is_ready()
         {
             self.settle = None;
+            meter.lasts();
         }
         let broken = self.broken();
         if broken.is_some() {
@@ -156,8 +157,8 @@ impl Relay {
     /// What the client has sent, after the server broke before its first byte, if another may get it all instead. Of it,
     /// `carried` bytes went to the server.
     pub(crate) fn take_back(&mut self, carried: u64) -> Option<FirstFlight> {
-        if self.client.broken().is_some() {
-            return None;
+        if self.client.broken().is_some() || self.down.has_ended() {
+            return None; // it is gone, or was told the end already
         }
         let unsent = if carried == 0 { self.up.take_unsent() } else { None };
         self.kept.take().and_then(|kept| kept.into_bytes()).or(unsent).map(FirstFlight)

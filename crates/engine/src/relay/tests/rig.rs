@@ -77,6 +77,8 @@ pub(super) struct Count {
 }
 
 impl Meter for Count {
+    fn lasts(&self) {}
+
     fn up(&self, count: u64) {
         self.up.set(self.up.get() + count);
     }
