@@ -5,14 +5,14 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-use support::net::{End, connect, read_to_end, reset};
+use support::net::read_to_end;
+use support::odd::{resetting, silent};
 use support::ports::free_address;
 use support::towpath::Towpath;
 use support::turns::Turn;
@@ -52,7 +52,7 @@ impl Drop for Worker {
     }
 }
 
-/// As a server whose process is killed: the kernel resets the clients that wait, and those with bytes unread.
+/// Takes no more clients once it is stopped: those that wait are reset, those that were taken are served.
 fn serve(listener: &TcpListener, stop: &AtomicBool, served: &Arc<AtomicUsize>) {
     while !stop.load(Ordering::SeqCst) {
         match listener.accept() {
@@ -137,43 +137,10 @@ fn one_of_three_refuses() {
     towpath.stderr.wait_for("is out for");
 }
 
-/// A listening socket whose queue is full, so that the kernel drops each SYN.
-fn silent() -> (Socket, Vec<Socket>) {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let filling = (0..4)
-        .map(|_| {
-            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            socket.set_nonblocking(true).unwrap();
-            let _ = socket.connect(&address);
-            socket
-        })
-        .collect();
-    (listener, filling)
-}
-
 #[test]
 fn one_of_three_swallows_what_clients_send_to_connect() {
     let (silent, _filling) = silent();
     assert_unnoticed(&silent.local_addr().unwrap().as_socket().unwrap().to_string(), "");
-}
-
-/// Accepts, waits for the first bytes if it is to, and resets.
-fn resetting(reads: bool) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let mut client = client.unwrap();
-            if reads {
-                let _ = client.read(&mut [0; 100]);
-            }
-            reset(client);
-        }
-    });
-    address
 }
 
 #[test]
@@ -308,40 +275,4 @@ fn clients_wait_while_all_are_down() {
     assert!(slowest >= Duration::from_secs(2), "{slowest:?}");
     let records = towpath.stop(50);
     assert!(records.iter().all(|record| record.end() == "relay: server closed"), "{records:#?}");
-}
-
-#[test]
-fn a_client_that_was_held_in_vain_is_reset() {
-    let listen = free_address();
-    let towpath = Towpath::file(&config(&listen, &[free_address()], "hold = \"300ms\""));
-    let start = Instant::now();
-    assert_eq!(read_to_end(&mut connect(&listen)), (Vec::new(), End::Reset));
-    assert!((300..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
-    assert_eq!(towpath.stop(1)[0].end(), "connect: connect refused");
-}
-
-#[test]
-fn a_full_pool_has_a_queue_with_an_end() {
-    let listen = free_address();
-    let server = support::net::Server::start();
-    let text = format!(
-        "[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\n\
-         [[pool]]\nname = \"out\"\nbackend = [{{ address = \"{}\", max_connections = 1 }}]\nqueue = 1\n",
-        server.address()
-    );
-    let towpath = Towpath::file(&text);
-    let (first, second) = (connect(&listen), server.accept());
-    let mut queued = connect(&listen);
-    queued.write_all(b"hello").unwrap();
-    wait_for("the queue to be full", || {
-        let (got, end) = read_to_end(&mut connect(&listen));
-        assert!(got.is_empty());
-        (end == End::Reset).then_some(())
-    });
-    drop((first, second));
-    let mut served = server.accept();
-    assert_eq!(support::net::read_exactly(&mut served, 5), b"hello");
-    drop((served, queued));
-    let records = towpath.stop(3);
-    assert!(records.iter().any(|record| record.end() == "connect: queue full"), "{records:#?}");
 }

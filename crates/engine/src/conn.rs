@@ -12,6 +12,7 @@ use towpath_config::{Balance, HashKey, OnDown, ProxyVersion};
 use towpath_wire::client_hello::{Sniffed, sniff};
 use towpath_wire::proxy_header::{self, Addresses, Tlvs};
 
+use crate::attempts::Failure;
 use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
@@ -184,11 +185,11 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
     if is_break && let Some(backend) = flow.backend().filter(|_| flow.since_connected() < EARLY) {
         flow.seat.pool.note_failure(backend, Reason::ServerReset);
     }
-    if !flow.has_another() {
+    if !(if is_break { flow.has_another() } else { flow.has_other() }) {
         return None;
     }
     let first = relay.take_back(up)?;
-    flow.starts_again(is_break);
+    flow.starts_again(if is_break { Failure::Broke } else { Failure::Down });
     Some(first)
 }
 
@@ -268,7 +269,7 @@ fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectErr
     pool.note_failure(server, reason);
     flow.tries(server);
     flow.not_connected(reason);
-    flow.attempts().failed(server, reason.may_pass());
+    flow.attempts().failed(server, if reason.may_pass() { Failure::Down } else { Failure::Never });
 }
 
 /// What `work` comes to, unless the client resets its connection before: that is noted.

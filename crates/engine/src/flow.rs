@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use towpath_config::{Listener, Pool};
 use towpath_wire::proxy_header::Header;
 
-use crate::attempts::Attempts;
+use crate::attempts::{Attempts, Failure};
 use crate::error::Reason;
 use crate::listen::{Pass, Seat};
 use crate::pool::{Backend, Lease, Probe};
@@ -271,26 +271,28 @@ impl Flow {
         self.reason = reason.into().unwrap_or(self.reason);
     }
 
-    /// Whether a server that broke before its first byte leaves another to be tried, now or once one is up again.
+    /// Whether there is a backend beside its own that it has not tried.
+    pub(crate) fn has_other(&self) -> bool {
+        let is_own = |other: &Backend| self.backend.as_ref().is_some_and(|backend| other.is_same(backend));
+        self.seat.pool.has_other(|other| is_own(other) || self.has_tried(other))
+    }
+
+    /// Whether there is another attempt to make after a server broke before its first byte, now or in a while.
     pub(crate) fn has_another(&self) -> bool {
-        let Some(backend) = self.backend() else { return false };
         let attempts = self.guest.as_ref().map(|guest| &guest.attempts);
-        attempts.is_none_or(|attempts| attempts.any_may_come_back() || attempts.has_second_chance())
-            || self.seat.pool.has_other(|other| other.is_same(backend) || self.has_tried(other))
+        let (Some(attempts), Some(backend)) = (attempts, &self.backend) else { return true };
+        attempts.may_break(backend) || attempts.has_next_round() || self.has_other()
     }
 
     /// The server, which broke before its first byte or was found down, is given up, and another is looked for.
-    pub(crate) fn starts_again(&mut self, is_break: bool) {
+    pub(crate) fn starts_again(&mut self, how: Failure) {
         self.connect_micros = NOT_YET;
-        self.reason = if is_break { Reason::ServerReset } else { Reason::BackendDown };
+        self.reason = if how == Failure::Down { Reason::BackendDown } else { Reason::ServerReset };
         self.up_bytes.set(0);
-        let Some(lease) = self.leave_backend() else { return };
-        self.attempts().failed(&lease, !is_break);
-        let is_last = !self.seat.pool.has_other(|other| self.has_tried(other));
-        if is_last && !self.attempts().any_may_come_back() {
-            self.attempts().take_second_chance(&lease);
+        if let Some(lease) = self.leave_backend() {
+            self.attempts().failed(&lease, how);
+            self.tries(&lease);
         }
-        self.tries(&lease);
     }
 
     /// The limits of what it may carry, if there are any.

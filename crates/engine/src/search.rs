@@ -69,7 +69,7 @@ impl Search {
         }
         self.place = None;
         let reason = || self.pool.missing().or(attempts.is_empty().then_some(Reason::NoBackend));
-        if !attempts.is_empty() && !attempts.any_may_come_back() {
+        if !attempts.is_empty() && !attempts.has_next_round() {
             return Err(reason());
         }
         let held_since = *self.held_since.get_or_insert_with(Instant::now);

@@ -6,6 +6,7 @@
 pub(crate) mod data;
 pub(crate) mod lines;
 pub(crate) mod net;
+pub(crate) mod odd;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod proc;
