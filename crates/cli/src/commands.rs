@@ -36,8 +36,16 @@ fn file(args: &Run) -> Result<(), Failure> {
     let _messages = log::start(config.log.format);
     let mut instance = Instance::start(config)?;
     let (again, watched) = (args.clone(), args.watch.then(|| args.file.clone()));
-    instance.reloads(move || load(&again).map_err(|mistakes| mistakes.to_string()), watched);
+    instance.reloads(move || load_again(&again), watched);
     Ok(instance.run()?)
+}
+
+/// The file once more. A pipe, which could be read at the start, has nothing more to say, and reading it could wait for ever.
+fn load_again(args: &Run) -> Result<Config, String> {
+    if args.file.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{} is no regular file, so it cannot be loaded again\n", args.file.display()));
+    }
+    load(args).map_err(|mistakes| mistakes.to_string())
 }
 
 /// The file, with what the command line says in place of it.

@@ -110,9 +110,12 @@ async fn serve(client: UnixStream, orders: mpsc::Sender<Order>) {
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
         .max_buf_size(16 * 1024)
+        .keep_alive(false)
         .serve_connection(TokioIo::new(client), service);
-    if let Err(error) = connection.await {
-        tracing::debug!("admin socket: {error}");
+    match timeout(PATIENCE + ANSWER_TIME, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("admin socket: {error}"),
+        Err(_) => tracing::debug!("admin socket: a client takes no answer"),
     }
 }
 
@@ -152,7 +155,8 @@ fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
     /// It cannot be reached.
-    #[error("no towpath answers at {}: {reason}; is it running, with [admin] socket, as this user?", path.display())]
+    #[error("no towpath answers at {}: {reason}; is it running, with [admin] socket, as this user? \
+             If [admin] socket has changed since it was started, name the old one with --socket", path.display())]
     Unreachable {
         /// Its socket.
         path: PathBuf,
@@ -192,5 +196,6 @@ pub fn order(path: &std::path::Path, method: &str, target: &str) -> Result<Strin
         let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
         if status.is_success() { Ok(body) } else { Err(OrderError::Refused(body.trim_end().to_owned())) }
     };
-    runtime.block_on(exchange)
+    let late = |_| Err(unreachable("no answer in time".to_owned()));
+    runtime.block_on(async { timeout(PATIENCE + ANSWER_TIME, exchange).await.unwrap_or_else(late) })
 }

@@ -15,6 +15,10 @@ pub(crate) fn bind_hint(error: &BindError) -> String {
         }
         BindError::Tcp { address, error, .. } => match error.kind() {
             io::ErrorKind::AddrInUse => match occupant::describe(address) {
+                Some(occupant) if occupant.contains(&format!("(pid {})", std::process::id())) => {
+                    "this instance itself listens there until a reload is over; choose another port, or restart it"
+                        .to_owned()
+                }
                 Some(occupant) => format!("{occupant}; stop it or choose another port"),
                 None => "something listens there; stop it or choose another port".to_owned(),
             },

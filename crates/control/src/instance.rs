@@ -98,6 +98,20 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
+/// Why all is as it was before a reload.
+enum NotReloaded {
+    /// What stands against it.
+    Refused(String),
+    /// A signal to end came first.
+    Signal(&'static str),
+}
+
+impl From<String> for NotReloaded {
+    fn from(why: String) -> Self {
+        Self::Refused(why)
+    }
+}
+
 impl Instance {
     /// Binds what `config` wants, or takes the sockets that the process was started with, and starts the workers.
     ///
@@ -137,6 +151,7 @@ impl Instance {
     /// From now on SIGHUP and orders have the configuration loaded again by `load`; if `watch` is a file, so does a
     /// change of it.
     pub fn reloads(&mut self, load: impl Fn() -> Result<Config, String> + 'static, watch: Option<PathBuf>) {
+        let _inside = self.runtime.enter();
         self.live.again = Some(Again::new(Box::new(load), watch));
     }
 
@@ -194,9 +209,20 @@ impl Live {
                 }
             };
             match order {
-                None => drop(self.reload().await),
+                None => {
+                    if let Err(NotReloaded::Signal(name)) = self.reload().await {
+                        return Ok(name);
+                    }
+                }
                 Some(order) => match order.wants {
-                    Wants::Reload => order.reply(self.reload().await),
+                    Wants::Reload => match self.reload().await {
+                        Ok(told) => order.reply(Ok(told)),
+                        Err(NotReloaded::Refused(why)) => order.reply(Err(why)),
+                        Err(NotReloaded::Signal(name)) => {
+                            order.reply(Err(format!("{name}: this instance is ending\n")));
+                            return Ok(name);
+                        }
+                    },
                     Wants::Explain(ref question) => {
                         let told = explain(&self.config, &self.running.borrow().pools, question);
                         order.reply(told);
@@ -206,31 +232,36 @@ impl Live {
         }
     }
 
-    /// Goes over to the configuration as it is now, or leaves all as it is: then the error says why.
-    async fn reload(&mut self) -> Result<String, String> {
+    /// Goes over to the configuration as it is now, or leaves all as it is.
+    async fn reload(&mut self) -> Result<String, NotReloaded> {
         let result = self.try_reload().await;
         match &result {
             Ok(told) => tracing::info!("{}", told.trim_end()),
-            Err(error) => tracing::error!("not reloaded; going on as before: {}", error.trim_end()),
+            Err(NotReloaded::Refused(why)) => {
+                tracing::error!("not reloaded; going on as before: {}", why.trim_end());
+            }
+            Err(NotReloaded::Signal(_)) => {}
         }
         result
     }
 
-    async fn try_reload(&mut self) -> Result<String, String> {
-        let again = self.again.as_mut().ok_or("this instance was started without a file")?;
+    async fn try_reload(&mut self) -> Result<String, NotReloaded> {
+        let again = self.again.as_mut().ok_or("this instance was started without a file".to_owned())?;
         let config = Arc::new(again.load()?);
         let same_names = config.dns == self.config.dns;
         let before = self.running.borrow().clone();
-        let prepared = prepare(&config, &before, |_| same_names, self.workers);
-        let Prepared { running, bound, discoveries } = prepared.await.map_err(|error| error.to_string())?;
+        // It may wait for name servers.
+        let Prepared { running, bound, discoveries } = tokio::select! {
+            prepared = prepare(&config, &before, |_| same_names, self.workers) => {
+                prepared.map_err(|error| error.to_string())?
+            }
+            name = self.signals.next() => return Err(NotReloaded::Signal(name)),
+        };
         let summary = summary(&self.config, &config);
         self.engine.configure(&config, &running.pools, bound).await;
         for (name, pool) in &before.pools {
-            running
-                .pools
-                .get(name)
-                .filter(|other| !Arc::ptr_eq(pool, other))
-                .inspect(|other| pool.gives_way_to(other));
+            let other = running.pools.get(name).filter(|other| !Arc::ptr_eq(pool, other));
+            other.inspect(|other| pool.gives_way_to(other));
         }
         let gone = before.pools.keys().filter(|name| !running.pools.contains_key(*name));
         gone.for_each(|name| self.keeper.leave(name.clone()));

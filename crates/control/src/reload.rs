@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use towpath_config::Config;
 
 /// How often a watched file is looked at.
@@ -15,7 +16,16 @@ type Load = Box<dyn Fn() -> Result<Config, String>>;
 /// How an instance comes to a new configuration.
 pub(crate) struct Again {
     load: Load,
-    watched: Option<(PathBuf, Look)>,
+    watched: Option<Watched>,
+}
+
+/// A file that is looked at now and then.
+#[derive(Debug)]
+struct Watched {
+    path: PathBuf,
+    loaded: Look,
+    seen: Look,
+    looks: Interval,
 }
 
 /// What changes when a file does.
@@ -28,8 +38,14 @@ impl fmt::Debug for Again {
 }
 
 impl Again {
+    /// Within a runtime.
     pub(crate) fn new(load: Load, watch: Option<PathBuf>) -> Self {
-        let watched = watch.map(|path| (path.clone(), look(&path)));
+        let watched = watch.map(|path| {
+            let look = look(&path);
+            let mut looks = interval(LOOK_PAUSE);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            Watched { path, loaded: look, seen: look, looks }
+        });
         Self { load, watched }
     }
 
@@ -38,18 +54,20 @@ impl Again {
         (self.load)()
     }
 
-    /// Waits until the watched file has changed and stays as it is for a moment.
+    /// Waits until the watched file has changed and stays as it is for a moment. What was seen is kept when the future is
+    /// dropped.
     pub(crate) async fn changed(&mut self) {
-        let Some((path, seen)) = &mut self.watched else { return std::future::pending().await };
-        let mut last = *seen;
+        let Some(Watched { path, loaded, seen, looks }) = &mut self.watched else {
+            return std::future::pending().await;
+        };
         loop {
-            tokio::time::sleep(LOOK_PAUSE).await;
+            looks.tick().await;
             let now = look(path);
-            if now.is_some() && now != *seen && now == last {
-                *seen = now;
+            let rests = now == std::mem::replace(seen, now);
+            if now.is_some() && now != *loaded && rests {
+                *loaded = now;
                 return;
             }
-            last = now;
         }
     }
 }

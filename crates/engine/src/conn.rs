@@ -42,7 +42,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
         return;
     }
     first.take_more(&mut client, &worker.buffers).await;
-    if flow.seat.pool.config.balance == Balance::Hash(HashKey::Sni) {
+    if wants_name(&flow, &first) {
         Box::pin(ask_for_name(&worker, &mut flow, &mut client, &mut first)).await;
     }
     find_server(worker, flow, client, first).await;
@@ -57,7 +57,7 @@ async fn identify(worker: &Worker, flow: &mut Flow, client: &mut Stream, first: 
         Ok(header) => flow.identified(header),
         Err(error) => {
             tracing::debug!("listener {}, client {peer:?}: {error}", listener.name);
-            flow.turned_away(Stage::Identify, Reason::BadProxyHeader);
+            flow.turned_away(Stage::Identify, Reason::BadProxyHeader(error));
             return false;
         }
     }
@@ -73,11 +73,20 @@ fn admit(flow: &mut Flow) -> bool {
             true
         }
         Err(refusal) => {
-            flow.seat.refused.note(&flow.seat.listener.name, flow.client, refusal.as_str());
+            flow.seat.note_refused(flow.client, refusal.as_str());
             flow.turned_away(Stage::Admit, Reason::Refused);
             false
         }
     }
+}
+
+/// Whether the server name is to be had from the client: to balance by it, or to tell servers, for which nothing waits that
+/// has not begun.
+fn wants_name(flow: &Flow, first: &FirstFlight) -> bool {
+    let pool = &flow.seat.pool.config;
+    let balances = pool.balance == Balance::Hash(HashKey::Sni);
+    let tells = pool.send_proxy == Some(ProxyVersion::V2) && !first.is_empty();
+    (balances || tells) && flow.server_name().is_none()
 }
 
 /// Waits for the client's ClientHello, for a while: a client of another protocol has no name.
@@ -121,14 +130,19 @@ fn introduction(flow: &mut Flow, client: &Stream) -> Option<Vec<u8>> {
 
 /// Finds a server for a client and goes on to [`carry`], here or on another worker.
 async fn find_server(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, first: FirstFlight) {
-    if let Some((lease, mut server)) = reach(&mut flow, &mut client, &first).await {
-        if let Some(introduction) = introduction(&mut flow, &client) {
-            // The first bytes on a new connection: there is room for them. If it broke, the relay meets that.
-            let _ = server.try_send(&introduction, !first.is_empty());
+    let Some((lease, mut server)) = reach(&mut flow, &mut client, &first).await else { return };
+    if let Some(introduction) = introduction(&mut flow, &client) {
+        let limit = flow.seat.pool.config.connect_timeout;
+        let sending = server.send_all(&introduction, !first.is_empty());
+        // On a new connection there is nearly always room. If it broke, the relay meets that.
+        if timeout(limit, sending).await.is_err() {
+            flow.tries(&lease);
+            flow.not_connected(Reason::ConnectTimedOut);
+            return;
         }
-        flow.connected(lease, !first.is_empty());
-        worker.go_on(flow, client, server, first);
     }
+    flow.connected(lease, !first.is_empty());
+    worker.go_on(flow, client, server, first);
 }
 
 /// Carries the bytes of both sides until both have ended.
@@ -269,7 +283,7 @@ fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectErr
     pool.note_failure(server, reason);
     flow.tries(server);
     flow.not_connected(reason);
-    flow.attempts().failed(server, if reason.may_pass() { Failure::Down } else { Failure::Never });
+    flow.attempts().failed(server, if error.may_pass() { Failure::Down } else { Failure::Never });
 }
 
 /// What `work` comes to, unless the client resets its connection before: that is noted.

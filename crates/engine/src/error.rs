@@ -1,8 +1,10 @@
 //! Why a connection could not be brought to a server, and whether another server may do better.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use towpath_wire::proxy_header::HeaderError;
 
 use crate::resolve::ResolveError;
 
@@ -15,9 +17,61 @@ pub enum ConnectError {
     /// The pool wants a source address, and there is none of the server's family.
     #[error("no source address of the family of {0}")]
     NoSource(SocketAddr),
+    /// The pool wants a source address that this machine has not.
+    #[error("this machine has no source address {0}")]
+    SourceAbsent(IpAddr),
     /// The server or the network refused, or this machine could not even ask.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl ConnectError {
+    /// Whether the same attempt may do better after a while: the server comes up, or this machine has what it lacks.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::NoSource(_) => false,
+            Self::Io(error) => error.kind() != ErrorKind::PermissionDenied,
+            Self::TimedOut(_) | Self::SourceAbsent(_) => true,
+        }
+    }
+}
+
+/// Why the client's PROXY header is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderFault {
+    /// The client is not in `trusted`.
+    #[error("not trusted to send a PROXY header")]
+    NotTrusted,
+    /// The client ended before its header did.
+    #[error("no whole PROXY header before its end")]
+    Ended,
+    /// It took too long.
+    #[error("no whole PROXY header in time")]
+    Late,
+    /// What came is none.
+    #[error(transparent)]
+    Bad(#[from] HeaderError),
+}
+
+impl HeaderFault {
+    /// The words for it in a record.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NotTrusted => "PROXY header: not trusted",
+            Self::Ended => "PROXY header: not whole",
+            Self::Late => "PROXY header: late",
+            Self::Bad(HeaderError::Signature) => "PROXY header: none",
+            Self::Bad(HeaderError::Line) => "PROXY header: bad line",
+            Self::Bad(HeaderError::Words) => "PROXY header: bad words",
+            Self::Bad(HeaderError::Address) => "PROXY header: bad address",
+            Self::Bad(HeaderError::Port) => "PROXY header: bad port",
+            Self::Bad(HeaderError::Command) => "PROXY header: bad command",
+            Self::Bad(HeaderError::Family) => "PROXY header: bad family",
+            Self::Bad(HeaderError::Length) => "PROXY header: bad length",
+            Self::Bad(HeaderError::Tlv) => "PROXY header: bad TLV",
+            Self::Bad(HeaderError::Checksum) => "PROXY header: bad checksum",
+        }
+    }
 }
 
 /// Why a connection ended.
@@ -49,7 +103,7 @@ pub enum Reason {
     ResolveFailed,
     /// Descriptors or socket memory ran out.
     NoDescriptors,
-    /// The pool wants a source address, and has none of the server's family.
+    /// The pool wants a source address that is not of the server's family, or not this machine's.
     NoSourceAddress,
     /// All source ports to the server are taken.
     NoSourcePort,
@@ -66,7 +120,7 @@ pub enum Reason {
     /// The client may not come in.
     Refused,
     /// The client's PROXY header is none, or has mistakes, or is late, or the client is not trusted to send one.
-    BadProxyHeader,
+    BadProxyHeader(HeaderFault),
     /// towpath ended before the connection did.
     Shutdown,
 }
@@ -96,7 +150,7 @@ impl Reason {
             Self::QueueFull => "queue full",
             Self::QueueTimedOut => "queue timed out",
             Self::Refused => "refused",
-            Self::BadProxyHeader => "bad PROXY header",
+            Self::BadProxyHeader(why) => why.as_str(),
             Self::Shutdown => "shutdown",
         }
     }
@@ -107,18 +161,13 @@ impl Reason {
     pub(crate) fn is_servers(self) -> bool {
         !matches!(self, Self::NoDescriptors | Self::NoSourceAddress | Self::NoSourcePort | Self::NotPermitted)
     }
-
-    /// Whether the same attempt may do better after a while: the server comes up, or this machine has what it lacks.
-    pub(crate) fn may_pass(self) -> bool {
-        !matches!(self, Self::NoSourceAddress | Self::NotPermitted)
-    }
 }
 
 impl From<&ConnectError> for Reason {
     fn from(error: &ConnectError) -> Self {
         match error {
             ConnectError::TimedOut(_) => Self::ConnectTimedOut,
-            ConnectError::NoSource(_) => Self::NoSourceAddress,
+            ConnectError::NoSource(_) | ConnectError::SourceAbsent(_) => Self::NoSourceAddress,
             ConnectError::Io(error) if towpath_sys::limits::is_exhausted(error) => Self::NoDescriptors,
             ConnectError::Io(error) => match error.kind() {
                 // A unix socket that is not there is a server that is not up.

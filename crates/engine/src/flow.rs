@@ -230,7 +230,11 @@ impl Flow {
     }
 
     /// Its PROXY header came: it speaks for whom it says.
-    pub(crate) fn identified(&mut self, header: Header) {
+    pub(crate) fn identified(&mut self, mut header: Header) {
+        // Names of hosts know no case, and those of ClientHellos come in small letters.
+        if let Some(name) = &mut header.authority {
+            name.make_ascii_lowercase();
+        }
         if let Some(addresses) = header.addresses {
             self.client = Some(addresses.source);
         }

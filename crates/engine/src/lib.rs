@@ -24,10 +24,11 @@ mod resolve;
 mod search;
 mod stream;
 mod throttle;
+mod visitor;
 mod worker;
 
 pub use engine::{Engine, Limits, Pools};
-pub use error::{ConnectError, Reason};
+pub use error::{ConnectError, HeaderFault, Reason};
 pub use flow::{Picked, Record, Stage};
 pub use health::watch_health;
 pub use listen::{BindError, Bound, PrivateSocket, bind};

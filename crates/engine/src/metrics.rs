@@ -93,7 +93,8 @@ pub(crate) struct NowAndThen {
     due_millis: AtomicU64,
 }
 
-const WARN_GAP: Duration = Duration::from_secs(1);
+/// Between two warnings of one kind.
+pub(crate) const WARN_GAP: Duration = Duration::from_secs(1);
 
 impl Default for NowAndThen {
     fn default() -> Self {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use hickory_resolver::config::{NameServerConfig, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -44,7 +45,9 @@ pub struct Host {
     pub weight: u16,
     /// Its port in its service.
     pub port: Option<u16>,
-    /// At least one.
+    /// What it is called.
+    pub name: HostName,
+    /// None only where nobody could tell them, as opposed to hosts that have none, which are left out.
     pub ips: Vec<IpAddr>,
 }
 
@@ -108,8 +111,11 @@ impl Resolver {
         let hickory = self.hickory.as_ref().ok_or_else(|| failed("no name servers are known"))?;
         let answer = timeout(self.limit, look_up(hickory)).await;
         let answer = answer.unwrap_or_else(|_| Err(failed("the name servers do not answer")))?;
-        if answer.hosts.iter().all(|host| host.ips.is_empty()) {
+        if answer.hosts.is_empty() {
             return Err(ResolveError::NoAddress(name.clone()));
+        }
+        if answer.hosts.iter().all(|host| host.ips.is_empty()) {
+            return Err(failed("the addresses of its hosts cannot be looked up"));
         }
         Ok(answer)
     }
@@ -147,7 +153,7 @@ async fn look_up_host(hickory: &TokioResolver, name: &HostName) -> Result<Answer
         tracing::warn!("{name} has {} addresses; the first {ADDRESSES} are used", ips.len());
         ips.truncate(ADDRESSES);
     }
-    let host = Host { priority: 0, weight: 1, port: None, ips };
+    let host = Host { priority: 0, weight: 1, port: None, name: name.clone(), ips };
     Ok(Answer { hosts: vec![host], valid_until: lookup.valid_until() })
 }
 
@@ -155,16 +161,29 @@ async fn look_up_service(hickory: &TokioResolver, name: &HostName) -> Result<Ans
     let lookup = hickory.srv_lookup(name.as_str()).await.map_err(|error| explain(name, &error))?;
     let mut valid_until = lookup.valid_until();
     let services = lookup.answers().iter().filter_map(|record| match &record.data {
-        RData::SRV(service) => Some(service),
+        RData::SRV(service) => Some((service, service.target.to_string().parse::<HostName>().ok()?)),
         _ => None,
     });
+    let look_ups = services.take(SERVICE_HOSTS).map(|(service, name)| async move {
+        let result = look_up_host(hickory, &name).await;
+        (service, result, name)
+    });
+    let found = join_all(look_ups).await;
     let mut hosts = Vec::new();
-    for service in services.take(SERVICE_HOSTS) {
-        let Ok(target) = service.target.to_string().parse::<HostName>() else { continue };
-        let Ok(found) = look_up_host(hickory, &target).await else { continue };
-        valid_until = valid_until.min(found.valid_until);
+    for (service, result, name) in found {
         let (priority, weight, port) = (service.priority, service.weight, Some(service.port));
-        hosts.extend(found.hosts.into_iter().map(|host| Host { priority, weight, port, ..host }));
+        match result {
+            Ok(answer) => {
+                valid_until = valid_until.min(answer.valid_until);
+                let of_service = |host| Host { priority, weight, port, ..host };
+                hosts.extend(answer.hosts.into_iter().map(of_service));
+            }
+            Err(ResolveError::Failed { .. }) => {
+                valid_until = Instant::now();
+                hosts.push(Host { priority, weight, port, name, ips: Vec::new() });
+            }
+            Err(_) => {}
+        }
     }
     Ok(Answer { hosts, valid_until })
 }

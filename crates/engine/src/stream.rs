@@ -147,7 +147,7 @@ impl Stream {
     }
 
     /// Writes what there is room for, without waiting; 0 when there is none. The `last` bytes of a stream leave with its
-    /// end, which must follow at once.
+    /// end, or of a header with what is behind it, which must follow at once.
     ///
     /// # Errors
     /// When the connection is broken.
@@ -164,6 +164,18 @@ impl Stream {
             }
             result => self.note(result),
         }
+    }
+
+    /// Writes all of it, waiting for room where there is none; `more` follows at once.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(crate) async fn send_all(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
+        let mut sent = self.try_send(bytes, more)?;
+        while sent < bytes.len() {
+            sent += poll_fn(|cx| self.poll_send(cx, &bytes[sent..])).await?;
+        }
+        Ok(())
     }
 
     /// Waits for room and writes.

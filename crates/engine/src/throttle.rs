@@ -4,50 +4,96 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 use towpath_config::{Bandwidth, Flows};
 
+use crate::visitor::visitor;
+
 /// A bucket holds what its rate brings in this time, so that a burst after a pause is short.
 const BURST: Duration = Duration::from_millis(100);
 
-/// And at least so many bytes.
-const LEAST_BURST: f64 = 1024.0;
+/// A grant is what its rate brings in this time, within these bounds: smaller ones would cost more than they carry, larger
+/// ones would have the others wait.
+const GRANT: Duration = Duration::from_millis(10);
+const GRANT_BYTES: (f64, f64) = (1024.0, 64.0 * 1024.0);
 
-/// At most so many bytes are granted at a time, so that those who share a bucket take turns.
-const MOST: f64 = 64.0 * 1024.0;
+/// Clients whose buckets are remembered; beyond it one that has no connection makes room.
+const KNOWN: usize = 65_536;
 
 /// Bytes that may be carried now; what is taken beyond it is owed.
 #[derive(Debug)]
 struct Bucket {
     rate: f64,
-    state: Mutex<(f64, Instant)>,
+    fill: Mutex<Fill>,
+    /// How many connections wait for it, each for its turn.
+    waiting: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Fill {
+    bytes: f64,
+    at: Instant,
 }
 
 impl Bucket {
     fn new(rate: u64) -> Self {
         let rate = rate as f64;
-        let full = (rate * BURST.as_secs_f64()).max(LEAST_BURST);
-        Self { rate, state: Mutex::new((full, Instant::now())) }
+        let bytes = Self::full(rate);
+        Self { rate, fill: Mutex::new(Fill { bytes, at: Instant::now() }), waiting: AtomicUsize::new(0) }
+    }
+
+    fn full(rate: f64) -> f64 {
+        (rate * BURST.as_secs_f64()).max(GRANT_BYTES.0)
+    }
+
+    fn grant(&self) -> f64 {
+        (self.rate * GRANT.as_secs_f64()).clamp(GRANT_BYTES.0, GRANT_BYTES.1)
     }
 
     /// Adds `bytes`, which may be negative, and returns what is in it then.
     fn add(&self, bytes: f64) -> f64 {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut fill = self.fill.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        let full = (self.rate * BURST.as_secs_f64()).max(LEAST_BURST);
-        let filled = state.0 + (now - state.1).as_secs_f64() * self.rate;
-        *state = (filled.min(full) + bytes, now);
-        state.0
+        let filled = fill.bytes + (now - fill.at).as_secs_f64() * self.rate;
+        *fill = Fill { bytes: filled.min(Self::full(self.rate)) + bytes, at: now };
+        fill.bytes
     }
 
-    /// How long until something may be carried again.
-    fn pause(&self) -> Duration {
-        let missing = (LEAST_BURST - self.add(0.0)).max(0.0);
+    /// How long until a connection that joins those that wait may have its grant, if it has `bytes` now.
+    fn pause(&self, bytes: f64) -> Duration {
+        let before = self.waiting.load(Relaxed) as f64;
+        let missing = (self.grant() * (before + 1.0) - bytes).max(0.0);
         Duration::from_secs_f64(missing / self.rate).max(Duration::from_millis(1))
+    }
+
+    fn is_full(&self) -> bool {
+        self.add(0.0) >= Self::full(self.rate)
+    }
+}
+
+/// A connection's wait for a bucket.
+#[derive(Debug)]
+struct Turn {
+    bucket: Arc<Bucket>,
+    sleep: Pin<Box<Sleep>>,
+}
+
+impl Turn {
+    fn new(bucket: &Arc<Bucket>, bytes: f64) -> Self {
+        let sleep = Box::pin(sleep(bucket.pause(bytes)));
+        bucket.waiting.fetch_add(1, Relaxed);
+        Self { bucket: bucket.clone(), sleep }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.bucket.waiting.fetch_sub(1, Relaxed);
     }
 }
 
@@ -55,25 +101,27 @@ impl Bucket {
 #[derive(Debug, Default)]
 struct Lane {
     buckets: Vec<Arc<Bucket>>,
-    pause: Option<Pin<Box<Sleep>>>,
+    turn: Option<Turn>,
 }
 
 impl Lane {
     fn poll_grant(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
-        if self.buckets.is_empty() {
-            return Poll::Ready(usize::MAX);
-        }
         loop {
-            if let Some(pause) = &mut self.pause {
-                std::task::ready!(pause.as_mut().poll(cx));
-                self.pause = None;
+            if let Some(turn) = &mut self.turn {
+                ready!(turn.sleep.as_mut().poll(cx));
+                self.turn = None;
             }
-            let least = self.buckets.iter().map(|bucket| bucket.add(0.0)).fold(MOST, f64::min);
-            if least >= 1.0 {
-                return Poll::Ready(least as usize);
+            let mut least = GRANT_BYTES.1;
+            let short = self.buckets.iter().find_map(|bucket| {
+                let bytes = bucket.add(0.0);
+                least = least.min(bytes);
+                (bytes < bucket.grant()).then_some((bucket, bytes))
+            });
+            match short {
+                Some((bucket, bytes)) => self.turn = Some(Turn::new(bucket, bytes)),
+                None if self.buckets.is_empty() => return Poll::Ready(usize::MAX),
+                None => return Poll::Ready(least as usize),
             }
-            let longest = self.buckets.iter().map(|bucket| bucket.pause()).max().unwrap_or_default();
-            self.pause = Some(Box::pin(sleep(longest)));
         }
     }
 
@@ -89,8 +137,6 @@ impl Lane {
 pub(crate) struct Throttle {
     up: Lane,
     down: Lane,
-    /// What the connections of the client's address share lives as long as one of them.
-    _of_client: Option<Arc<Pair>>,
 }
 
 impl Throttle {
@@ -102,6 +148,11 @@ impl Throttle {
     /// The same from the server.
     pub(crate) fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
         self.down.poll_grant(cx)
+    }
+
+    /// Whether it is these limits that the connection waits for.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.up.turn.is_some() || self.down.turn.is_some()
     }
 
     /// So many bytes were carried.
@@ -116,7 +167,15 @@ impl Throttle {
 pub(crate) struct Speeds {
     wanted: Bandwidth,
     in_all: Pair,
-    clients: Mutex<HashMap<IpAddr, Weak<Pair>>>,
+    clients: Mutex<Clients>,
+}
+
+/// The buckets of each client that has carried something of late.
+#[derive(Debug, Default)]
+struct Clients {
+    of: HashMap<IpAddr, Pair>,
+    /// With so many, those that count for nothing any more are looked for.
+    sweep_at: usize,
 }
 
 /// Buckets for both directions.
@@ -130,6 +189,18 @@ impl Pair {
     fn new(flows: Flows) -> Self {
         let bucket = |rate: Option<u64>| rate.map(|rate| Arc::new(Bucket::new(rate)));
         Self { up: bucket(flows.up), down: bucket(flows.down) }
+    }
+
+    /// Whether nobody uses it, and nothing is owed.
+    fn is_at_rest(&self) -> bool {
+        [&self.up, &self.down]
+            .into_iter()
+            .flatten()
+            .all(|bucket| Arc::strong_count(bucket) == 1 && bucket.is_full())
+    }
+
+    fn is_used(&self) -> bool {
+        [&self.up, &self.down].into_iter().flatten().any(|bucket| Arc::strong_count(bucket) > 1)
     }
 }
 
@@ -146,26 +217,33 @@ impl Speeds {
 
     /// The limits of a connection of `client`.
     pub(crate) fn throttle(&self, client: Option<IpAddr>) -> Box<Throttle> {
-        let of_client = client.map(|client| self.of_client(client.to_canonical()));
+        let is_each_limited = self.wanted.per_client != Flows::default();
+        let of_client = client.filter(|_| is_each_limited).map(|client| self.of_client(visitor(client)));
         let own = Pair::new(self.wanted.per_connection);
         let (mut up, mut down) = (Lane::default(), Lane::default());
-        for pair in [Some(&own), Some(&self.in_all), of_client.as_deref()].into_iter().flatten() {
+        for pair in [Some(&own), Some(&self.in_all), of_client.as_ref()].into_iter().flatten() {
             up.buckets.extend(pair.up.clone());
             down.buckets.extend(pair.down.clone());
         }
-        Box::new(Throttle { up, down, _of_client: of_client })
+        Box::new(Throttle { up, down })
     }
 
-    /// The buckets that the connections of one address share, for as long as there are any.
-    fn of_client(&self, client: IpAddr) -> Arc<Pair> {
+    /// The buckets that the connections of one client share. They are remembered until they are full again, so that
+    /// connecting anew brings nothing.
+    fn of_client(&self, client: IpAddr) -> Pair {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pair) = clients.get(&client).and_then(Weak::upgrade) {
-            return pair;
+        if let Some(pair) = clients.of.get(&client) {
+            return pair.clone();
         }
-        let pair = Arc::new(Pair::new(self.wanted.per_client));
-        clients.retain(|_, pair| pair.strong_count() > 0);
-        clients.insert(client, Arc::downgrade(&pair));
-        pair
+        if clients.of.len() >= clients.sweep_at {
+            clients.of.retain(|_, pair| !pair.is_at_rest());
+            clients.sweep_at = (clients.of.len() * 2).clamp(64, KNOWN);
+        }
+        if clients.of.len() >= KNOWN {
+            let leaves = clients.of.iter().find(|(_, pair)| !pair.is_used()).map(|(client, _)| *client);
+            leaves.and_then(|client| clients.of.remove(&client));
+        }
+        clients.of.entry(client).or_insert_with(|| Pair::new(self.wanted.per_client)).clone()
     }
 }
 
@@ -207,5 +285,48 @@ mod tests {
             }
         }
         assert!((980_000..=1_050_000).contains(&(carried[0] + carried[1])), "{carried:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn to_connect_anew_brings_nothing() {
+        let flows = Flows { up: None, down: Some(100_000) };
+        let speeds = Speeds::new(&Bandwidth { per_client: flows, ..Bandwidth::default() }).unwrap();
+        let (start, mut carried) = (Instant::now(), 0);
+        while start.elapsed() < Duration::from_secs(10) {
+            let mut throttle = speeds.throttle(Some("10.0.0.1".parse().unwrap()));
+            let grant = poll_fn(|cx| throttle.poll_down(cx)).await as u64;
+            throttle.pay(0, grant);
+            carried += grant;
+        }
+        assert!((980_000..=1_050_000).contains(&carried), "{carried}");
+        assert_eq!(speeds.clients.lock().unwrap().of.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_who_share_a_bucket_get_useful_grants_and_equal_shares() {
+        let speeds = Arc::new(Speeds::new(&wanted(None, Some(1_000_000))).unwrap());
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let speeds = speeds.clone();
+                tokio::spawn(async move {
+                    let mut throttle = speeds.throttle(None);
+                    let (start, mut carried, mut grants) = (Instant::now(), 0, 0);
+                    while start.elapsed() < Duration::from_secs(20) {
+                        let grant = poll_fn(|cx| throttle.poll_up(cx)).await as u64;
+                        throttle.pay(grant, 0);
+                        (carried, grants) = (carried + grant, grants + 1);
+                    }
+                    (carried, grants)
+                })
+            })
+            .collect();
+        let (mut all, mut least, mut grants) = (0, u64::MAX, 0);
+        for task in tasks {
+            let (carried, count) = task.await.unwrap();
+            (all, least, grants) = (all + carried, least.min(carried), grants + count);
+        }
+        assert!((19_000_000..=21_500_000).contains(&all), "{all}");
+        assert!(all / grants >= 1024, "grants of {} bytes", all / grants);
+        assert!(least > 100_000, "the least share is {least}");
     }
 }

@@ -90,7 +90,7 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
         admission: Admission {
-            allow: networks(shape.allow),
+            allow: allowed(shape.allow, report),
             deny: networks(shape.deny),
             max_connections_per_client: shape
                 .max_connections_per_client
@@ -103,7 +103,7 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
             per_client: flows(shape.bandwidth_per_client),
             in_all: flows(shape.bandwidth),
         },
-        proxy_header: proxy_header.clone(),
+        proxy_header,
     });
     Found { listener: listener.map(Arc::new), binds, pool }
 }
@@ -111,6 +111,18 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
 fn networks(field: Field<OneOrMany<Network>>) -> Vec<IpNet> {
     let items = field.given().map(|list| list.items).unwrap_or_default();
     items.into_iter().map(|(network, _)| network.0).collect()
+}
+
+/// An empty list would read as if nobody might come in, and let everybody in.
+fn allowed(field: Field<OneOrMany<Network>>, report: &mut Report) -> Vec<IpNet> {
+    if let Field::Given(list, span) = &field
+        && list.items.is_empty()
+        && !list.struck
+    {
+        let mistake = Mistake::at(span.clone(), "`allow` lets nobody in");
+        report.push(mistake.hint("give the networks that may come in, or leave it out to let in all"));
+    }
+    networks(field)
 }
 
 fn flows(field: Field<Speed>) -> Flows {

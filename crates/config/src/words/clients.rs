@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
@@ -32,7 +32,14 @@ word! {
             let message = format!("`{network}` has bits set behind its prefix");
             return Err(Bad::new(message, format!("write \"{}\" for the network, or the address alone", network.trunc())));
         }
-        Ok(network)
+        // Clients of version 4 go by their own addresses, also where they come in by a socket of version 6.
+        Ok(match network {
+            IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
+                Some(ip) => Ipv4Net::new_assert(ip, v6.prefix_len() - 96).into(),
+                None => network,
+            },
+            _ => network,
+        })
     }
 }
 

@@ -15,6 +15,9 @@ const BYTES_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct WatchedFile {
     path: PathBuf,
+    /// How it looked when it was read.
+    read: Option<Look>,
+    /// How it looked last.
     seen: Option<Look>,
 }
 
@@ -23,7 +26,7 @@ type Look = (u64, u64, i64, i64);
 
 impl WatchedFile {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, seen: None }
+        Self { path, read: None, seen: None }
     }
 
     pub(super) fn path(&self) -> &PathBuf {
@@ -35,8 +38,11 @@ impl WatchedFile {
     /// # Errors
     /// What is wrong with it, with the line.
     pub(super) fn read(&mut self) -> Result<Vec<Backend>, String> {
-        self.seen = self.look();
+        self.read = self.look();
         let mut text = String::new();
+        if !self.path.metadata().map_err(|error| explain(&error))?.is_file() {
+            return Err("it is no regular file".to_owned());
+        }
         let file = File::open(&self.path).map_err(|error| explain(&error))?;
         file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| explain(&error))?;
         if text.len() as u64 > BYTES_MAX {
@@ -45,9 +51,21 @@ impl WatchedFile {
         parse(&text)
     }
 
-    /// The same if it looks other than when it was read last.
+    /// The same if it looks other than when it was read, and as it did at the last look: it may be half written until then.
+    /// An empty file is one that is about to be written.
     pub(super) fn read_if_changed(&mut self) -> Option<Result<Vec<Backend>, String>> {
-        (self.look() != self.seen).then(|| self.read())
+        let now = self.look();
+        let rests = now == std::mem::replace(&mut self.seen, now);
+        if now == self.read || !rests {
+            return None;
+        }
+        let found = self.read();
+        let is_empty = now.is_some_and(|(_, size, _, _)| size == 0);
+        Some(if is_empty {
+            Err("the file is empty; a comment in it says that this is meant".to_owned())
+        } else {
+            found
+        })
     }
 
     fn look(&self) -> Option<Look> {

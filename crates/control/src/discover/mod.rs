@@ -51,8 +51,8 @@ impl Entry {
     }
 
     /// Asks for its name. Returns whether the answer is another than before. The last good one stays when there is no new
-    /// one.
-    async fn look_up(&mut self, pool: &str, resolver: &Resolver, dns: &Dns) -> bool {
+    /// one. `is_first` says that a name which does not exist is told elsewhere, as a mistake.
+    async fn look_up(&mut self, pool: &str, resolver: &Resolver, dns: &Dns, is_first: bool) -> bool {
         let result = match &self.backend.address {
             Target::Name { host, .. } => resolver.host(host).await,
             Target::Srv(name) => resolver.service(name).await,
@@ -60,7 +60,8 @@ impl Entry {
         };
         let now = Instant::now();
         match result {
-            Ok(answer) => {
+            Ok(mut answer) => {
+                self.complete(&mut answer);
                 self.due = Some(answer.valid_until.clamp(now + dns.ttl_min, now + dns.ttl_max));
                 let hosts = |answer: &Answer| members::sorted(&answer.hosts);
                 let is_new = self.answer.as_ref().map(hosts) != Some(hosts(&answer));
@@ -72,9 +73,8 @@ impl Entry {
             }
             Err(error) => {
                 self.due = Some(now + RETRY.max(dns.ttl_min));
-                // What is known at the start to be a mistake is not warned of.
                 let is_new = self.missing.is_none();
-                let is_mistake = self.answer.is_none() && !matches!(error, ResolveError::Failed { .. });
+                let is_mistake = is_first && !matches!(error, ResolveError::Failed { .. });
                 if is_new && !is_mistake {
                     let last = if self.answer.is_some() { "; going on with the last answer" } else { "" };
                     tracing::warn!("pool {pool}: {error}{last}");
@@ -83,6 +83,20 @@ impl Entry {
                 false
             }
         }
+    }
+
+    /// Gives hosts of a service whose addresses could not be looked up those of the last answer.
+    fn complete(&self, answer: &mut Answer) {
+        let last = self.answer.as_ref().map_or(&[][..], |answer| &answer.hosts);
+        for host in answer.hosts.iter_mut().filter(|host| host.ips.is_empty()) {
+            let known = last.iter().find(|known| (&known.name, known.port) == (&host.name, host.port));
+            host.ips = known.map(|known| known.ips.clone()).unwrap_or_default();
+        }
+    }
+
+    /// Whether nobody could tell so far what its name means.
+    fn is_unknown(&self) -> bool {
+        self.answer.is_none() && matches!(self.missing, Some(ResolveError::Failed { .. }))
     }
 }
 
@@ -107,7 +121,7 @@ impl Discovery {
         }
         let (pool, dns) = (&self.pool.config.name, &self.dns);
         let lookups = self.entries.iter_mut().filter(|entry| entry.due.is_some());
-        futures_util::future::join_all(lookups.map(|entry| entry.look_up(pool, resolver, dns))).await;
+        futures_util::future::join_all(lookups.map(|entry| entry.look_up(pool, resolver, dns, true))).await;
         let missing = self.entries.iter().filter_map(|entry| entry.missing.clone());
         match missing.into_iter().find(|error| !matches!(error, ResolveError::Failed { .. })) {
             Some(error) => Err(DiscoverError::Name(error)),
@@ -139,7 +153,8 @@ impl Discovery {
     async fn look_up_due(&mut self, resolver: &Resolver) -> bool {
         let (pool, dns, now) = (&self.pool.config.name, &self.dns, Instant::now());
         let due = self.entries.iter_mut().filter(|entry| entry.due.is_some_and(|due| due <= now));
-        let news = futures_util::future::join_all(due.map(|entry| entry.look_up(pool, resolver, dns))).await;
+        let news =
+            futures_util::future::join_all(due.map(|entry| entry.look_up(pool, resolver, dns, false))).await;
         news.contains(&true)
     }
 
@@ -180,6 +195,13 @@ impl Discovery {
             let hosts = entry.answer.as_ref().map_or(&[][..], |answer| &answer.hosts);
             (&entry.backend, hosts)
         }));
+        // A reload while the name servers fail: what was known before it stays.
+        let unknown: Vec<_> = self.entries.iter().filter(|entry| entry.is_unknown()).collect();
+        let is_unknown =
+            |target: &str| unknown.iter().any(|entry| entry.backend.address.to_string() == target);
+        let known = self.pool.backends();
+        found
+            .extend(known.iter().map(|known| known.member.clone()).filter(|known| is_unknown(&known.target)));
         found.retain(takes);
         let missing = self.entries.iter().find_map(|entry| entry.missing.as_ref());
         self.pool.set_members(found, missing.map(Reason::from));

@@ -3,21 +3,31 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use towpath_config::Admission;
 
 use super::Refusal;
+use crate::visitor::visitor;
 
-/// So many addresses are known at a time; beyond it those that are forgotten first make room.
+/// So many clients are known at a time; beyond it one that has no connection makes room for the next.
 const KNOWN: usize = 65_536;
+
+/// Those that count for nothing any more are looked for at most so often.
+const SWEEP_GAP: Duration = Duration::from_secs(1);
 
 /// The clients of a listener. All workers share it, and lock it once for each connection.
 #[derive(Debug)]
 pub(super) struct Clients {
     most: usize,
     rate: Option<f64>,
-    visits: Mutex<HashMap<IpAddr, Visits>>,
+    visits: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    of: HashMap<IpAddr, Visits>,
+    swept: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -29,18 +39,24 @@ struct Visits {
 }
 
 impl Clients {
+    /// Whether both have the same limits, so that one can go on with what the other knows.
+    pub(super) fn has_limits_of(&self, other: &Self) -> bool {
+        (self.most, self.rate) == (other.most, other.rate)
+    }
+
     pub(super) fn new(rules: &Admission) -> Self {
         let most = rules.max_connections_per_client.unwrap_or(usize::MAX);
         Self { most, rate: rules.rate_per_client, visits: Mutex::default() }
     }
 
     pub(super) fn enter(this: &Arc<Self>, client: IpAddr, now: Instant) -> Result<Box<Pass>, Refusal> {
+        let client = visitor(client);
         let mut visits = this.lock();
-        if visits.len() >= KNOWN && !visits.contains_key(&client) {
-            visits.retain(|_, visits| visits.live > 0 || !this.is_rested(visits, now));
+        if visits.of.len() >= KNOWN && !visits.of.contains_key(&client) {
+            this.make_room(&mut visits, now);
         }
         let full = this.burst();
-        let visit = visits.entry(client).or_insert(Visits { live: 0, tokens: full, at: now });
+        let visit = visits.of.entry(client).or_insert(Visits { live: 0, tokens: full, at: now });
         if visit.live >= this.most {
             return Err(Refusal::TooMany);
         }
@@ -56,6 +72,19 @@ impl Clients {
         Ok(Box::new(Pass { clients: this.clone(), client }))
     }
 
+    /// Has one client less, at a cost that does not grow with their number. Those with connections are kept, of which
+    /// `max_connections` bounds the number.
+    fn make_room(&self, visits: &mut Table, now: Instant) {
+        if visits.swept.is_none_or(|then| now.saturating_duration_since(then) >= SWEEP_GAP) {
+            visits.swept = Some(now);
+            visits.of.retain(|_, visits| visits.live > 0 || !self.is_rested(visits, now));
+        }
+        if visits.of.len() >= KNOWN {
+            let leaves = visits.of.iter().find(|(_, visits)| visits.live == 0).map(|(client, _)| *client);
+            leaves.and_then(|client| visits.of.remove(&client));
+        }
+    }
+
     fn burst(&self) -> f64 {
         self.rate.unwrap_or(1.0).max(1.0)
     }
@@ -66,7 +95,7 @@ impl Clients {
         self.rate.is_none_or(|rate| visits.tokens + since * rate >= self.burst())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Visits>> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.visits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,10 +110,10 @@ pub(crate) struct Pass {
 impl Drop for Pass {
     fn drop(&mut self) {
         let mut visits = self.clients.lock();
-        if let Some(visit) = visits.get_mut(&self.client) {
+        if let Some(visit) = visits.of.get_mut(&self.client) {
             visit.live -= 1;
             if visit.live == 0 && self.clients.rate.is_none() {
-                visits.remove(&self.client);
+                visits.of.remove(&self.client);
             }
         }
     }
@@ -92,8 +121,6 @@ impl Drop for Pass {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn clients(most: Option<usize>, rate: Option<f64>) -> Arc<Clients> {
@@ -111,7 +138,7 @@ mod tests {
         assert_eq!(enter(one).unwrap_err(), Refusal::TooMany);
         drop(passes);
         assert!(enter(one).is_ok());
-        assert!(clients.lock().is_empty(), "nobody is left, nothing is kept");
+        assert!(clients.lock().of.is_empty(), "nobody is left, nothing is kept");
     }
 
     #[test]
@@ -126,12 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_came_once_make_room() {
-        let (clients, now) = (clients(None, Some(10.0)), Instant::now());
-        for number in 0..KNOWN as u32 + 10 {
+    fn no_more_than_so_many_are_known_and_those_with_connections_stay() {
+        let (clients, now) = (clients(Some(1), Some(0.001)), Instant::now());
+        let enter = |number: u32| {
             let late = now + Duration::from_micros(u64::from(number) * 10);
-            drop(Clients::enter(&clients, IpAddr::V4(number.into()), late));
+            Clients::enter(&clients, IpAddr::V4(number.into()), late)
+        };
+        let stays = enter(0).unwrap();
+        for number in 1..KNOWN as u32 + 100 {
+            drop(enter(number));
         }
-        assert!(clients.lock().len() <= KNOWN);
+        assert_eq!(clients.lock().of.len(), KNOWN);
+        assert_eq!(enter(0).unwrap_err(), Refusal::TooMany);
+        drop(stays);
     }
 }

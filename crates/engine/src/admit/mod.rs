@@ -49,9 +49,15 @@ impl Gatekeeper {
         Self { rules, clients }
     }
 
-    /// Those who are in under the rules of `before` still count where the rules are the same.
-    pub(crate) fn renewed(rules: &Admission, before: &Arc<Self>) -> Arc<Self> {
-        if *rules == before.rules { before.clone() } else { Arc::new(Self::new(rules.clone())) }
+    /// Those who are in under the rules of `before` still count where the limits are the same.
+    pub(crate) fn renewed(rules: &Admission, before: &Self) -> Self {
+        let mut new = Self::new(rules.clone());
+        if let (Some(clients), Some(known)) = (&mut new.clients, &before.clients)
+            && clients.has_limits_of(known)
+        {
+            clients.clone_from(known);
+        }
+        new
     }
 
     /// Lets a client in; a pass counts for as long as it lives. A unix client has no address, and nothing keeps it out.

@@ -4,28 +4,12 @@ use std::net::SocketAddr;
 
 use tokio::time::timeout;
 use towpath_config::ProxyHeaderIn;
-use towpath_wire::proxy_header::{Accepted, Header, HeaderError, LENGTH_MAX, Parsed, parse};
+use towpath_wire::proxy_header::{Accepted, Header, LENGTH_MAX, Parsed, parse};
 
 use crate::buffers::Buffers;
+use crate::error::HeaderFault;
 use crate::first_flight::FirstFlight;
 use crate::stream::Stream;
-
-/// Why a client is not taken.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotIdentified {
-    /// It is not in `trusted`.
-    #[error("not trusted to send a PROXY header")]
-    NotTrusted,
-    /// It ended before its header did.
-    #[error("no whole PROXY header before its end")]
-    Ended,
-    /// It took too long.
-    #[error("no whole PROXY header in time")]
-    Late,
-    /// What it sent is none.
-    #[error(transparent)]
-    Bad(#[from] HeaderError),
-}
 
 /// Takes the header off the front of what `client` sends; the bytes behind it are left in `first`. A unix client is trusted:
 /// whoever may open the socket may say who it is.
@@ -35,10 +19,10 @@ pub(crate) async fn identify(
     client: &mut Stream,
     first: &mut FirstFlight,
     buffers: &Buffers,
-) -> Result<Header, NotIdentified> {
+) -> Result<Header, HeaderFault> {
     let ip = peer.map(|peer| peer.ip().to_canonical());
     if ip.is_some_and(|ip| !wanted.trusted.iter().any(|network| network.contains(&ip))) {
-        return Err(NotIdentified::NotTrusted);
+        return Err(HeaderFault::NotTrusted);
     }
     let accepted = Accepted { v1: wanted.v1, v2: wanted.v2 };
     let reading = async {
@@ -48,9 +32,9 @@ pub(crate) async fn identify(
                 return Ok(header);
             }
             if first.0.len() > LENGTH_MAX || !first.wait_for_more(client, buffers).await {
-                return Err(NotIdentified::Ended);
+                return Err(HeaderFault::Ended);
             }
         }
     };
-    timeout(wanted.timeout, reading).await.unwrap_or(Err(NotIdentified::Late))
+    timeout(wanted.timeout, reading).await.unwrap_or(Err(HeaderFault::Late))
 }

@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_local;
+use tokio::time::sleep;
 use towpath_config::Listener;
 
 use super::pace::Pace;
 use crate::admit::Gatekeeper;
-use crate::metrics::NowAndThen;
+use crate::metrics::{NowAndThen, WARN_GAP};
 use crate::pool::Pool;
 use crate::throttle::Speeds;
 
@@ -24,36 +26,54 @@ pub(crate) struct Source {
     pub(super) pace: Option<Arc<Pace>>,
     room: Option<Arc<Semaphore>>,
     room_in_all: Arc<Semaphore>,
-    pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) gatekeeper: Gatekeeper,
     pub(crate) speeds: Option<Arc<Speeds>>,
-    pub(crate) refused: Refused,
+    refused: Refused,
 }
 
-/// Clients that were not let in: they are told of now and then, all in one line.
+/// Clients that were not let in: they are told of once a second at most, all in one line.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
     count: AtomicU64,
     brake: NowAndThen,
+    /// Whether somebody will tell of those that were not told of.
+    is_awaited: AtomicBool,
 }
 
 impl Refused {
-    /// Counts one, for this reason.
-    pub(crate) fn note(&self, listener: &str, client: Option<SocketAddr>, why: &str) {
-        let count = self.count.fetch_add(1, Relaxed) + 1;
-        if self.brake.is_due() {
-            self.count.fetch_sub(count, Relaxed);
-            let client =
-                client.map_or_else(|| "unix".to_owned(), |client| client.ip().to_canonical().to_string());
-            tracing::warn!("listener {listener} refused {count} clients, {client} the last: {why}");
+    /// Counts one, and tells of it unless that was done just now. Returns whether the caller has to call
+    /// [`Refused::tell_rest`] in a second.
+    #[must_use]
+    fn note(&self, listener: &str, client: Option<SocketAddr>, why: &str) -> bool {
+        self.count.fetch_add(1, Relaxed);
+        if !self.brake.is_due() {
+            return !self.is_awaited.swap(true, Relaxed);
+        }
+        let client =
+            client.map_or_else(|| "unix".to_owned(), |client| client.ip().to_canonical().to_string());
+        let clients = number_of_clients(self.count.swap(0, Relaxed));
+        tracing::warn!("listener {listener} refused {clients}, {client} the last: {why}");
+        false
+    }
+
+    fn tell_rest(&self, listener: &str) {
+        self.is_awaited.store(false, Relaxed);
+        let count = self.count.swap(0, Relaxed);
+        if count > 0 {
+            tracing::warn!("listener {listener} refused {} more", number_of_clients(count));
         }
     }
+}
+
+fn number_of_clients(count: u64) -> String {
+    if count == 1 { "1 client".to_owned() } else { format!("{count} clients") }
 }
 
 impl Source {
     pub(crate) fn new(listener: Arc<Listener>, pool: Arc<Pool>, room_in_all: Arc<Semaphore>) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let pace = listener.accept_rate.map(Pace::new);
-        let gatekeeper = Arc::new(Gatekeeper::new(listener.admission.clone()));
+        let gatekeeper = Gatekeeper::new(listener.admission.clone());
         let (pace, room, refused) = (pace.map(Arc::new), room.map(Arc::new), Refused::default());
         let speeds = Speeds::new(&listener.bandwidth).map(Arc::new);
         Self { listener, pool, pace, room, room_in_all, gatekeeper, speeds, refused }
@@ -128,6 +148,25 @@ impl Seat {
         let in_all = source.room_in_all.try_acquire().ok()?;
         of_listener.into_iter().chain([in_all]).for_each(|permit| permit.forget());
         Some(Self(source.clone()))
+    }
+}
+
+impl Seat {
+    /// Counts a client that is not let in, and has all of them told.
+    pub(crate) fn note_refused(&self, client: Option<SocketAddr>, why: &str) {
+        if self.refused.note(&self.listener.name, client, why) {
+            let source = self.0.clone();
+            spawn_local(async move {
+                sleep(WARN_GAP).await;
+                source.refused.tell_rest(&source.listener.name);
+            });
+        }
+    }
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        self.refused.tell_rest(&self.listener.name);
     }
 }
 

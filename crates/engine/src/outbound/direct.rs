@@ -61,7 +61,10 @@ fn start_tcp(
 ) -> Result<Connecting, ConnectError> {
     let socket = tcp_socket(&to)?;
     if let Some(Source { ip, is_foreign }) = source {
-        bind_source(&socket, ip, is_foreign)?;
+        bind_source(&socket, ip, is_foreign).map_err(|error| match error.kind() {
+            ErrorKind::AddrNotAvailable => ConnectError::SourceAbsent(ip),
+            _ => error.into(),
+        })?;
     }
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;

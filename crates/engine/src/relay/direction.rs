@@ -126,7 +126,7 @@ impl Direction {
     }
 
     /// Carries what can be carried now. `last` says that the other direction is over, so that closing the sockets
-    /// passes the end on; at most `most` bytes are read; `tap` sees what is read and `carried` is told of all that was
+    /// passes the end on; at most `most` bytes are read, and with 0 none is written either; `tap` sees what is read and `carried` is told of all that was
     /// written.
     #[expect(
         clippy::too_many_arguments,
@@ -152,6 +152,9 @@ impl Direction {
                 }
                 self.phase = Phase::Cut;
                 break;
+            }
+            if most == 0 && !matches!(self.carry, Carry::Nothing) {
+                return Step::Waits;
             }
             match self.write(cx, sink, buffers) {
                 Poll::Pending => {

@@ -92,11 +92,14 @@ impl Relay {
             meter.down(count);
         });
         let carried = sent_up + sent_down;
-        if let Some(throttle) = throttle
-            && carried > 0
-        {
-            throttle.pay(sent_up, sent_down);
-            poll_again_after_others(cx);
+        // Who waits for a limit of ours is not idle.
+        let mut is_active = carried > 0;
+        if let Some(throttle) = throttle {
+            is_active |= throttle.is_waiting();
+            if carried > 0 {
+                throttle.pay(sent_up, sent_down);
+                poll_again_after_others(cx);
+            }
         }
         self.first_end = self.first_end.or(down.has_ended().then_some(Side::Server));
 
@@ -133,7 +136,7 @@ impl Relay {
             return Poll::Ready(broken);
         }
         match &mut self.idle {
-            Some(idle) => idle.poll(cx, carried > 0, waiting).map(|()| End::Idle),
+            Some(idle) => idle.poll(cx, is_active, waiting).map(|()| End::Idle),
             None => Poll::Pending,
         }
     }

@@ -42,6 +42,8 @@ pub(super) fn parse(input: &[u8]) -> Result<Parsed, HeaderError> {
     };
     let Some(family) = input.get(13) else { return Ok(Parsed::Incomplete) };
     let addresses_length = match family {
+        // Of a LOCAL header nothing counts but its length.
+        _ if is_local => 0,
         0x00 => 0,
         0x11 => 12,
         0x21 => 36,
@@ -50,21 +52,17 @@ pub(super) fn parse(input: &[u8]) -> Result<Parsed, HeaderError> {
     };
     let Some(length) = input.get(14..HEAD) else { return Ok(Parsed::Incomplete) };
     let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-    if length + HEAD > LENGTH_MAX || (length < addresses_length && !is_local) {
+    if length + HEAD > LENGTH_MAX || length < addresses_length {
         return Err(HeaderError::Length);
     }
     let Some(whole) = input.get(..HEAD + length) else { return Ok(Parsed::Incomplete) };
     let body = &whole[HEAD..];
-    if is_local && length < addresses_length {
-        // The receiver must ignore what a LOCAL header has behind its length.
+    if is_local {
         return Ok(Parsed::Complete { header: Header::default(), length: whole.len() });
     }
     let (addresses, tlvs) = body.split_at(addresses_length);
     let mut header = Header { addresses: addresses_of(addresses), ..Header::default() };
     read_tlvs(tlvs, whole, &mut header)?;
-    if is_local {
-        header.addresses = None;
-    }
     Ok(Parsed::Complete { header, length: whole.len() })
 }
 
