@@ -6,7 +6,9 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use support::net::{End, Server, connect, pair, read_exactly, read_to_end, telling_server, try_connect};
 use support::ports::{free_address, free_port};
 use support::services::configured;
@@ -32,13 +34,20 @@ fn networks_say_who_comes_in() {
         ("allow = \"10.0.0.0/8\"", false),
         ("deny = \"127.0.0.1\"", false),
         ("allow = \"127.0.0.1\"\ndeny = \"127.0.0.0/8\"", false),
+        ("deny = \"::ffff:127.0.0.1\"", false),
+        ("allow = \"::ffff:127.0.0.0/104\"", true),
     ] {
         let listen = free_address();
         let towpath = Towpath::file(&config(&listen, &telling_server("hello"), rules, ""));
         assert_eq!(is_refused(&listen), !is_in, "{rules}");
         if !is_in {
             (0..20).for_each(|_| assert!(is_refused(&listen)));
-            towpath.stderr.wait_for("listener in refused 1 clients, 127.0.0.1 the last");
+            towpath.stderr.wait("a count of all that were refused", |lines| {
+                let counts = lines
+                    .iter()
+                    .filter_map(|line| line.split_once("listener in refused ")?.1.split(' ').next());
+                (counts.filter_map(|count| count.parse::<u32>().ok()).sum::<u32>() == 21).then_some(())
+            });
             let lines = towpath.stderr.so_far();
             assert!(lines.iter().filter(|line| line.contains("refused")).count() < 5, "{lines:#?}");
             assert!(towpath.stop(0).is_empty(), "they share a line, and leave no records");
@@ -61,6 +70,37 @@ fn one_client_has_its_limits() {
     assert_eq!(read_to_end(&mut connect(&listen)).0, b"x");
     assert!(is_refused(&listen), "the second comes too soon");
     towpath.stderr.wait_for("too many new connections of one client");
+}
+
+#[test]
+fn the_first_bytes_of_connections_that_come_anew_count_too() {
+    let (listen, server) = (free_address(), Server::start());
+    let _towpath = Towpath::file(&config(&listen, &server.address(), "bandwidth = { up = \"100kB/s\" }", ""));
+    let (start, count, bytes) = (Instant::now(), 10, [b'x'; 16_000]);
+    for _ in 0..count {
+        let mut client = connect(&listen);
+        client.write_all(&bytes).unwrap();
+        let mut served = server.accept();
+        read_exactly(&mut served, bytes.len());
+    }
+    // The last ones are owed when they have arrived.
+    let least = Duration::from_secs_f64((count - 2) as f64 * bytes.len() as f64 / 100_000.0);
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_reload_forgets_no_limit_that_stays() {
+    let (listen, server) = (free_address(), Server::start());
+    let text = |deny: &str| {
+        config(&listen, &server.address(), &format!("max_connections_per_client = 1\n{deny}"), "")
+    };
+    let towpath = Towpath::file(&text(""));
+    let _first = pair(&listen, &server);
+    assert!(is_refused(&listen));
+    std::fs::write(towpath.folder().join("towpath.toml"), text("deny = \"10.0.0.0/8\"")).unwrap();
+    towpath.signal(Signal::HUP);
+    towpath.stderr.wait_for("reloaded");
+    assert!(is_refused(&listen));
 }
 
 /// Sends `bytes` and tells how the connection went on: what the server got and the reason of the record.
@@ -108,6 +148,7 @@ fn headers_of_trusted_peers_say_who_the_client_is() {
         (v2(0x21, 0x21, &v6, b"hello"), "[2001:db8::7]:8080"),
         (b"PROXY UNKNOWN\r\nhello".to_vec(), "127.0.0.1:"),
         (v2(0x20, 0x00, &[], b"hello"), "127.0.0.1:"),
+        (v2(0x20, 0xff, b"anything", b"hello"), "127.0.0.1:"),
     ] {
         for by_bytes in [false, true] {
             let (got, told, end) = as_proxy(&bytes, "any", by_bytes);
@@ -120,21 +161,23 @@ fn headers_of_trusted_peers_say_who_the_client_is() {
 
 #[test]
 fn bad_headers_end_the_connection_and_nothing_else() {
-    for (bytes, versions) in [
-        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "any"),
-        (b"PROXY TCP4 192.0.2.7 192.0.2.1 8080 80\r\nhell0".to_vec(), "v2"),
-        (v2(0x21, 0x11, &[0; 12], b"hell0"), "v1"),
-        (b"PROXY TCP4 192.0.2.7 192.0.2.1 99999 80\r\n".to_vec(), "any"),
-        ([b"PROXY TCP4 ".to_vec(), vec![b'1'; 120]].concat(), "any"),
-        (b"PROXY TCP4 192.0.2.7 192.0.2.1 8080 80\n".to_vec(), "any"),
-        (v2(0x21, 0x11, &[0; 5], b""), "any"),
-        (v2(0x23, 0x11, &[0; 12], b""), "any"),
-        (v2(0x21, 0x11, &[&[0; 12][..], &[1, 0, 9]].concat(), b""), "any"),
-        (b"PROXY TCP4 192.0".to_vec(), "any"),
-        (b"".to_vec(), "any"),
+    for (bytes, versions, why) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), "any", "none"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 8080 80\r\nhell0".to_vec(), "v2", "none"),
+        (v2(0x21, 0x11, &[0; 12], b"hell0"), "v1", "none"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 99999 80\r\n".to_vec(), "any", "bad port"),
+        ([b"PROXY TCP4 ".to_vec(), vec![b'1'; 120]].concat(), "any", "bad line"),
+        (b"PROXY TCP4 192.0.2.7 192.0.2.1 8080 80\n".to_vec(), "any", "bad line"),
+        (v2(0x21, 0x11, &[0; 5], b""), "any", "bad length"),
+        (v2(0x23, 0x11, &[0; 12], b""), "any", "bad command"),
+        (v2(0x21, 0x12, &[0; 12], b""), "any", "bad family"),
+        (v2(0x21, 0x11, &[&[0; 12][..], &[1, 0, 9]].concat(), b""), "any", "bad TLV"),
+        (v2(0x21, 0x11, &[&[0; 12][..], &[3, 0, 4, 0, 0, 0, 0]].concat(), b""), "any", "bad checksum"),
+        (b"PROXY TCP4 192.0".to_vec(), "any", "not whole"),
+        (b"".to_vec(), "any", "not whole"),
     ] {
         let (_, _, end) = as_proxy(&bytes, versions, false);
-        assert_eq!(end, "identify: bad PROXY header", "{bytes:?}");
+        assert_eq!(end, format!("identify: PROXY header: {why}"), "{bytes:?}");
     }
 }
 
@@ -144,13 +187,13 @@ fn nobody_else_may_send_a_header_and_silence_has_an_end() {
     let listener = "proxy_protocol = \"any\"\ntrusted = \"192.0.2.0/24\"";
     let towpath = Towpath::file(&config(&listen, &server.address(), listener, ""));
     assert!(is_refused(&listen));
-    assert_eq!(towpath.stop(1)[0].end(), "identify: bad PROXY header");
+    assert_eq!(towpath.stop(1)[0].end(), "identify: PROXY header: not trusted");
     let listener = "proxy_protocol = \"any\"\ntrusted = \"127.0.0.1\"\nproxy_protocol_timeout = \"200ms\"";
     let listen = free_address();
     let towpath = Towpath::file(&config(&listen, &server.address(), listener, ""));
     let mut silent = connect(&listen);
     assert_eq!(read_to_end(&mut silent), (Vec::new(), End::Reset));
-    assert_eq!(towpath.stop(1)[0].end(), "identify: bad PROXY header");
+    assert_eq!(towpath.stop(1)[0].end(), "identify: PROXY header: late");
 }
 
 /// Asks an HTTP server and returns its answer.

@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::HashMap;
 
+use rustix::process::Signal;
 use support::net::{End, Server, connect, read_to_end};
 use support::ports::{free_address, free_ports};
 use support::services::{Dns, dns};
@@ -204,4 +205,42 @@ fn a_name_that_comes_to_lead_back_is_not_followed() {
         assert_eq!(told(&listen), format!("127.0.1.1:{port}"));
     }
     towpath.stop(6);
+}
+
+#[test]
+fn a_reload_while_the_name_servers_are_gone_keeps_what_they_said() {
+    let port = free_ports(1);
+    tell_at(&format!("127.0.1.1:{port}"));
+    let mut names = dns("127.0.1.1 db.test\n", &[]);
+    let listen = free_address();
+    let text = |queue: u32| {
+        format!(
+            "[dns]\nservers = \"{}\"\ntimeout = \"1s\"\n[[listener]]\nname = \"in\"\nbind = \"{listen}\"\n\
+             pool = \"out\"\n[[pool]]\nname = \"out\"\nbackend = \"db.test:{port}\"\nqueue = {queue}\n",
+            names.service.address()
+        )
+    };
+    let (before, after) = (text(1), text(2));
+    let towpath = Towpath::file(&before);
+    assert_eq!(told(&listen), format!("127.0.1.1:{port}"));
+    names.service.program.stop();
+    std::fs::write(towpath.folder().join("towpath.toml"), after).unwrap();
+    towpath.signal(Signal::HUP);
+    towpath.stderr.wait_for("reloaded");
+    assert_eq!(told(&listen), format!("127.0.1.1:{port}"));
+}
+
+#[test]
+fn a_host_of_a_service_that_cannot_be_looked_up_does_not_stop_the_others() {
+    let port = free_ports(1);
+    tell_at(&format!("127.0.1.1:{port}"));
+    let nobody = free_ports(1);
+    let services = ["one.test", "x.far"].map(|host| format!("--srv-host=_db._tcp.test,{host},{port},1,1"));
+    let far = format!("--server=/far/127.0.0.1#{nobody}");
+    let names = dns("127.0.1.1 one.test\n", &[&services[0], &services[1], &far]);
+    let (listen, towpath) = start(&names, "srv+_db._tcp.test");
+    for _ in 0..3 {
+        assert_eq!(told(&listen), format!("127.0.1.1:{port}"));
+    }
+    towpath.stop(3);
 }

@@ -224,7 +224,28 @@ fn a_file_of_backends_is_watched() {
     assert_eq!(told(&listen), "a");
     fs::write(&backends, format!("# now b\n{} 3\n", telling_server("b"))).unwrap();
     wait_for("the other server", || (told(&listen) == "b").then_some(()));
-    fs::write(&backends, "nonsense\n").unwrap();
-    towpath.stderr.wait_for("line 1:");
-    assert_eq!(told(&listen), "b");
+    for (text, mistake) in [("nonsense\n", "line 1:"), ("", "the file is empty")] {
+        fs::write(&backends, text).unwrap();
+        towpath.stderr.wait_for(mistake);
+        assert_eq!(told(&listen), "b");
+    }
+}
+
+#[test]
+fn a_signal_ends_a_reload_that_waits_for_name_servers() {
+    let (listen, nobody) = (free_address(), std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let top = format!("[dns]\nservers = \"{}\"\ntimeout = \"20s\"\n", nobody.local_addr().unwrap());
+    let pool = |backends: &str| format!("[[pool]]\nname = \"p\"\nbackend = [{backends}]\n");
+    let address = telling_server("a");
+    let first = top.clone() + &listener("in", &listen, "p") + &pool(&format!("\"{address}\""));
+    let towpath = Towpath::file(&first);
+    let more = format!("\"{address}\", \"db.test:1\"");
+    fs::write(towpath.folder().join("towpath.toml"), top + &listener("in", &listen, "p") + &pool(&more))
+        .unwrap();
+    towpath.signal(Signal::HUP);
+    nobody.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    nobody.recv(&mut [0; 512]).expect("a question that nobody answers");
+    let start = std::time::Instant::now();
+    towpath.stop(0);
+    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }

@@ -99,7 +99,7 @@ impl Resolver {
     /// # Errors
     /// When it has none with an address, or nobody knows.
     pub async fn service(&self, name: &HostName) -> Result<Answer, ResolveError> {
-        self.ask(name, async |hickory| look_up_service(hickory, name).await).await
+        self.ask(name, async |hickory| look_up_service(hickory, name, self.limit / 2).await).await
     }
 
     async fn ask(
@@ -157,7 +157,12 @@ async fn look_up_host(hickory: &TokioResolver, name: &HostName) -> Result<Answer
     Ok(Answer { hosts: vec![host], valid_until: lookup.valid_until() })
 }
 
-async fn look_up_service(hickory: &TokioResolver, name: &HostName) -> Result<Answer, ResolveError> {
+/// A host that is not found within `limit` does not stop the others.
+async fn look_up_service(
+    hickory: &TokioResolver,
+    name: &HostName,
+    limit: Duration,
+) -> Result<Answer, ResolveError> {
     let lookup = hickory.srv_lookup(name.as_str()).await.map_err(|error| explain(name, &error))?;
     let mut valid_until = lookup.valid_until();
     let services = lookup.answers().iter().filter_map(|record| match &record.data {
@@ -165,24 +170,23 @@ async fn look_up_service(hickory: &TokioResolver, name: &HostName) -> Result<Ans
         _ => None,
     });
     let look_ups = services.take(SERVICE_HOSTS).map(|(service, name)| async move {
-        let result = look_up_host(hickory, &name).await;
-        (service, result, name)
+        (service, timeout(limit, look_up_host(hickory, &name)).await, name)
     });
     let found = join_all(look_ups).await;
     let mut hosts = Vec::new();
     for (service, result, name) in found {
         let (priority, weight, port) = (service.priority, service.weight, Some(service.port));
         match result {
-            Ok(answer) => {
+            Ok(Ok(answer)) => {
                 valid_until = valid_until.min(answer.valid_until);
                 let of_service = |host| Host { priority, weight, port, ..host };
                 hosts.extend(answer.hosts.into_iter().map(of_service));
             }
-            Err(ResolveError::Failed { .. }) => {
+            Err(_) | Ok(Err(ResolveError::Failed { .. })) => {
                 valid_until = Instant::now();
                 hosts.push(Host { priority, weight, port, name, ips: Vec::new() });
             }
-            Err(_) => {}
+            Ok(Err(_)) => {}
         }
     }
     Ok(Answer { hosts, valid_until })
