@@ -15,8 +15,8 @@ use support::towpath::Towpath;
 /// Less than the 40 ms for which a kernel may hold an acknowledgement back.
 const AT_ONCE: Duration = Duration::from_millis(20);
 
-/// The best of several tries, since the machine may be busy.
-const TRIES: usize = 10;
+/// The middle one of so many tries counts, since the machine may be busy.
+const TRIES: usize = 11;
 
 #[test]
 fn an_answer_in_two_writes_is_not_held_up_by_nagles_algorithm() {
@@ -42,8 +42,9 @@ fn an_answer_in_two_writes_is_not_held_up_by_nagles_algorithm() {
         client.write_all(b"!").unwrap();
         time
     });
-    let times: Vec<_> = times.collect();
+    let mut times: Vec<_> = times.collect();
+    times.sort();
     answering.join().unwrap();
     drop(towpath);
-    assert!(times.iter().min().unwrap() < &AT_ONCE, "{times:?}");
+    assert!(times[TRIES / 2] < AT_ONCE, "{times:?}");
 }

@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use support::net::{End, Server, assert_echo, connect, end_writes, pair, read_exactly, read_to_end, reset};
 use support::odd::{resetting, silent};
 use support::ports::free_address;
+use support::proc::cpu_seconds;
 use support::towpath::Towpath;
 use support::wait_for;
 
@@ -117,6 +118,24 @@ fn clients_in_line_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
+fn clients_in_line_beside_a_backend_that_refuses_rest_and_are_told_in_time() {
+    let (listen, full) = (free_address(), Server::start());
+    let limited = format!("{{ address = \"{}\", max_connections = 1 }}", full.address());
+    let more = "eject_after = \"off\"\nqueue_timeout = \"2s\"\nconnect_timeout_total = \"5s\"";
+    let towpath = Towpath::file(&config(&listen, &[&limited, &quoted(&free_address())], more));
+    let (_first, _served) = pair(&listen, &full);
+    let before = cpu_seconds(towpath.pid());
+    let mut clients: Vec<_> = (0..10).map(|_| connect(&listen)).collect();
+    for client in &mut clients {
+        assert_eq!(read_to_end(client), (Vec::new(), End::Reset));
+    }
+    let used = cpu_seconds(towpath.pid()) - before;
+    assert!(used < 0.5, "{used} s of CPU for ten clients that wait");
+    let records = towpath.records(10);
+    assert!(records.iter().all(|record| record.end() == "connect: queue timed out"), "{records:#?}");
+}
+
+#[test]
 fn a_client_is_held_no_longer_because_another_backend_resets() {
     let (listen, away, resetting) = (free_address(), free_address(), resetting(true));
     let more = "replay = \"always\"\nhold = \"500ms\"\neject_after = \"off\"";
@@ -188,6 +207,34 @@ fn a_server_that_never_speaks_comes_back_too() {
     let mut served = server.accept();
     assert_eq!(read_exactly(&mut served, 8), b"log line");
     towpath.stderr.wait_for("is back");
+}
+
+#[test]
+fn a_server_that_never_speaks_comes_back_without_keepalive_too() {
+    let (listen, away) = (free_address(), free_address());
+    let more = "eject_time = \"200ms\"\nmax_ejected = 100\nhold = \"20s\"\nkeepalive = \"off\"";
+    let towpath = Towpath::file(&config(&listen, &[&quoted(&away)], more));
+    let _client = connect(&listen);
+    towpath.stderr.wait_for("is out for");
+    let server = Server::on(&away);
+    let _served = server.accept();
+    towpath.stderr.wait_for("is back");
+}
+
+#[test]
+fn a_limit_that_a_reload_raises_lets_those_in_who_wait() {
+    let (listen, server) = (free_address(), Server::start());
+    let text = |limit: u32| {
+        config(&listen, &[&quoted(&server.address())], "")
+            .replace("bind", &format!("max_connections = {limit}\nbind"))
+    };
+    let towpath = Towpath::file(&text(1));
+    let (_first, _served) = pair(&listen, &server);
+    let mut second = connect(&listen);
+    second.write_all(b"wait").unwrap();
+    std::fs::write(towpath.folder().join("towpath.toml"), text(2)).unwrap();
+    towpath.signal(Signal::HUP);
+    assert_eq!(read_exactly(&mut server.accept(), 4), b"wait");
 }
 
 #[test]

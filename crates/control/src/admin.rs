@@ -138,7 +138,11 @@ async fn respond(request: &Request<Incoming>, orders: &mpsc::Sender<Order>) -> R
     match timeout(ANSWER_TIME, told).await {
         Ok(Ok(Ok(told))) => text(StatusCode::OK, told),
         Ok(Ok(Err(error))) => text(StatusCode::UNPROCESSABLE_ENTITY, error),
-        _ => text(StatusCode::SERVICE_UNAVAILABLE, "this instance is ending\n".to_owned()),
+        Ok(Err(_)) => text(StatusCode::SERVICE_UNAVAILABLE, "this instance is ending\n".to_owned()),
+        Err(_) => {
+            let told = format!("no answer within {ANSWER_TIME:?}; what was asked may still be done\n");
+            text(StatusCode::GATEWAY_TIMEOUT, told)
+        }
     }
 }
 

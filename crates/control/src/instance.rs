@@ -175,6 +175,7 @@ impl Instance {
             let name = live.serve().await?;
             tracing::info!("{name}: draining");
             let _ = sd_notify::notify(&[NotifyState::Stopping]);
+            live.orders = None; // who asks now is told at once that nobody answers
             drain(&live.config, &mut live.engine, &mut live.signals).await;
             Ok(())
         });

@@ -1,5 +1,6 @@
 //! The attempts of one connection to reach a server that came to nothing.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::pool::Backend;
@@ -8,15 +9,16 @@ use crate::pool::Backend;
 /// killed and be back soon; the second time it does so on purpose, or always.
 const BREAKS_MAX: u8 = 2;
 
-/// What has come of a connection's attempts so far.
+/// What has come of a connection's attempts so far, by the identity of backends.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
-    failed: Vec<Failed>,
+    failed: HashMap<usize, Failed>,
 }
 
 #[derive(Debug)]
 struct Failed {
-    backend: Arc<Backend>,
+    /// Kept, so that its identity is nobody else's.
+    _backend: Arc<Backend>,
     breaks: u8,
     /// Whether this round has seen it fail.
     is_tried: bool,
@@ -36,12 +38,11 @@ pub(crate) enum Failure {
 impl Attempts {
     /// An attempt came to nothing.
     pub(crate) fn failed(&mut self, backend: &Arc<Backend>, how: Failure) {
-        let place = self.failed.iter().position(|failed| failed.backend.is_same(backend));
-        let place = place.unwrap_or_else(|| {
-            self.failed.push(Failed { backend: backend.clone(), breaks: 0, is_tried: false });
-            self.failed.len() - 1
+        let failed = self.failed.entry(backend.id()).or_insert_with(|| Failed {
+            _backend: backend.clone(),
+            breaks: 0,
+            is_tried: false,
         });
-        let failed = &mut self.failed[place];
         failed.is_tried = true;
         failed.breaks = match how {
             Failure::Down => failed.breaks,
@@ -52,14 +53,12 @@ impl Attempts {
 
     /// Whether an attempt at this backend came to nothing in this round.
     pub(crate) fn has_tried(&self, backend: &Backend) -> bool {
-        self.failed.iter().any(|failed| failed.is_tried && failed.backend.is_same(backend))
+        self.failed.get(&backend.id()).is_some_and(|failed| failed.is_tried)
     }
 
     /// Whether this backend may be tried in the next round if it breaks now.
     pub(crate) fn may_break(&self, backend: &Backend) -> bool {
-        let breaks =
-            self.failed.iter().find(|failed| failed.backend.is_same(backend)).map(|failed| failed.breaks);
-        breaks.unwrap_or(0) + 1 < BREAKS_MAX
+        self.failed.get(&backend.id()).map_or(0, |failed| failed.breaks) + 1 < BREAKS_MAX
     }
 
     /// Whether there was none.
@@ -69,11 +68,17 @@ impl Attempts {
 
     /// Whether one that failed may be tried again in the next round.
     pub(crate) fn has_next_round(&self) -> bool {
-        self.failed.iter().any(|failed| failed.breaks < BREAKS_MAX)
+        self.failed.values().any(|failed| failed.breaks < BREAKS_MAX)
+    }
+
+    /// The same for others than this one.
+    pub(crate) fn has_next_round_beside(&self, backend: &Backend) -> bool {
+        let others = self.failed.iter().filter(|(id, _)| **id != backend.id());
+        others.into_iter().any(|(_, failed)| failed.breaks < BREAKS_MAX)
     }
 
     /// Lets those that may work by now be tried again.
     pub(crate) fn start_round(&mut self) {
-        self.failed.iter_mut().for_each(|failed| failed.is_tried = failed.breaks >= BREAKS_MAX);
+        self.failed.values_mut().for_each(|failed| failed.is_tried = failed.breaks >= BREAKS_MAX);
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::task::coop::consume_budget;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use towpath_config::{Balance, HashKey, OnDown, ProxyVersion};
@@ -197,7 +198,7 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
         return None;
     }
     if is_break && let Some(backend) = flow.backend().filter(|_| flow.since_connected() < EARLY) {
-        flow.seat.pool.note_failure(backend, Reason::ServerReset);
+        flow.seat.pool.note_failure(backend, flow.probe(), Reason::ServerReset);
     }
     if !(if is_break { flow.has_another() } else { flow.has_other() }) {
         return None;
@@ -230,7 +231,10 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
                             return Some((server, stream));
                         }
                         Ok(Connecting::Pending(pending)) => race.join(server, pending, pool.hedge_after()),
-                        Err(error) => note_failure(flow, &pool, &server, &error),
+                        Err(error) => {
+                            note_failure(flow, &pool, &server, &error);
+                            consume_budget().await;
+                        }
                     }
                     continue;
                 }
@@ -253,11 +257,10 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
                 return Some((server, stream));
             }
             News::Failed(server, error) => note_failure(flow, &pool, &server, &error),
-            News::Open if pause.is_some() => {
-                flow.attempts().start_round();
+            News::Open => {
+                search.start_round(flow.attempts());
                 race.open();
             }
-            News::Open => {}
             News::Late => {
                 race.leave(&pool);
                 flow.not_connected(Reason::ConnectTimedOut);
@@ -270,6 +273,10 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
 /// What happens next: in the race, or after a `pause`, before which a backend may come up.
 async fn news(race: &mut Race, search: &Search, pause: Option<Duration>) -> News {
     let Some(pause) = pause else { return race.news(search.pool(), search.end()).await };
+    if race.is_empty() {
+        search.change(pause).await;
+        return News::Open;
+    }
     tokio::select! {
         biased;
         news = race.news(search.pool(), search.end()) => news,
@@ -280,7 +287,7 @@ async fn news(race: &mut Race, search: &Search, pause: Option<Duration>) -> News
 fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectError) {
     let reason = Reason::from(error);
     tracing::debug!("pool {}: backend {}: {error}", pool.config.name, server.member.place);
-    pool.note_failure(server, reason);
+    pool.note_failure(server, server.probe(), reason);
     flow.tries(server);
     flow.not_connected(reason);
     flow.attempts().failed(server, if error.may_pass() { Failure::Down } else { Failure::Never });

@@ -285,7 +285,7 @@ impl Flow {
     pub(crate) fn has_another(&self) -> bool {
         let attempts = self.guest.as_ref().map(|guest| &guest.attempts);
         let (Some(attempts), Some(backend)) = (attempts, &self.backend) else { return true };
-        attempts.may_break(backend) || attempts.has_next_round() || self.has_other()
+        attempts.may_break(backend) || attempts.has_next_round_beside(backend) || self.has_other()
     }
 
     /// The server, which broke before its first byte or was found down, is given up, and another is looked for.
@@ -303,6 +303,11 @@ impl Flow {
     pub(crate) fn throttle(&self) -> Option<Box<Throttle>> {
         let speeds = self.seat.speeds.as_ref()?;
         Some(speeds.throttle(self.client.map(|client| client.ip())))
+    }
+
+    /// The number of the probe that its connection to the backend is, or 0.
+    pub(crate) fn probe(&self) -> Probe {
+        self.probe
     }
 
     /// The backend that was tried last, or is connected.

@@ -122,8 +122,11 @@ impl Race {
 async fn judge(pool: Arc<Pool>, runner: Runner) {
     let Runner { server, start, connecting } = runner;
     match timeout(VERDICT.saturating_sub(start.elapsed()), connecting).await {
-        Ok(Ok(_)) => pool.note_connected(&server, start.elapsed()),
-        Ok(Err(error)) => pool.note_failure(&server, Reason::from(&error)),
-        Err(_) => pool.note_failure(&server, Reason::ConnectTimedOut),
+        Ok(Ok(_)) => {
+            pool.note_connected(&server, start.elapsed());
+            pool.note_lasting(&server); // a probe that was slow, but came through
+        }
+        Ok(Err(error)) => pool.note_failure(&server, server.probe(), Reason::from(&error)),
+        Err(_) => pool.note_failure(&server, server.probe(), Reason::ConnectTimedOut),
     }
 }

@@ -25,6 +25,9 @@ const GRANT_BYTES: (f64, f64) = (1024.0, 64.0 * 1024.0);
 /// Clients whose buckets are remembered; beyond it one that has no connection makes room.
 const KNOWN: usize = 65_536;
 
+/// Clients whose buckets are full again are looked for at most so often.
+const SWEEP_GAP: Duration = Duration::from_secs(1);
+
 /// Bytes that may be carried now; what is taken beyond it is owed.
 #[derive(Debug)]
 struct Bucket {
@@ -174,8 +177,7 @@ pub(crate) struct Speeds {
 #[derive(Debug, Default)]
 struct Clients {
     of: HashMap<IpAddr, Pair>,
-    /// With so many, those that count for nothing any more are looked for.
-    sweep_at: usize,
+    swept: Option<Instant>,
 }
 
 /// Buckets for both directions.
@@ -235,9 +237,9 @@ impl Speeds {
         if let Some(pair) = clients.of.get(&client) {
             return pair.clone();
         }
-        if clients.of.len() >= clients.sweep_at {
+        if clients.swept.is_none_or(|then| then.elapsed() >= SWEEP_GAP) {
+            clients.swept = Some(Instant::now());
             clients.of.retain(|_, pair| !pair.is_at_rest());
-            clients.sweep_at = (clients.of.len() * 2).clamp(64, KNOWN);
         }
         if clients.of.len() >= KNOWN {
             let leaves = clients.of.iter().find(|(_, pair)| !pair.is_used()).map(|(client, _)| *client);

@@ -33,7 +33,7 @@ impl WatchedFile {
         &self.path
     }
 
-    /// The backends in it.
+    /// The backends in it. An empty file is a mistake: it may be about to be written.
     ///
     /// # Errors
     /// What is wrong with it, with the line.
@@ -45,6 +45,9 @@ impl WatchedFile {
         }
         let file = File::open(&self.path).map_err(|error| explain(&error))?;
         file.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| explain(&error))?;
+        if text.is_empty() {
+            return Err("the file is empty; a comment in it says that this is meant".to_owned());
+        }
         if text.len() as u64 > BYTES_MAX {
             return Err("the file has more than 1 MiB".to_owned());
         }
@@ -52,20 +55,10 @@ impl WatchedFile {
     }
 
     /// The same if it looks other than when it was read, and as it did at the last look: it may be half written until then.
-    /// An empty file is one that is about to be written.
     pub(super) fn read_if_changed(&mut self) -> Option<Result<Vec<Backend>, String>> {
         let now = self.look();
         let rests = now == std::mem::replace(&mut self.seen, now);
-        if now == self.read || !rests {
-            return None;
-        }
-        let found = self.read();
-        let is_empty = now.is_some_and(|(_, size, _, _)| size == 0);
-        Some(if is_empty {
-            Err("the file is empty; a comment in it says that this is meant".to_owned())
-        } else {
-            found
-        })
+        (now != self.read && rests).then(|| self.read())
     }
 
     fn look(&self) -> Option<Look> {

@@ -48,6 +48,29 @@ fn of_backend(backend: &Backend, hosts: &[Host]) -> Vec<Member> {
     }
 }
 
+/// Those of `before` that came of the name of `backend`, with what it says of them now; without places of `found`.
+pub(super) fn as_now<'a>(
+    backend: &Backend,
+    before: impl Iterator<Item = &'a Member>,
+    found: &[Member],
+) -> Vec<Member> {
+    let target = backend.address.to_string();
+    let is_new = |member: &&Member| !found.iter().any(|other| other.place == member.place);
+    let backup = if backend.backup { BACKUP } else { 0 };
+    before
+        .filter(|member| *member.target == *target)
+        .filter(is_new)
+        .map(|member| Member {
+            // The weights of an SRV record are kept, as those of the file are only a part of them.
+            weight: if matches!(backend.address, Target::Srv(_)) { member.weight } else { backend.weight },
+            tier: member.tier % BACKUP + backup,
+            max_connections: backend.max_connections,
+            drain: backend.drain,
+            ..member.clone()
+        })
+        .collect()
+}
+
 /// The hosts in an order that does not depend on that of the answer, to tell whether something has changed.
 pub(super) fn sorted(hosts: &[Host]) -> Vec<Host> {
     let mut hosts = hosts.to_vec();

@@ -196,12 +196,11 @@ impl Discovery {
             (&entry.backend, hosts)
         }));
         // A reload while the name servers fail: what was known before it stays.
-        let unknown: Vec<_> = self.entries.iter().filter(|entry| entry.is_unknown()).collect();
-        let is_unknown =
-            |target: &str| unknown.iter().any(|entry| entry.backend.address.to_string() == target);
-        let known = self.pool.backends();
-        found
-            .extend(known.iter().map(|known| known.member.clone()).filter(|known| is_unknown(&known.target)));
+        let before = self.pool.backends();
+        for entry in self.entries.iter().filter(|entry| entry.is_unknown()) {
+            let known = before.iter().map(|known| &known.member);
+            found.extend(members::as_now(&entry.backend, known, &found));
+        }
         found.retain(takes);
         let missing = self.entries.iter().find_map(|entry| entry.missing.as_ref());
         self.pool.set_members(found, missing.map(Reason::from));

@@ -92,13 +92,14 @@ impl Outlier {
         was_out
     }
 
-    /// A connection came to nothing. If it `may_eject` and this was one too many, returns for how long it is out now.
-    /// `jitter` from 0 to 1 makes that up to a quarter longer or shorter.
+    /// A connection came to nothing, which was the probe of this number, or none with 0. If failures put it out and this was
+    /// one too many, returns for how long it is out now. `jitter` from 0 to 1 makes that up to a quarter longer or
+    /// shorter. Without `eject` a failure counts as load alone.
     pub(crate) fn note_failure(
         &self,
         now: Instant,
-        eject: &Eject,
-        may_eject: bool,
+        probe: u32,
+        eject: Option<&Eject>,
         jitter: f64,
     ) -> Option<Duration> {
         let mut state = self.lock();
@@ -106,16 +107,15 @@ impl Outlier {
         let recent = state.recent(now) + 1.0;
         state.recent = Some((recent, now));
         state.failures = state.failures.saturating_add(1);
-        let is_over = state.out_until.is_some_and(|until| now >= until);
-        let was_probe = is_over && state.probe.take().is_some();
-        // Of one that rests, only the probe tells something new: others had started before.
-        let goes_out = match state.out_until {
-            None => may_eject && state.failures >= eject.failures,
-            Some(_) => was_probe,
-        };
-        if !goes_out {
-            return None;
+        let was_probe = probe != 0 && state.probe.is_some_and(|(number, _)| number == probe);
+        if was_probe {
+            state.probe = None;
         }
+        // Of one that rests, only the probe tells something new: others had started before.
+        let eject = eject.filter(|eject| match state.out_until {
+            None => state.failures >= eject.failures,
+            Some(_) => was_probe,
+        })?;
         let long = eject.time_max.saturating_mul(WELL);
         if state.back_since.is_some_and(|since| now.saturating_duration_since(since) > long) {
             state.rounds = 0;
@@ -173,11 +173,11 @@ mod tests {
     #[test]
     fn it_goes_out_after_failures_in_a_row_and_comes_back_by_one_probe() {
         let (outlier, start) = (Outlier::default(), Instant::now());
-        let fails = |at| outlier.note_failure(start + at, &EJECT, true, 0.5);
-        assert_eq!(fails(Duration::ZERO), None);
+        let fails = |at, probe| outlier.note_failure(start + at, probe, Some(&EJECT), 0.5);
+        assert_eq!(fails(Duration::ZERO, 0), None);
         assert!(!outlier.note_success(start));
-        assert_eq!((fails(Duration::ZERO), fails(Duration::ZERO)), (None, None));
-        assert_eq!(fails(Duration::ZERO), Some(Duration::from_secs(1)));
+        assert_eq!((fails(Duration::ZERO, 0), fails(Duration::ZERO, 0)), (None, None));
+        assert_eq!(fails(Duration::ZERO, 0), Some(Duration::from_secs(1)));
         assert_eq!(outlier.gate(start), Gate::Shut);
         let later = start + Duration::from_millis(1001);
         assert_eq!(outlier.gate(later), Gate::Probe);
@@ -188,7 +188,8 @@ mod tests {
         outlier.give_back(1);
         assert_eq!(outlier.take_probe(later), None);
         assert_eq!(outlier.gate(later), Gate::Shut);
-        assert_eq!(fails(Duration::from_millis(1001)), Some(Duration::from_secs(2)), "twice as long");
+        assert_eq!(fails(Duration::from_millis(1001), 1), None, "not the probe that is under way");
+        assert_eq!(fails(Duration::from_millis(1001), 2), Some(Duration::from_secs(2)), "twice as long");
         let later = later + Duration::from_secs(3);
         assert!(outlier.take_probe(later).is_some() && outlier.note_success(later));
         assert_eq!(outlier.gate(later), Gate::Open);
@@ -197,22 +198,23 @@ mod tests {
     #[test]
     fn those_that_started_before_it_went_out_change_nothing() {
         let (outlier, start) = (Outlier::default(), Instant::now());
-        let fails = |at| outlier.note_failure(at, &EJECT, true, 0.5);
-        assert_eq!([fails(start), fails(start)], [None; 2]);
-        assert_eq!(fails(start), Some(Duration::from_secs(1)));
+        let fails = |at, probe| outlier.note_failure(at, probe, Some(&EJECT), 0.5);
+        assert_eq!([fails(start, 0), fails(start, 0)], [None; 2]);
+        assert_eq!(fails(start, 0), Some(Duration::from_secs(1)));
         assert_eq!(outlier.take_probe(start), None, "it still rests");
-        assert_eq!(fails(start), None);
+        assert_eq!(fails(start, 0), None);
         let later = start + Duration::from_secs(2);
-        assert_eq!(fails(later), None, "not the probe");
-        assert!(outlier.take_probe(later).is_some());
-        assert_eq!(fails(later), Some(Duration::from_secs(2)));
+        assert_eq!(fails(later, 0), None, "not the probe");
+        let probe = outlier.take_probe(later).unwrap();
+        assert_eq!(fails(later, 0), None, "not the probe");
+        assert_eq!(fails(later, probe), Some(Duration::from_secs(2)));
     }
 
     #[test]
     fn one_that_answers_is_calm_again() {
         let (outlier, start) = (Outlier::default(), Instant::now());
         assert!(outlier.is_calm());
-        outlier.note_failure(start, &EJECT, true, 0.5);
+        outlier.note_failure(start, 0, Some(&EJECT), 0.5);
         assert!(!outlier.note_success(start) && !outlier.is_calm(), "the failure counts as load");
         assert!(!outlier.note_success(start + FORGET * 2) && outlier.is_calm());
     }
@@ -221,7 +223,7 @@ mod tests {
     fn it_stays_in_while_too_many_are_out() {
         let (outlier, now) = (Outlier::default(), Instant::now());
         for _ in 0..10 {
-            assert_eq!(outlier.note_failure(now, &EJECT, false, 0.5), None);
+            assert_eq!(outlier.note_failure(now, 0, None, 0.5), None);
         }
         assert_eq!(outlier.gate(now), Gate::Open);
         assert_eq!(outlier.recent_failures(now), 10);

@@ -118,7 +118,10 @@ fn none_is_picked_that_is_not_open_whatever_happens() {
             let backend = &mut world.backends[chosen];
             match rng.u8(..6) {
                 0 => backend.up = !backend.up,
-                1 => drop(backend.outlier.note_failure(now, &eject, may_eject, rng.f64())),
+                1 => {
+                    let eject = Some(&eject).filter(|_| may_eject);
+                    let _ = backend.outlier.note_failure(now, 0, eject, rng.f64());
+                }
                 2 if backend.outlier.take_probe(now).is_some() => {
                     backend.outlier.note_success(now);
                 }
@@ -231,12 +234,6 @@ fn a_backend_that_has_its_bound_passes_its_clients_on() {
 fn one_that_fails_fast_attracts_nothing() {
     let seed = seed();
     let mut rng = fastrand::Rng::with_seed(seed);
-    let never = Eject {
-        failures: 1000,
-        time: Duration::from_secs(1),
-        time_max: Duration::from_secs(1),
-        max_percent: 0,
-    };
     for balance in [Balance::LeastConn, Balance::P2c] {
         let mut world = World::new(&[1, 1, 1, 1], Instant::now());
         let algorithm = world.algorithm(balance);
@@ -255,7 +252,7 @@ fn one_that_fails_fast_attracts_nothing() {
             world.backends[place].picks += 1;
             if place == 0 {
                 world.backends[0].latency.observe_failure(now);
-                world.backends[0].outlier.note_failure(now, &never, false, 0.5);
+                world.backends[0].outlier.note_failure(now, 0, None, 0.5);
             } else {
                 world.backends[place].load += 1;
                 ends.push(Reverse((now + Duration::from_millis(8), place)));

@@ -30,7 +30,7 @@ pub async fn watch_health(pool: Arc<Pool>) {
     let Some(check) = pool.config.check.clone() else {
         // What checks said before a reload took them away counts no more.
         for backend in pool.backends() {
-            backend.set_up(Instant::now(), true);
+            backend.set_unchecked(Instant::now());
         }
         return;
     };

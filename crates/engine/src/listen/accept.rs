@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,16 +59,24 @@ impl Acceptor {
     pub(crate) async fn run(&self, worker: &Rc<Worker>) {
         // Clients that are known to wait: the kernel is asked once for many.
         let mut waiting: usize = 0;
+        let mut known = self.door.source();
         while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
             let source = self.door.source();
-            let seat = Seat::take(&source).await;
-            if let Some(pace) = &source.pace {
-                if listener::waiting(self.socket.as_fd()) == 0 {
-                    ready.clear_ready();
-                    continue;
-                }
-                pace.turn().await;
+            if !Arc::ptr_eq(&source, &known) {
+                self.take_options(&source);
+                known = source.clone();
             }
+            if source.pace.is_some() && listener::waiting(self.socket.as_fd()) == 0 {
+                ready.clear_ready();
+                continue;
+            }
+            let seat = match Seat::take_now(&source) {
+                Some(seat) if source.pace.is_none() => seat,
+                seat => match self.wait_for_turn(&source, seat).await {
+                    Some(seat) => seat,
+                    None => continue,
+                },
+            };
             match self.accept(seat) {
                 Ok(accepted) => {
                     worker.serve(accepted);
@@ -86,6 +95,36 @@ impl Acceptor {
                 }
             }
         }
+    }
+
+    /// Waits for a place and the turn of the pace; `None` when the door leads elsewhere before.
+    async fn wait_for_turn(&self, source: &Arc<Source>, seat: Option<Seat>) -> Option<Seat> {
+        let mut changed = pin!(self.door.changed());
+        changed.as_mut().enable();
+        if !Arc::ptr_eq(&self.door.source(), source) {
+            return None;
+        }
+        let turn = async {
+            let seat = match seat {
+                Some(seat) => seat,
+                None => Seat::take(source).await,
+            };
+            if let Some(pace) = &source.pace {
+                pace.turn().await;
+            }
+            seat
+        };
+        tokio::select! {
+            biased;
+            () = changed => None,
+            seat = turn => Some(seat),
+        }
+    }
+
+    /// Clients inherit the options of the listening socket.
+    fn take_options(&self, source: &Source) {
+        // A unix socket has none of them.
+        let _ = crate::options::tcp(&source.listener.socket).apply(&self.socket);
     }
 
     /// Has the kernel refuse clients that come from now on; those whose handshake is under way still get in.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use towpath_config::Listener;
@@ -106,22 +107,29 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Door {
     source: ArcSwap<Source>,
+    changed: Notify,
     /// Place of the port in the listener's range.
     pub(crate) offset: u16,
 }
 
 impl Door {
     pub(crate) fn new(source: Arc<Source>, offset: u16) -> Self {
-        Self { source: ArcSwap::new(source), offset }
+        Self { source: ArcSwap::new(source), changed: Notify::new(), offset }
     }
 
     pub(crate) fn source(&self) -> Arc<Source> {
         self.source.load_full()
     }
 
+    /// Ready once it leads elsewhere.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
     /// From now on clients get `source`; those that are in keep theirs.
     pub(crate) fn leads_to(&self, source: Arc<Source>) {
         self.source.store(source);
+        self.changed.notify_waiters();
     }
 }
 

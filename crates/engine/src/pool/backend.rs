@@ -135,7 +135,7 @@ impl Backend {
         !self.member.drain && !self.is_full()
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.member.max_connections.is_some_and(|limit| self.state.active.load(Relaxed) >= limit)
     }
 
@@ -164,8 +164,9 @@ impl Backend {
         weight * (since.as_secs_f64() / slow_start.as_secs_f64()).clamp(0.1, 1.0)
     }
 
-    /// A place for one connection; `None` if the single probe of a backend that rests is under way, or it is full.
-    pub(super) fn take(self: &Arc<Self>, now: Instant) -> Option<Lease> {
+    /// A place for one connection; `None` if the single probe of a backend that rests is under way, or it is full. As a last
+    /// resort one that rests is taken.
+    pub(super) fn take(self: &Arc<Self>, now: Instant, is_last_resort: bool) -> Option<Lease> {
         let before = self.state.active.fetch_add(1, Relaxed);
         let place = |probe| Lease::new(self.clone(), probe);
         if self.member.max_connections.is_some_and(|limit| before >= limit) {
@@ -178,6 +179,10 @@ impl Backend {
                 let place = place(probe.unwrap_or(0));
                 probe.map(|_| place)
             }
+            Gate::Shut if !is_last_resort => {
+                drop(place(0));
+                None
+            }
             Gate::Open | Gate::Shut => Some(place(0)),
         }
     }
@@ -186,15 +191,13 @@ impl Backend {
     pub(super) fn give_back(&self, probe: Probe) {
         self.state.active.fetch_sub(1, Relaxed);
         self.state.outlier.give_back(probe);
-        self.state.queue.wake_first();
+        // Nobody stands in line for one that is never full.
+        if self.member.max_connections.is_some() {
+            self.state.queue.wake_first();
+        }
     }
 
-    /// Connecting took so long.
-    pub(super) fn note_connected(&self, now: Instant, took: Duration) {
-        self.state.latency.observe(now, nanos(took));
-    }
-
-    /// The first byte of an answer came after `took`, where that can be told.
+    /// Connecting, or the first byte of an answer, took so long.
     pub(super) fn note_latency(&self, now: Instant, took: Duration) {
         self.state.latency.observe(now, nanos(took));
     }
@@ -209,19 +212,25 @@ impl Backend {
     }
 
     /// A connection came to nothing. Returns for how long it is out now, if this was one too many.
-    pub(super) fn note_failure(
-        &self,
-        now: Instant,
-        eject: Option<&Eject>,
-        may_eject: bool,
-    ) -> Option<Duration> {
+    pub(super) fn note_failure(&self, now: Instant, probe: Probe, eject: Option<&Eject>) -> Option<Duration> {
         self.state.latency.observe_failure(now);
-        self.state.outlier.note_failure(now, eject?, may_eject, fastrand::f64())
+        self.state.outlier.note_failure(now, probe, eject, fastrand::f64())
     }
 
     /// What the checks said last; `None` before the first one.
     pub(crate) fn checked(&self) -> Option<bool> {
         self.state.was_checked.load(Relaxed).then(|| self.state.up.load(Relaxed))
+    }
+
+    /// It is not checked any more: it counts as up, and a next first check decides alone.
+    pub(crate) fn set_unchecked(&self, now: Instant) {
+        self.set_up(now, true);
+        self.state.was_checked.store(false, Relaxed);
+    }
+
+    /// Its identity, whatever else changes.
+    pub(crate) fn id(&self) -> usize {
+        Arc::as_ptr(&self.state).addr()
     }
 
     /// What the checks say. Returns whether that is news.

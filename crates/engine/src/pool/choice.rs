@@ -26,6 +26,8 @@ pub(crate) enum Picked {
 /// The same before a place is taken.
 enum Next {
     Place(usize),
+    /// One that seems not to work, as none does.
+    LastResort(usize),
     Full,
     NoneLeft,
 }
@@ -49,12 +51,15 @@ impl<'a> Choice<'a> {
         let mut lost = Vec::new();
         loop {
             let is_left = |place: usize| !lost.contains(&place) && !was_tried(&self.members.backends[place]);
-            let place = match self.next(now, key, is_left) {
-                Next::Place(place) => place,
-                Next::Full => return Picked::Full,
-                Next::NoneLeft => return Picked::NoneLeft,
+            let (place, is_last_resort) = match self.next(now, key, is_left) {
+                Next::Place(place) => (place, false),
+                Next::LastResort(place) => (place, true),
+                Next::NoneLeft if !lost.iter().any(|place| self.members.backends[*place].is_full()) => {
+                    return Picked::NoneLeft;
+                }
+                Next::Full | Next::NoneLeft => return Picked::Full,
             };
-            if let Some(lease) = self.members.backends[place].take(now) {
+            if let Some(lease) = self.members.backends[place].take(now, is_last_resort) {
                 return Picked::Backend(lease);
             }
             lost.push(place);
@@ -73,7 +78,7 @@ impl<'a> Choice<'a> {
         let first = up_tiers().find(|tier| *tier == self.members.lowest_tier);
         let Some(tier) = first.or_else(|| up_tiers().min()) else {
             let last = self.draw(now, key, |place| is_left(place) && backends[place].is_last_resort());
-            return last.map_or(Next::NoneLeft, Next::Place);
+            return last.map_or(Next::NoneLeft, Next::LastResort);
         };
         let opens =
             |place: usize| tier_of(place) == tier && is_left(place) && stands(place) == Standing::Open;
@@ -103,7 +108,7 @@ impl Pool {
         let now = Instant::now();
         let members = self.members.load().as_ref().clone();
         let mut order: Vec<usize> = Vec::new();
-        while let Next::Place(place) =
+        while let Next::Place(place) | Next::LastResort(place) =
             Choice::new(self, &members).next(now, key, |place| !order.contains(&place))
         {
             order.push(place);
@@ -213,7 +218,7 @@ mod tests {
         let Eject { failures, time, .. } = eject;
         let start = Instant::now();
         for backend in pool.backends() {
-            (0..failures).for_each(|_| pool.note_failure_at(start, &backend, Reason::ConnectRefused));
+            (0..failures).for_each(|_| pool.note_failure_at(start, &backend, 0, Reason::ConnectRefused));
         }
         let out =
             pool.backends().iter().filter(|backend| backend.standing(start) == Standing::Ejected).count();

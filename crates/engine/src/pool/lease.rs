@@ -30,6 +30,11 @@ impl Lease {
         Self::new(backend, probe)
     }
 
+    /// The number of the probe that it is, or 0.
+    pub(crate) fn probe(&self) -> Probe {
+        self.probe
+    }
+
     pub(crate) fn backend(&self) -> &Arc<Backend> {
         match &self.backend {
             Some(backend) => backend,

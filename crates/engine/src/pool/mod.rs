@@ -8,7 +8,11 @@ mod lease;
 mod queue;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Acquire, Release},
+};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -37,8 +41,15 @@ pub struct Pool {
     queue: Arc<Queue>,
     connect_times: ConnectTimes,
     member_news: watch::Sender<()>,
-    /// What a reload has put in its place: clients of this one that have no server yet find one there.
-    successor: OnceLock<Arc<Pool>>,
+    /// Whether a reload has put another in its place: clients of this one that have no server yet find one there.
+    is_replaced: AtomicBool,
+    lineage: Arc<Lineage>,
+}
+
+/// What a pool and those that reloads put in its place have in common.
+#[derive(Debug, Default)]
+struct Lineage {
+    latest: Mutex<Weak<Pool>>,
     /// Held while a backend may be put out, so that no two workers put out the last that may be.
     ejecting: Mutex<()>,
 }
@@ -64,8 +75,8 @@ impl Pool {
             queue: Arc::default(),
             connect_times: ConnectTimes::default(),
             member_news: watch::Sender::new(()),
-            successor: OnceLock::new(),
-            ejecting: Mutex::default(),
+            is_replaced: AtomicBool::new(false),
+            lineage: Arc::default(),
         }
     }
 
@@ -73,6 +84,7 @@ impl Pool {
     pub fn renewed(&self, config: Arc<towpath_config::Pool>) -> Self {
         Self {
             queue: self.queue.clone(),
+            lineage: self.lineage.clone(),
             members: ArcSwap::new(self.members.load_full()),
             ..Self::new(config)
         }
@@ -80,9 +92,15 @@ impl Pool {
 
     /// Sends the clients of this pool that have no server yet to the backends of `other`.
     pub fn gives_way_to(&self, other: &Arc<Pool>) {
-        // A pool is replaced once.
-        let _ = self.successor.set(other.clone());
+        *self.lineage.latest.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(other);
+        self.is_replaced.store(true, Release);
         self.queue.wake_all();
+    }
+
+    /// What is in the place of this pool by now, if it was replaced.
+    fn latest(&self) -> Option<Arc<Self>> {
+        let latest = || self.lineage.latest.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        if self.is_replaced.load(Acquire) { latest() } else { None }
     }
 
     /// The backends as they stand.
@@ -117,24 +135,24 @@ impl Pool {
 
     /// A backend for a connection whose hash is `key`, none of those that were tried.
     pub(crate) fn pick(&self, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
-        if let Some(successor) = self.successor.get() {
-            return successor.pick(key, &was_tried as &dyn Fn(&Backend) -> bool);
+        if let Some(latest) = self.latest() {
+            return latest.pick(key, &was_tried as &dyn Fn(&Backend) -> bool);
         }
         Choice::new(self, &self.members.load()).pick(Instant::now(), key, was_tried)
     }
 
     /// Whether there is a backend that was not tried.
     pub(crate) fn has_other(&self, was_tried: impl Fn(&Backend) -> bool) -> bool {
-        if let Some(successor) = self.successor.get() {
-            return successor.has_other(&was_tried as &dyn Fn(&Backend) -> bool);
+        if let Some(latest) = self.latest() {
+            return latest.has_other(&was_tried as &dyn Fn(&Backend) -> bool);
         }
         self.members.load().backends.iter().any(|backend| !backend.member.drain && !was_tried(backend))
     }
 
     /// Why there is no backend at all, if so.
     pub(crate) fn missing(&self) -> Option<Reason> {
-        if let Some(successor) = self.successor.get() {
-            return successor.missing();
+        if let Some(latest) = self.latest() {
+            return latest.missing();
         }
         let members = self.members.load();
         members.backends.is_empty().then_some(members.missing.unwrap_or(Reason::NoBackend))
@@ -157,7 +175,7 @@ impl Pool {
     /// A connection was made in `took`.
     pub(crate) fn note_connected(&self, backend: &Backend, took: Duration) {
         self.connect_times.note(took);
-        backend.note_connected(Instant::now(), took);
+        backend.note_latency(Instant::now(), took);
     }
 
     /// The first byte of an answer came from a backend, `took` after the question where that can be told.
@@ -184,24 +202,30 @@ impl Pool {
     }
 
     /// A connection to a backend came to nothing; `reason` says why, and whether that counts against the backend.
-    pub(crate) fn note_failure(&self, backend: &Backend, reason: Reason) {
+    /// `probe` is the number of the probe that it was, if it was one.
+    pub(crate) fn note_failure(&self, backend: &Backend, probe: Probe, reason: Reason) {
         // From its own address a client may have no way to a server that works.
         let is_clients = self.config.source == SourceAddress::Client
             && matches!(reason, Reason::Unreachable | Reason::ConnectTimedOut);
         if is_clients || !reason.is_servers() {
             return;
         }
-        self.note_failure_at(Instant::now(), backend, reason);
+        match self.latest() {
+            Some(latest) => latest.note_failure_at(Instant::now(), backend, probe, reason),
+            None => self.note_failure_at(Instant::now(), backend, probe, reason),
+        }
     }
 
-    fn note_failure_at(&self, now: Instant, backend: &Backend, reason: Reason) {
+    fn note_failure_at(&self, now: Instant, backend: &Backend, probe: Probe, reason: Reason) {
         let eject = self.config.eject.as_ref();
-        let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.lineage.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
         let members = self.members.load();
         let out = members.backends.iter().filter(|other| other.is_out(now)).count();
         let percent = eject.map_or(0, |eject| usize::from(eject.max_percent));
         let may_eject = (out + 1) * 100 <= percent * members.backends.len();
-        if let Some(time) = backend.note_failure(now, eject, may_eject) {
+        // One that is out already takes nobody's place.
+        let eject = eject.filter(|_| may_eject || backend.is_out(now));
+        if let Some(time) = backend.note_failure(now, probe, eject) {
             let (pool, place, why) = (&self.config.name, &backend.member.place, reason.as_str());
             tracing::warn!("pool {pool}: backend {place} is out for {time:.1?}: {why}");
         }

@@ -79,13 +79,29 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
-    fn drop(&mut self) {
+impl Waiting {
+    /// Leaves the line with a place at a backend, so that the next may look.
+    pub(crate) fn step_out(&self) {
         let mut line = self.queue.line();
         line.retain(|turn| !Arc::ptr_eq(turn, &self.turn));
         self.queue.standing.store(line.len(), Relaxed);
         // There may be more than one place.
         line.front().inspect(|first| first.notify_one());
+    }
+
+    /// Goes back to the front, when that place was none.
+    pub(crate) fn step_back(&self) {
+        let mut line = self.queue.line();
+        if !line.iter().any(|turn| Arc::ptr_eq(turn, &self.turn)) {
+            line.push_front(self.turn.clone());
+            self.queue.standing.store(line.len(), Relaxed);
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.step_out();
     }
 }
 
@@ -106,7 +122,12 @@ mod tests {
         assert!(!third.is_first());
         drop(second);
         assert!(third.is_first());
-        drop(third);
+        let fourth = queue.join(2).unwrap();
+        third.step_out();
+        assert!(fourth.is_first());
+        third.step_back();
+        assert!(third.is_first() && !fourth.is_first(), "it goes before those that came later");
+        drop((third, fourth));
         assert!(!queue.has_line());
     }
 }

@@ -66,7 +66,7 @@ impl Relay {
             first_end: None,
             kept,
             idle,
-            settle: Settle::new(pool),
+            settle: Some(Settle::new(pool)),
             rare: throttle.map(|throttle| Box::new(Rare { throttle: Some(throttle), patience: None })),
         }
     }

@@ -22,13 +22,11 @@ pub(super) struct Settle {
 }
 
 impl Settle {
-    /// `None` when the pool wants none of these options.
-    pub(super) fn new(pool: &Arc<Pool>) -> Option<Box<Self>> {
-        let wanted = pool.socket.keepalive.is_some() || pool.socket.user_timeout.is_some();
-        wanted.then(|| Box::new(Self { pool: pool.clone(), sleep: Box::pin(sleep(LASTS)) }))
+    pub(super) fn new(pool: &Arc<Pool>) -> Box<Self> {
+        Box::new(Self { pool: pool.clone(), sleep: Box::pin(sleep(LASTS)) })
     }
 
-    /// Ready once they are set.
+    /// Ready once the connection lasts, and they are set.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, server: &Stream) -> Poll<()> {
         self.sleep.as_mut().poll(cx).map(|()| server.keep_alive(&self.pool.socket))
     }
