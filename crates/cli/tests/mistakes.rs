@@ -161,6 +161,12 @@ fn a_privileged_port_without_the_right() {
     assert!(stderr.contains("127.0.0.1:7") && stderr.contains("CAP_NET_BIND_SERVICE"), "{stderr}");
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
 
+    let foreign = folder.path().join("foreign.toml");
+    fs::write(&foreign, file_with("").replace("[[pool]]\n", "[[pool]]\nsource = \"client\"\n")).unwrap();
+    let (code, _, stderr) = as_nobody(&["run", foreign.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("CAP_NET_ADMIN"), "{stderr}");
+
     let secret = folder.path().join("secret.toml");
     fs::write(&secret, file_with("")).unwrap();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();

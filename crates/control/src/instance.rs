@@ -74,6 +74,15 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// Clients' addresses that may not be connected from.
+    #[error(
+        "pool {pool}: source = \"client\" needs the capability CAP_NET_ADMIN: run as root, or \
+         `setcap cap_net_admin=+ep` on the towpath binary"
+    )]
+    Foreign {
+        /// The pool that wants them.
+        pool: Arc<str>,
+    },
     /// A listener that would feed itself.
     #[error(
         "listener {listener} would forward to itself: its target {target} leads back to it; change one of the two"

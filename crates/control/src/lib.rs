@@ -14,6 +14,7 @@ mod prepare;
 mod records;
 mod reload;
 mod signals;
+mod sources;
 
 pub use admin::{OrderError, order};
 pub use discover::DiscoverError;

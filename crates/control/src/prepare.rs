@@ -13,6 +13,7 @@ use crate::discover::Discovery;
 use crate::hints::bind_hint;
 use crate::instance::StartError;
 use crate::layout::{Layout, Station};
+use crate::sources;
 
 /// All that a configuration needs to run.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) async fn prepare(
     keeps: impl Fn(&Pool) -> bool,
     workers: usize,
 ) -> Result<Prepared, StartError> {
+    sources::check(config)?;
     let resolver = Resolver::new(&config.dns);
     let (pools, discoveries) = find(config, before, keeps, &resolver).await?;
     let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);

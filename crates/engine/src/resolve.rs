@@ -94,6 +94,19 @@ impl Resolver {
         self.ask(name, async |hickory| look_up_host(hickory, name).await).await
     }
 
+    /// Whether the name servers are sure that a host has no address of a family: a look-up of both succeeds with one alone.
+    pub async fn lacks(&self, name: &HostName, v4: bool) -> bool {
+        let Some(hickory) = &self.hickory else { return false };
+        let asking = async {
+            match v4 {
+                true => hickory.ipv4_lookup(name.as_str()).await.err(),
+                false => hickory.ipv6_lookup(name.as_str()).await.err(),
+            }
+        };
+        let error = timeout(self.limit, asking).await.unwrap_or(None);
+        error.is_some_and(|error| error.is_nx_domain() || error.is_no_records_found())
+    }
+
     /// All hosts of a service, by its SRV records (RFC 2782).
     ///
     /// # Errors

@@ -62,6 +62,7 @@ impl Entry {
         match result {
             Ok(mut answer) => {
                 self.complete(&mut answer);
+                self.keep_family(&mut answer, resolver).await;
                 self.due = Some(answer.valid_until.clamp(now + dns.ttl_min, now + dns.ttl_max));
                 let hosts = |answer: &Answer| members::sorted(&answer.hosts);
                 let is_new = self.answer.as_ref().map(hosts) != Some(hosts(&answer));
@@ -91,6 +92,20 @@ impl Entry {
         for host in answer.hosts.iter_mut().filter(|host| host.ips.is_empty()) {
             let known = last.iter().find(|known| (&known.name, known.port) == (&host.name, host.port));
             host.ips = known.map(|known| known.ips.clone()).unwrap_or_default();
+        }
+    }
+
+    /// Gives a host the addresses that it had of a family, when there are none now and the name servers are not sure of that.
+    async fn keep_family(&self, answer: &mut Answer, resolver: &Resolver) {
+        let Target::Name { host: name, .. } = &self.backend.address else { return };
+        let (Some(last), Some(host)) = (&self.answer, answer.hosts.first_mut()) else { return };
+        for v4 in [true, false] {
+            let had: Vec<_> =
+                last.hosts.iter().flat_map(|host| &host.ips).filter(|ip| ip.is_ipv4() == v4).collect();
+            let has_some = host.ips.iter().any(|ip| ip.is_ipv4() == v4);
+            if !had.is_empty() && !has_some && !resolver.lacks(name, v4).await {
+                host.ips.extend(had);
+            }
         }
     }
 
