@@ -67,9 +67,10 @@ impl Bucket {
         fill.bytes
     }
 
-    /// How long until a connection that joins those that wait may have its grant, if it has `bytes` now.
-    fn pause(&self, bytes: f64) -> Duration {
-        let before = self.waiting.load(Relaxed) as f64;
+    /// How long until a connection that joins those that wait may have its grant, if the bucket has `bytes` now. One that
+    /// has waited its time, in vain, is the next.
+    fn pause(&self, bytes: f64, is_next: bool) -> Duration {
+        let before = if is_next { 0.0 } else { self.waiting.load(Relaxed) as f64 };
         let missing = (self.grant() * (before + 1.0) - bytes).max(0.0);
         Duration::from_secs_f64(missing / self.rate).max(Duration::from_millis(1))
     }
@@ -87,8 +88,8 @@ struct Turn {
 }
 
 impl Turn {
-    fn new(bucket: &Arc<Bucket>, bytes: f64) -> Self {
-        let sleep = Box::pin(sleep(bucket.pause(bytes)));
+    fn new(bucket: &Arc<Bucket>, bytes: f64, is_next: bool) -> Self {
+        let sleep = Box::pin(sleep(bucket.pause(bytes, is_next)));
         bucket.waiting.fetch_add(1, Relaxed);
         Self { bucket: bucket.clone(), sleep }
     }
@@ -109,19 +110,21 @@ struct Lane {
 
 impl Lane {
     fn poll_grant(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        let mut is_next = false;
         loop {
             if let Some(turn) = &mut self.turn {
                 ready!(turn.sleep.as_mut().poll(cx));
                 self.turn = None;
+                is_next = true;
             }
             let mut least = GRANT_BYTES.1;
             let short = self.buckets.iter().find_map(|bucket| {
                 let bytes = bucket.add(0.0);
-                least = least.min(bytes);
+                least = least.min(bucket.grant());
                 (bytes < bucket.grant()).then_some((bucket, bytes))
             });
             match short {
-                Some((bucket, bytes)) => self.turn = Some(Turn::new(bucket, bytes)),
+                Some((bucket, bytes)) => self.turn = Some(Turn::new(bucket, bytes, is_next)),
                 None if self.buckets.is_empty() => return Poll::Ready(usize::MAX),
                 None => return Poll::Ready(least as usize),
             }
