@@ -6,6 +6,8 @@ mod connect_times;
 mod key;
 mod lease;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{
