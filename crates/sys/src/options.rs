@@ -18,13 +18,17 @@ pub struct TcpOptions {
 }
 
 impl TcpOptions {
-    /// Sets all of them. On a listening socket, the connections that it accepts inherit them.
+    /// Sets all of them, and takes off what was set before and is not among them. On a listening socket, the connections
+    /// that it accepts from then on inherit them.
     ///
     /// # Errors
     /// What setsockopt(2) says.
     pub fn apply(&self, socket: impl AsFd) -> io::Result<()> {
-        self.apply_first(&socket)?;
-        self.apply_lasting(&socket)
+        let fd = socket.as_fd();
+        sockopt::set_tcp_nodelay(fd, self.nodelay)?;
+        sockopt::set_socket_keepalive(fd, self.keepalive.is_some())?;
+        sockopt::set_tcp_user_timeout(fd, 0)?;
+        self.apply_lasting(fd)
     }
 
     /// Sets those that the first byte has a use for.
@@ -81,4 +85,27 @@ pub fn acknowledge_with_data(socket: impl AsFd) -> io::Result<()> {
 /// What setsockopt(2) says.
 pub fn acknowledge_at_once(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_quickack(socket.as_fd(), true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_wanted_any_more_is_taken_off() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let second = Duration::from_secs(1);
+        let all =
+            TcpOptions { nodelay: true, keepalive: Some((second, second, 3)), user_timeout: Some(second) };
+        all.apply(&socket).unwrap();
+        let told = || {
+            let (nodelay, keepalive) = (sockopt::tcp_nodelay(&socket), sockopt::socket_keepalive(&socket));
+            (nodelay.unwrap(), keepalive.unwrap(), sockopt::tcp_user_timeout(&socket).unwrap())
+        };
+        assert_eq!(told(), (true, true, 1000));
+        TcpOptions { nodelay: false, keepalive: None, user_timeout: None }.apply(&socket).unwrap();
+        assert_eq!(told(), (false, false, 0));
+    }
 }
