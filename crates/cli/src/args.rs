@@ -22,7 +22,7 @@ pub(crate) fn parse() -> Args {
     let mut command = Args::command();
     // Set to nothing means not set, as is the custom.
     if env::var_os(WORKERS).is_some_and(|value| value.is_empty()) {
-        for name in ["tcp", "run"] {
+        for name in ["tcp", "proxy", "run"] {
             command = command.mut_subcommand(name, |command| {
                 command.mut_arg("workers", |workers| workers.env(Resettable::Reset))
             });
@@ -37,6 +37,8 @@ Examples:
   towpath tcp :5432 db.internal:5432                    forward a port
   towpath tcp :5432 10.0.0.11:5432,10.0.0.12:5432       spread it over two servers
   towpath tcp unix:/run/db.sock 127.0.0.1:5432          from a unix socket
+  towpath tcp :5432 db:5432 --via socks5h://hop:1080    through a proxy
+  towpath proxy :3128 --auth-file users                 be an HTTP and SOCKS proxy
   towpath tcp :5432 db:5432 --print-config              the same as a file
   towpath run towpath.toml                              everything from a file
   towpath demo                                          see it work
@@ -49,6 +51,12 @@ pub(crate) enum Command {
     /// Forward TCP connections to a target
     #[command(after_help = TCP_EXAMPLES)]
     Tcp(Tcp),
+    /// Be an HTTP and SOCKS proxy, all on one port
+    #[command(after_help = PROXY_EXAMPLES)]
+    Proxy(Proxy),
+    /// Make a line of a proxy's file of users
+    #[command(after_help = PASSWD_EXAMPLES)]
+    Passwd(Passwd),
     /// Run what a configuration file says
     #[command(after_help = "Example:\n  towpath run /etc/towpath.toml --workers 2")]
     Run(Run),
@@ -91,6 +99,91 @@ Examples:
   towpath tcp :6379,unix:/run/redis.sock 10.0.0.1:6379,10.0.0.2:6379 --idle-timeout 1h
   towpath tcp :389 srv+_ldap._tcp.example.com";
 
+const PROXY_EXAMPLES: &str = "\
+Clients speak HTTP (CONNECT and plain requests), SOCKS5 or SOCKS4a; the first bytes tell which.
+Addresses of this machine and of its link, and port 25, are closed unless --allow-dest names them.
+A rule for destinations is [USER@]HOST[:PORTS], where HOST is *, a network, a name or *.NAME.
+
+Examples:
+  towpath proxy 127.0.0.1:3128
+  towpath proxy :3128 --user alice:secret
+  towpath proxy :3128 --auth-file users --deny-dest 10.0.0.0/8
+  towpath proxy :3128 --allow 192.168.0.0/16 --deny-dest '*' --allow-dest '*.example.com:443'
+  towpath proxy 127.0.0.1:1080 --via http://bob:pw@proxy:3128 --via socks5h://hop2:1080";
+
+const PASSWD_EXAMPLES: &str = "\
+The password is asked for, or read from the standard input where that is no terminal.
+
+Examples:
+  towpath passwd alice >> users
+  echo secret | towpath passwd bob --argon2 >> users";
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Proxy {
+    /// Where to listen; several with commas between
+    #[arg(value_name = "LISTEN[,LISTEN…]")]
+    pub(crate) listen: String,
+    /// A user who may use it; repeatable
+    #[arg(long, value_name = "NAME:PASSWORD")]
+    pub(crate) user: Vec<String>,
+    /// A file of users with hashes of their passwords, as `towpath passwd` makes it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) auth_file: Option<String>,
+    /// Speak TLS to clients (an HTTPS proxy), with this certificate and its chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<String>,
+    /// The key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<String>,
+    /// Only clients of this network; repeatable
+    #[arg(long, value_name = "NETWORK")]
+    pub(crate) allow: Vec<String>,
+    /// Let anybody use it who can reach it
+    #[arg(long)]
+    pub(crate) open: bool,
+    /// Let clients go there although it is closed, or denied in general; repeatable
+    #[arg(long, value_name = "RULE")]
+    pub(crate) allow_dest: Vec<String>,
+    /// Let no client go there, with * only where --allow-dest says; repeatable
+    #[arg(long, value_name = "RULE")]
+    pub(crate) deny_dest: Vec<String>,
+    #[command(flatten)]
+    pub(crate) way: Way,
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Print the configuration file for the same thing, with passwords masked, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+/// How connections go out.
+#[derive(Debug, Default, ClapArgs)]
+pub(crate) struct Way {
+    /// Go through this proxy: http://, https://, socks5://, socks5h:// or socks4a:// and [USER:PASSWORD@]HOST:PORT, or env for the one of
+    /// ALL_PROXY or HTTP_PROXY; repeatable, the nearest first
+    #[arg(long, value_name = "URL")]
+    pub(crate) via: Vec<String>,
+    /// End connections that carry nothing for so long, as 30m; off by default
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) idle_timeout: Option<String>,
+    /// Give up an attempt to connect after so long [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) connect_timeout: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Passwd {
+    /// The user
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// Hash with argon2id in place of bcrypt
+    #[arg(long)]
+    pub(crate) argon2: bool,
+    /// The cost of bcrypt, from 4 to 16 [default: 10]
+    #[arg(long, value_name = "N", conflicts_with = "argon2", value_parser = value_parser!(u32).range(4..=16))]
+    pub(crate) cost: Option<u32>,
+}
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Tcp {
     /// Where to listen; several with commas between
@@ -99,12 +192,8 @@ pub(crate) struct Tcp {
     /// Where to connect; several take turns, and the next is tried when one refuses
     #[arg(value_name = "TARGET[,TARGET…]")]
     pub(crate) target: String,
-    /// End connections that carry nothing for so long, as 30m; off by default
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) idle_timeout: Option<String>,
-    /// Give up an attempt to connect after so long [default: 5s]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) connect_timeout: Option<String>,
+    #[command(flatten)]
+    pub(crate) way: Way,
     /// Hold clients for so long while no target works, off for not at all [default: 5s]
     #[arg(long, value_name = "DURATION")]
     pub(crate) hold: Option<String>,
@@ -113,7 +202,7 @@ pub(crate) struct Tcp {
     pub(crate) balance: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
-    /// Print the configuration file for the same thing and exit
+    /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
 }

@@ -7,13 +7,15 @@ use std::path::PathBuf;
 use towpath_config::{Config, LogFormat, Mistakes};
 use towpath_control::{Instance, Question};
 
-use crate::args::{Check, Command, Explain, Format, Reload, Run, Tcp};
+use crate::args::{Check, Command, Explain, Format, Reload, Run};
 use crate::exit::Failure;
-use crate::{demo, log, shorthand};
+use crate::{demo, log, passwd, shorthand};
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Tcp(args) => tcp(&args),
+        Command::Tcp(args) => one_liner(&shorthand::tcp(&args), args.print_config),
+        Command::Proxy(args) => one_liner(&shorthand::proxy(&args), args.print_config),
+        Command::Passwd(args) => passwd::run(&args),
         Command::Run(args) => file(&args),
         Command::Check(args) => check(&args),
         Command::Reload(args) => reload(&args),
@@ -22,11 +24,11 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
     }
 }
 
-fn tcp(args: &Tcp) -> Result<(), Failure> {
-    let text = shorthand::tcp(args);
-    let config = shorthand::parse(&text)?;
-    if args.print_config {
-        return answer(&text);
+/// Runs, or prints, what a one-liner stands for.
+fn one_liner(text: &str, print: bool) -> Result<(), Failure> {
+    let config = shorthand::parse(text)?;
+    if print {
+        return answer(&shorthand::shown(text));
     }
     serve(config)
 }

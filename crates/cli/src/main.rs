@@ -5,6 +5,7 @@ mod commands;
 mod demo;
 mod exit;
 mod log;
+mod passwd;
 mod shorthand;
 
 use std::process::ExitCode;

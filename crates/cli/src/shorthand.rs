@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use towpath_config::Config;
 
-use crate::args::{Format, Instance, Tcp};
+use crate::args::{Format, Instance, Proxy, Tcp, Way};
 use crate::exit::Failure;
 
 /// The file that says the same as `towpath tcp …`.
@@ -14,13 +14,48 @@ pub(crate) fn tcp(args: &Tcp) -> String {
     text.push_str("\n[[listener]]\nname = \"tcp\"\n");
     key("bind", list(&args.listen), &mut text);
     text.push_str("mode = \"tcp\"\npool = \"target\"\n");
-    optional("idle_timeout", args.idle_timeout.as_deref(), &mut text);
+    optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
     text.push_str("\n[[pool]]\nname = \"target\"\n");
     key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
-    optional("connect_timeout", args.connect_timeout.as_deref(), &mut text);
+    way(&args.way, &mut text);
     optional("hold", args.hold.as_deref(), &mut text);
     text.trim_start().to_owned()
+}
+
+/// The file that says the same as `towpath proxy …`.
+pub(crate) fn proxy(args: &Proxy) -> String {
+    let mut text = String::new();
+    instance(&args.instance, &mut text);
+    text.push_str("\n[[listener]]\nname = \"proxy\"\n");
+    key("bind", list(&args.listen), &mut text);
+    text.push_str("mode = \"proxy\"\npool = \"out\"\n");
+    several("users", &args.user, &mut text);
+    if let (Some(cert), Some(tls_key)) = (&args.tls_cert, &args.tls_key) {
+        key("tls", format!("{{ cert = {}, key = {} }}", quoted(cert), quoted(tls_key)), &mut text);
+    }
+    optional("auth_file", args.auth_file.as_deref(), &mut text);
+    several("allow", &args.allow, &mut text);
+    several("allow_dest", &args.allow_dest, &mut text);
+    several("deny_dest", &args.deny_dest, &mut text);
+    if args.open {
+        key("open", true, &mut text);
+    }
+    optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    text.push_str("\n[[pool]]\nname = \"out\"\n");
+    way(&args.way, &mut text);
+    text.trim_start().to_owned()
+}
+
+/// Such a file as it is shown, without its passwords.
+pub(crate) fn shown(text: &str) -> String {
+    let masked = towpath_config::masked(text);
+    match masked == text {
+        true => masked,
+        false => format!(
+            "# Passwords are masked: put them in, or use auth_file, ?password_file= or ?password_env=.\n{masked}"
+        ),
+    }
 }
 
 /// Reads such a file. A mistake in it is one of the arguments, so it is told without the lines of a file nobody wrote.
@@ -52,6 +87,18 @@ fn instance(args: &Instance, text: &mut String) {
     }
     if args.no_records {
         key("records", false, text);
+    }
+}
+
+fn way(args: &Way, text: &mut String) {
+    several("via", &args.via, text);
+    optional("connect_timeout", args.connect_timeout.as_deref(), text);
+}
+
+fn several(name: &str, values: &[String], text: &mut String) {
+    if !values.is_empty() {
+        let quoted: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        key(name, format!("[{}]", quoted.join(", ")), text);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use crate::mask::masked;
 use crate::render;
 
 /// One mistake of a configuration.
@@ -90,7 +91,7 @@ impl Mistakes {
                 also.line = place(also.span.start).0;
             }
         }
-        Self { source: clean(source), text: Some(text.to_owned()), items, more }
+        Self { source: clean(source), text: Some(masked(text)), items, more }
     }
 
     /// One mistake about a file whose text is not at hand.

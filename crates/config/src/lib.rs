@@ -7,8 +7,12 @@
 mod error;
 mod file;
 mod load;
+mod mask;
 mod model;
 mod model_health;
+mod model_proxy;
+mod model_route;
+mod model_tls;
 mod near;
 mod parse;
 mod read;
@@ -23,10 +27,12 @@ mod words;
 
 pub use error::{Mistake, Mistakes};
 pub use load::load;
+pub use mask::masked;
 pub use model::{
-    Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, Config, Dns, Eject, Flows, HashKey,
-    Hedge, Keepalive, Listener, Log, LogFormat, Mode, OnDown, Pool, ProxyHeaderIn, ProxyVersion, Relay,
-    Replay, SocketOptions, SourceAddress,
+    Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Config, DestHost, DestRule,
+    Destinations, Dns, Eject, Flows, HashKey, Hedge, Hop, HopProtocol, HostPattern, Identity, Keepalive,
+    Listener, Log, LogFormat, Login, Match, Mode, OnDown, Pem, Pool, Proxy, ProxyHeaderIn, ProxyVersion,
+    Relay, Replay, Route, ServerTls, SocketOptions, SourceAddress,
 };
 pub use parse::parse;
 pub use schema::schema;

@@ -10,6 +10,9 @@ use ipnet::IpNet;
 use towpath_wire::addr::{Listen, Target};
 
 pub use crate::model_health::*;
+pub use crate::model_proxy::*;
+pub use crate::model_route::*;
+pub use crate::model_tls::*;
 
 /// A whole instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,8 +95,18 @@ pub struct Listener {
     pub bind: Vec<Listen>,
     /// What it takes the first bytes for.
     pub mode: Mode,
-    /// Where its connections go.
+    /// Where its connections go; of a proxy, how.
     pub pool: Arc<Pool>,
+    /// TLS that its clients have to speak; `None` is none.
+    pub tls: Option<ServerTls>,
+    /// Where clients of some kinds go, the first that matches; the rest goes to `pool`.
+    pub routes: Vec<Route>,
+    /// Whether the rest goes nowhere.
+    pub refuses_rest: bool,
+    /// How long a client may take for the bytes that routes go by.
+    pub route_timeout: Duration,
+    /// What clients may do, if it is a proxy.
+    pub proxy: Option<Proxy>,
     /// Live connections of this listener; `None` is no limit of its own.
     pub max_connections: Option<usize>,
     /// New connections a second; `None` is no limit.
@@ -161,6 +174,8 @@ pub struct ProxyHeaderIn {
 pub enum Mode {
     /// Nothing: every byte goes to the target.
     Tcp,
+    /// Where the client wants to go: HTTP or SOCKS.
+    Proxy,
 }
 
 /// Backends and how connections are spread over them.
@@ -170,8 +185,12 @@ pub struct Pool {
     pub name: Arc<str>,
     /// Which backend a connection tries first.
     pub balance: Balance,
-    /// At least one, unless there is a `backends_file`.
+    /// At least one, unless there is a `backends_file`, or it is the way out of a proxy.
     pub backends: Vec<Backend>,
+    /// The proxies that its connections go through, the nearest first.
+    pub via: Vec<Hop>,
+    /// TLS to backends; `None` is none.
+    pub tls: Option<ClientTls>,
     /// A file of more backends, one a line, which is watched.
     pub backends_file: Option<PathBuf>,
     /// Clients that may wait while every backend is at its `max_connections`.

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use towpath_config::Config;
-use towpath_engine::{BindError, Engine, Totals};
+use towpath_engine::{BindError, Engine, TlsError, Totals};
 
 use crate::admin::{Order, Orders, Wants};
 use crate::descriptors;
@@ -82,6 +82,22 @@ pub enum StartError {
     Foreign {
         /// The pool that wants them.
         pool: Arc<str>,
+    },
+    /// Certificates or keys that cannot be used.
+    #[error("{what}: tls: {error}")]
+    Tls {
+        /// Whose.
+        what: String,
+        /// What is wrong with them.
+        error: TlsError,
+    },
+    /// Users of a proxy whose lines are not understood.
+    #[error("{what}: auth_file:\n  {faults}")]
+    Users {
+        /// Whose.
+        what: String,
+        /// What is wrong, a line each.
+        faults: String,
     },
     /// A listener that would feed itself.
     #[error(

@@ -57,7 +57,9 @@ impl Layout {
     /// The backend, as it is written, by which the listener at `station` gets its own connections back.
     fn target_back(&self, listener: &Listener, station: &Station) -> Option<Arc<str>> {
         let backends = self.pools.get(&listener.pool.name)?.backends();
-        let leads_back = |place: &Place| loops::leads_back(&station.at, &end(place, station.offset));
+        let leads_back = |place: &Place| {
+            end(place, station.offset).is_some_and(|end| loops::leads_back(&station.at, &end))
+        };
         let member = backends.iter().map(|backend| &backend.member).find(|member| leads_back(&member.place));
         member.map(|member| member.target.clone())
     }
@@ -80,22 +82,27 @@ impl Layout {
         };
         let node = |station: &'a Station| {
             let listener = owner(station)?;
-            let places = self.pools.get(&listener.pool.name).map(|pool| places(pool)).unwrap_or_default();
-            let targets = places.iter().map(|place| end(place, station.offset)).collect();
+            let routes = listener.routes.iter().map(|route| &route.pool.name);
+            let pools = routes.chain([&listener.pool.name]).filter_map(|name| self.pools.get(name));
+            let places: Vec<Place> = pools.flat_map(|pool| places(pool)).collect();
+            let targets = places.iter().filter_map(|place| end(place, station.offset)).collect();
             Some(((&**listener, station), Node { at: station.at.clone(), targets }))
         };
         self.stations.iter().filter_map(node).unzip()
     }
 }
 
+/// Where the connections of a pool go first: to its backends, or to the first proxy on the way to them.
 fn backends(pool: &Pool) -> Vec<Place> {
-    pool.backends().iter().map(|backend| backend.member.place.clone()).collect()
+    pool.first_stop().backends().iter().map(|backend| backend.member.place.clone()).collect()
 }
 
-/// Where connections to `place` go, for the listener at `offset` of its port range.
-fn end(place: &Place, offset: u16) -> End {
+/// Where connections to `place` go, for the listener at `offset` of its port range; a name that is looked up elsewhere does
+/// not tell.
+fn end(place: &Place, offset: u16) -> Option<End> {
     match place {
-        Place::Unix(path) => End::Unix(path.to_path_buf()),
-        Place::Tcp { ip, ports } => End::Tcp((*ip, ports.at(offset)).into()),
+        Place::Unix(path) => Some(End::Unix(path.to_path_buf())),
+        Place::Tcp { ip, ports } => Some(End::Tcp((*ip, ports.at(offset)).into())),
+        Place::Name { .. } => None,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 use towpath_config::Config;
-use towpath_engine::{Bound, Pool, Pools, Resolver, bind};
+use towpath_engine::{Bound, Hop, Pool, Pools, Resolver, TlsIn, TlsOut, bind, check_users};
 use towpath_wire::addr::Listen;
 
 use crate::discover::Discovery;
@@ -33,6 +33,7 @@ pub(crate) async fn prepare(
     workers: usize,
 ) -> Result<Prepared, StartError> {
     sources::check(config)?;
+    check_listeners(config)?;
     let resolver = Resolver::new(&config.dns);
     let (pools, discoveries) = find(config, before, keeps, &resolver).await?;
     let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);
@@ -58,6 +59,22 @@ pub(crate) async fn prepare(
     Ok(Prepared { running: Arc::new(running), bound, discoveries })
 }
 
+/// Fails where the certificates or the users of a listener cannot be used.
+pub(crate) fn check_listeners(config: &Config) -> Result<(), StartError> {
+    for listener in &config.listeners {
+        let what = || format!("listener {}", listener.name);
+        if let Some(tls) = &listener.tls {
+            TlsIn::new(tls, listener.mode).map_err(|error| StartError::Tls { what: what(), error })?;
+        }
+        if let Some(proxy) = &listener.proxy {
+            let told = check_users(proxy)
+                .map_err(|faults| StartError::Users { what: what(), faults: faults.join("\n  ") });
+            told?;
+        }
+    }
+    Ok(())
+}
+
 /// The pools of a configuration with their backends, without listening anywhere.
 pub(crate) async fn find_all(config: &Config) -> Result<Pools, StartError> {
     let resolver = Resolver::new(&config.dns);
@@ -74,10 +91,13 @@ async fn find(
     let (mut pools, mut discoveries) = (Pools::new(), Vec::new());
     for shape in &config.pools {
         let old = before.pools.get(&shape.name);
+        let (hops, are_new) = hops(shape, &pools, &before.pools)?;
+        let bad = |error| StartError::Tls { what: format!("pool {}", shape.name), error };
+        let tls = shape.tls.as_ref().map(|tls| TlsOut::new(tls, &[])).transpose().map_err(bad)?;
         let pool = match old {
-            Some(old) if old.config == *shape && keeps(old) => old.clone(),
-            Some(old) => Arc::new(old.renewed(shape.clone())),
-            None => Arc::new(Pool::new(shape.clone())),
+            Some(old) if old.config == *shape && keeps(old) && !are_new => old.clone(),
+            Some(old) => Arc::new(old.renewed(shape.clone()).through(hops, tls)),
+            None => Arc::new(Pool::new(shape.clone()).through(hops, tls)),
         };
         if old.is_none_or(|old| !Arc::ptr_eq(old, &pool)) {
             discoveries.push((pool.clone(), Discovery::new(pool.clone(), config.dns.clone())));
@@ -90,6 +110,25 @@ async fn find(
     });
     futures_util::future::try_join_all(first).await?;
     Ok((pools, discoveries))
+}
+
+/// The proxies on the way to the backends of `shape`, whose pools come before it; and whether one of them is not as it was.
+fn hops(
+    shape: &towpath_config::Pool,
+    pools: &Pools,
+    before: &Pools,
+) -> Result<(Arc<[Hop]>, bool), StartError> {
+    let mut hops = Vec::new();
+    for hop in &shape.via {
+        let Some(pool) = pools.get(&hop.pool.name).cloned() else { continue };
+        let bad = |error| StartError::Tls { what: format!("pool {}", hop.pool.name), error };
+        let tls = hop.tls.as_ref().map(|tls| TlsOut::new(tls, &["http/1.1"])).transpose().map_err(bad)?;
+        hops.push(Hop { protocol: hop.protocol, pool, login: hop.login.clone(), tls });
+    }
+    let is_new =
+        |hop: &Hop| before.get(&hop.pool.config.name).is_none_or(|before| !Arc::ptr_eq(before, &hop.pool));
+    let are_new = hops.iter().any(is_new);
+    Ok((hops.into(), are_new))
 }
 
 /// The sockets that the process was started with (LISTEN_FDS, sd_listen_fds(3)).

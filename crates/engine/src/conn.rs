@@ -1,6 +1,7 @@
 //! The story of one connection, from accept to its record.
 
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -10,24 +11,33 @@ use tokio::task::coop::consume_budget;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use towpath_config::{Balance, HashKey, OnDown, ProxyVersion};
-use towpath_wire::client_hello::{Sniffed, sniff};
+use towpath_wire::client_hello;
 use towpath_wire::proxy_header::{self, Addresses, Tlvs};
+use towpath_wire::sniff::{self, Sniffed};
 
 use crate::attempts::Failure;
+use crate::chain;
 use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
-use crate::inbound;
-use crate::outbound::{self, Connecting};
+use crate::http;
+use crate::inbound::{self, Answer};
+use crate::outbound::Connecting;
 use crate::pool::{Lease, Picked, Pool, hash_key};
+use crate::proxied::{self, Wish};
 use crate::race::{News, Race};
 use crate::relay::Relay;
+use crate::route;
 use crate::search::Search;
 use crate::stream::Stream;
+use crate::tls::Accepted;
 use crate::worker::Worker;
 
 /// How long a client may take to say which server it wants, where that matters.
 const NAME_TIME: Duration = Duration::from_millis(500);
+
+/// How long a client may take for the handshake of TLS.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 
 /// A server that breaks so soon without a word counts as one that fails. Later, it may be of a protocol in which servers only
 /// listen.
@@ -42,11 +52,40 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
     if !identify(&worker, &mut flow, &mut client, &mut first).await || !admit(&mut flow) {
         return;
     }
+    if flow.seat.listener.tls.is_some() {
+        let Some(within) = Box::pin(shake_hands(&mut flow, client, &mut first)).await else { return };
+        client = within;
+    }
     first.take_more(&mut client, &worker.buffers).await;
+    if let Some(proxy) = &flow.seat.listener.clone().proxy {
+        // Where to go is the client's to say.
+        loop {
+            let asking = Box::pin(proxied::ask(&worker, &mut flow, client, &mut first, proxy));
+            client = match asking.await {
+                Wish::Tunnel(client, answer) => {
+                    return find_server(worker, flow, client, first, Some(answer)).await;
+                }
+                Wish::Requests(client) => {
+                    let serving = Box::pin(http::serve(&worker, &mut flow, client, &mut first, proxy));
+                    let Some(client) = serving.await else { return };
+                    client
+                }
+                Wish::Streams(client) => {
+                    return Box::pin(http::serve_h2(&worker, &mut flow, client, first)).await;
+                }
+                Wish::None => return,
+            };
+        }
+    }
+    if !flow.seat.listener.routes.is_empty()
+        && !Box::pin(take_route(&worker, &mut flow, &mut client, &mut first)).await
+    {
+        return;
+    }
     if wants_name(&flow, &first) {
         Box::pin(ask_for_name(&worker, &mut flow, &mut client, &mut first)).await;
     }
-    find_server(worker, flow, client, first).await;
+    find_server(worker, flow, client, first, None).await;
 }
 
 /// Takes the client's PROXY header where the listener wants one; false when the client is not taken.
@@ -65,6 +104,26 @@ async fn identify(worker: &Worker, flow: &mut Flow, client: &mut Stream, first: 
     true
 }
 
+/// Shakes hands with a client that has to speak TLS: what it says within.
+async fn shake_hands(flow: &mut Flow, mut client: Stream, first: &mut FirstFlight) -> Option<Stream> {
+    client = client.unread(&std::mem::take(&mut first.0));
+    let tls = flow.seat.tls.clone();
+    let shaking = async { tls.ok_or(ErrorKind::NotFound)?.accept(client).await };
+    match timeout(HANDSHAKE_TIME, shaking).await.unwrap_or(Err(ErrorKind::TimedOut.into())) {
+        Ok(Accepted { stream, server_name, .. }) => {
+            if server_name.is_some() {
+                flow.guest().server_name = server_name;
+            }
+            Some(stream)
+        }
+        Err(error) => {
+            tracing::debug!("listener {}, client {:?}: TLS: {error}", flow.seat.listener.name, flow.client);
+            flow.turned_away(Stage::Identify, Reason::ClientTls);
+            None
+        }
+    }
+}
+
 /// Lets the client in as the rules of the listener say.
 fn admit(flow: &mut Flow) -> bool {
     match flow.seat.gatekeeper.admit(flow.client.map(|client| client.ip()), Instant::now()) {
@@ -81,10 +140,37 @@ fn admit(flow: &mut Flow) -> bool {
     }
 }
 
+/// Chooses the pool by the first bytes of the client; false when none is for it.
+async fn take_route(worker: &Worker, flow: &mut Flow, client: &mut Stream, first: &mut FirstFlight) -> bool {
+    let source = flow.seat.source().clone();
+    let mut sniffed = sniff::sniff(&first.0);
+    let waiting = async {
+        while sniffed == Sniffed::Incomplete && first.wait_for_more(client, &worker.buffers).await {
+            sniffed = sniff::sniff(&first.0);
+        }
+    };
+    // Whoever waits for the server to speak is one of the rest.
+    let _ = timeout(source.listener.route_timeout, waiting).await;
+    let routes = source.listener.routes.iter().zip(&source.route_pools);
+    let found = routes.into_iter().find(|(route, _)| route::matches(&route.matches, &sniffed));
+    if let Sniffed::Tls(hello) = sniffed {
+        flow.guest().server_name = hello.server_name;
+    }
+    match found {
+        Some((_, pool)) => flow.guest().pool = Some(pool.clone()),
+        None if source.listener.refuses_rest => {
+            flow.turned_away(Stage::Route, Reason::NoRoute);
+            return false;
+        }
+        None => {}
+    }
+    true
+}
+
 /// Whether the server name is to be had from the client: to balance by it, or to tell servers, for which nothing waits that
 /// has not begun.
 fn wants_name(flow: &Flow, first: &FirstFlight) -> bool {
-    let pool = &flow.seat.pool.config;
+    let pool = &flow.pool().config;
     let balances = pool.balance == Balance::Hash(HashKey::Sni);
     let tells = pool.send_proxy == Some(ProxyVersion::V2) && !first.is_empty();
     (balances || tells) && flow.server_name().is_none()
@@ -93,18 +179,20 @@ fn wants_name(flow: &Flow, first: &FirstFlight) -> bool {
 /// Waits for the client's ClientHello, for a while: a client of another protocol has no name.
 async fn ask_for_name(worker: &Worker, flow: &mut Flow, client: &mut Stream, first: &mut FirstFlight) {
     let waiting = async {
-        while sniff(&first.0) == Sniffed::Incomplete && first.wait_for_more(client, &worker.buffers).await {}
+        while client_hello::sniff(&first.0) == client_hello::Sniffed::Incomplete
+            && first.wait_for_more(client, &worker.buffers).await
+        {}
     };
     // A server that speaks first has its client wait for nothing longer than this.
     let _ = timeout(NAME_TIME, waiting).await;
-    if let Sniffed::Hello(hello) = sniff(&first.0) {
+    if let client_hello::Sniffed::Hello(hello) = client_hello::sniff(&first.0) {
         flow.guest().server_name = hello.server_name;
     }
 }
 
 /// The PROXY header that the server gets before the client's first byte.
 fn introduction(flow: &mut Flow, client: &Stream) -> Option<Vec<u8>> {
-    let version = flow.seat.pool.config.send_proxy?;
+    let version = flow.pool().config.send_proxy?;
     if version == ProxyVersion::V2 && flow.unique_id().is_none() {
         // Kept, so that a second server is told the same.
         flow.guest().unique_id = Some(format!("{:032x}", fastrand::u128(..)).into_bytes());
@@ -129,11 +217,23 @@ fn introduction(flow: &mut Flow, client: &Stream) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Finds a server for a client and goes on to [`carry`], here or on another worker.
-async fn find_server(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, first: FirstFlight) {
-    let Some((lease, mut server)) = reach(&mut flow, &mut client, &first).await else { return };
+/// Finds a server for a client and goes on to [`carry`], here or on another worker. A client that waits for an `answer` gets
+/// it first.
+async fn find_server(
+    worker: Rc<Worker>,
+    mut flow: Flow,
+    mut client: Stream,
+    first: FirstFlight,
+    answer: Option<Answer>,
+) {
+    let Some((lease, mut server)) = reach(&mut flow, Some(&mut client), !first.is_empty()).await else {
+        if let Some(answer) = answer {
+            Box::pin(proxied::refuse(&flow, client, answer)).await;
+        }
+        return;
+    };
     if let Some(introduction) = introduction(&mut flow, &client) {
-        let limit = flow.seat.pool.config.connect_timeout;
+        let limit = flow.pool().config.connect_timeout;
         let sending = server.send_all(&introduction, !first.is_empty());
         // On a new connection there is nearly always room. If it broke, the relay meets that.
         if timeout(limit, sending).await.is_err() {
@@ -143,6 +243,12 @@ async fn find_server(worker: Rc<Worker>, mut flow: Flow, mut client: Stream, fir
         }
     }
     flow.connected(lease, !first.is_empty());
+    if let Some(answer) = answer
+        && client.send_all(&answer.granted(), false).await.is_err()
+    {
+        flow.not_connected(Reason::ClientReset);
+        return;
+    }
     worker.go_on(flow, client, server, first);
 }
 
@@ -157,8 +263,8 @@ pub(crate) fn carry(
     first: FirstFlight,
 ) -> impl Future<Output = ()> {
     let throttle = flow.throttle();
-    let idle_timeout = flow.seat.idle_timeout();
-    let mut relay = Relay::new(client, server, first, idle_timeout, throttle, &flow.seat.pool.config);
+    let idle_timeout = flow.idle_timeout();
+    let mut relay = Relay::new(client, server, first, idle_timeout, throttle, &flow.pool().config);
     let mut down = goes_down(&flow);
     async move {
         let end = poll_fn(|cx| {
@@ -171,7 +277,7 @@ pub(crate) fn carry(
         })
         .await;
         if let Some(first) = try_another(&mut flow, &mut relay, end) {
-            spawn_local(find_server(worker, flow, relay.into_client(), first));
+            spawn_local(find_server(worker, flow, relay.into_client(), first, None));
             return;
         }
         flow.ended(end);
@@ -183,7 +289,7 @@ pub(crate) fn carry(
 
 /// Waits until the backend is found down, where the pool does not let its connections go on then.
 fn goes_down(flow: &Flow) -> Option<Pin<Box<impl Future<Output = ()> + use<>>>> {
-    if flow.seat.pool.config.on_down == OnDown::Keep {
+    if flow.pool().config.on_down == OnDown::Keep {
         return None;
     }
     let backend = flow.backend()?.clone();
@@ -198,7 +304,7 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
         return None;
     }
     if is_break && let Some(backend) = flow.backend().filter(|_| flow.since_connected() < EARLY) {
-        flow.seat.pool.note_failure(backend, flow.probe(), Reason::ServerReset);
+        flow.pool().note_failure(backend, flow.probe(), Reason::ServerReset);
     }
     if !(if is_break { flow.has_another() } else { flow.has_other() }) {
         return None;
@@ -211,10 +317,14 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
 /// Connects to the first server that answers: backends in the order of the pool's balance, none twice while another is
 /// left, a second one beside the first when that is silent; and while none works, again, for as long as the pool holds
 /// its clients.
-async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Option<(Lease, Stream)> {
-    let pool = flow.seat.pool.clone();
+pub(crate) async fn reach(
+    flow: &mut Flow,
+    mut client: Option<&mut Stream>,
+    speaks: bool,
+) -> Option<(Lease, Stream)> {
+    let pool = flow.pool().clone();
     let key = hash_key(pool.config.balance, flow.client, flow.server_name());
-    let speaks = !first.is_empty() || pool.config.send_proxy.is_some();
+    let speaks = speaks || pool.config.send_proxy.is_some();
     let (mut search, mut race) = (Search::new(pool.clone()), Race::default());
     loop {
         let mut pause = None;
@@ -224,7 +334,7 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
                     flow.tries(&server);
                     let begun = Instant::now();
                     let address = server.member.place.at(flow.offset);
-                    match outbound::connect(address, &pool.config, flow.client, speaks) {
+                    match chain::connect(address, &pool, flow.client, speaks) {
                         Ok(Connecting::Done(stream)) => {
                             pool.note_connected(&server, begun.elapsed());
                             race.leave(&pool);
@@ -251,7 +361,7 @@ async fn reach(flow: &mut Flow, client: &mut Stream, first: &FirstFlight) -> Opt
                 }
             }
         }
-        match unless_gone(flow, client, news(&mut race, &search, pause)).await? {
+        match unless_gone(flow, client.as_deref_mut(), news(&mut race, &search, pause)).await? {
             News::Reached(server, stream) => {
                 race.leave(&pool);
                 return Some((server, stream));
@@ -294,11 +404,18 @@ fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectErr
 }
 
 /// What `work` comes to, unless the client resets its connection before: that is noted.
-async fn unless_gone<T>(flow: &mut Flow, client: &mut Stream, work: impl Future<Output = T>) -> Option<T> {
+async fn unless_gone<T>(
+    flow: &mut Flow,
+    mut client: Option<&mut Stream>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     let mut work = pin!(work);
     let result = poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending => client.poll_hangup(cx).map(|()| None),
+        Poll::Pending => match &mut client {
+            Some(client) => client.poll_hangup(cx).map(|()| None),
+            None => Poll::Pending,
+        },
     })
     .await;
     if result.is_none() {

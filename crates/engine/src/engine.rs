@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -9,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use towpath_config::{Config, Listener};
 use towpath_wire::addr::Listen;
 
-use crate::listen::{Bound, Door, Source, UnixPathGuard};
+use crate::listen::{Bound, Door, Own, Source, UnixPathGuard};
 use crate::metrics::{NowAndThen, Totals};
 use crate::pool::Pool;
 use crate::record::RecordSink;
@@ -46,6 +47,7 @@ pub struct Engine {
     entrances: Vec<Entrance>,
     sources: HashMap<Arc<str>, Arc<Source>>,
     room_in_all: Arc<Semaphore>,
+    own: Arc<Own>,
     turn: usize,
 }
 
@@ -55,6 +57,7 @@ struct Entrance {
     listen: Listen,
     listener: Arc<str>,
     door: Arc<Door>,
+    address: Option<SocketAddr>,
     _unix_path: Option<UnixPathGuard>,
 }
 
@@ -93,6 +96,7 @@ impl Engine {
             entrances: Vec::new(),
             sources: HashMap::new(),
             room_in_all: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            own: Arc::default(),
             turn: 0,
         };
         drop(engine.configure(config, pools, bound));
@@ -148,6 +152,7 @@ impl Engine {
             }
         }
         bound.into_iter().for_each(|bound| self.open(bound));
+        self.own.set(self.entrances.iter().filter_map(|entrance| entrance.address).collect());
         async move {
             drop(closing);
             let _ = closed.recv().await;
@@ -156,20 +161,29 @@ impl Engine {
 
     /// The source of a listener, which stays as it is where nothing of it has changed.
     fn source(&self, listener: &Arc<Listener>, pools: &Pools) -> (Arc<str>, Arc<Source>) {
-        let pool = pools
-            .get(&listener.pool.name)
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Pool::new(listener.pool.clone())));
+        let live = |pool: &Arc<towpath_config::Pool>| {
+            pools.get(&pool.name).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool.clone())))
+        };
+        let pool = live(&listener.pool);
+        let routes: Vec<_> = listener.routes.iter().map(|route| live(&route.pool)).collect();
+        let goes_there = |old: &Source| {
+            let mut pairs = old.route_pools.iter().zip(&routes);
+            Arc::ptr_eq(&old.pool, &pool) && pairs.all(|(old, new)| Arc::ptr_eq(old, new))
+        };
         let source = match self.sources.get(&listener.name) {
-            Some(old) if *old.listener == **listener && Arc::ptr_eq(&old.pool, &pool) => old.clone(),
-            Some(old) => Arc::new(old.renewed(listener.clone(), pool)),
-            None => Arc::new(Source::new(listener.clone(), pool, self.room_in_all.clone())),
+            Some(old) if *old.listener == **listener && goes_there(old) => old.clone(),
+            Some(old) => Arc::new(old.renewed(listener.clone(), pool, routes)),
+            None => {
+                let (room, own) = (self.room_in_all.clone(), self.own.clone());
+                Arc::new(Source::new(listener.clone(), pool, room, own, routes))
+            }
         };
         (listener.name.clone(), source)
     }
 
     /// Gives the sockets of an address to the workers: one of a group to each, and those that stand alone in turn.
     fn open(&mut self, bound: Bound) {
+        let address = bound.address();
         let Bound { listener, listen, offset, sockets, unix_path } = bound;
         let Some(source) = self.sources.get(&listener.name) else { return };
         let door = Arc::new(Door::new(source.clone(), offset));
@@ -182,6 +196,7 @@ impl Engine {
             listen,
             listener: listener.name.clone(),
             door,
+            address,
             _unix_path: unix_path,
         });
     }

@@ -1,12 +1,17 @@
 //! Why a connection could not be brought to a server, and whether another server may do better.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use towpath_wire::destination::DestinationError;
+use towpath_wire::http1::HeadFault;
 use towpath_wire::proxy_header::HeaderError;
+use towpath_wire::socks::SocksFault;
 
 use crate::resolve::ResolveError;
+use crate::route::Denial;
 
 /// One attempt to reach a server that failed.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +25,115 @@ pub enum ConnectError {
     /// The pool wants a source address that this machine has not.
     #[error("this machine has no source address {0}")]
     SourceAbsent(IpAddr),
+    /// A proxy on the way did not bring us on.
+    #[error("{0}")]
+    Hop(HopError),
+    /// TLS with the server did not come about.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
     /// The server or the network refused, or this machine could not even ask.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+/// Which proxy of a chain did not bring us on, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("hop {number}: {fault}")]
+pub struct HopError {
+    /// Its place in the chain, from 1.
+    pub number: u8,
+    /// What came of it.
+    pub fault: HopFault,
+}
+
+/// A status of HTTP from 300 to 555, small enough for every connection to have room for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpStatus(u8);
+
+impl HttpStatus {
+    /// The lowest.
+    const FIRST: u16 = 300;
+
+    /// `None` for one outside.
+    pub(crate) fn new(status: u16) -> Option<Self> {
+        u8::try_from(status.checked_sub(Self::FIRST)?).ok().map(Self)
+    }
+
+    /// The number as it is sent.
+    pub(crate) fn code(self) -> u16 {
+        Self::FIRST + u16::from(self.0)
+    }
+}
+
+impl fmt::Display for HttpStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.code().fmt(f)
+    }
+}
+
+/// What a proxy did in place of bringing us on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HopFault {
+    /// It cannot be connected to.
+    #[error("connect refused")]
+    Refused,
+    /// It did not answer in time.
+    #[error("timed out")]
+    TimedOut,
+    /// There is no way to it.
+    #[error("unreachable")]
+    Unreachable,
+    /// None of its addresses is known or has room.
+    #[error("none to be had")]
+    NoBackend,
+    /// It closed the connection.
+    #[error("closed")]
+    Closed,
+    /// Its answer is none of its protocol.
+    #[error("bad answer")]
+    BadAnswer,
+    /// It wants a login, or another one.
+    #[error("wants another login")]
+    Login,
+    /// It answered with this status of HTTP.
+    #[error("status {0}")]
+    Status(HttpStatus),
+    /// It answered with this code of SOCKS 5.
+    #[error("SOCKS code {0}")]
+    Code(u8),
+    /// SOCKS 4 says no, and never why.
+    #[error("SOCKS 4 refused")]
+    Refused4,
+    /// TLS with it did not come about.
+    #[error("no TLS")]
+    Tls,
+    /// Its protocol cannot name the destination.
+    #[error("cannot name the destination")]
+    Unnameable,
+}
+
+impl HopFault {
+    /// Whether the proxy works, and what is behind it does not.
+    pub(crate) fn is_behind(self) -> bool {
+        match self {
+            Self::Status(status) => (502..=504).contains(&status.code()),
+            Self::Code(code) => (3..=6).contains(&code),
+            other => other == Self::Refused4,
+        }
+    }
+
+    /// Whether the proxy does not want to connect to what is behind it.
+    pub(crate) fn is_denial(self) -> bool {
+        matches!(self, Self::Code(2)) || matches!(self, Self::Status(status) if status.code() == 403)
+    }
+
+    /// Whether the same attempt may do better after a while.
+    fn may_pass(self) -> bool {
+        match self {
+            Self::Status(status) => status.code() >= 500,
+            other => !matches!(other, Self::Login | Self::Code(2 | 7 | 8) | Self::Unnameable),
+        }
+    }
 }
 
 impl ConnectError {
@@ -30,6 +141,8 @@ impl ConnectError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::NoSource(_) => false,
+            Self::Hop(error) => error.fault.may_pass(),
+            Self::Tls(_) => true,
             Self::Io(error) => error.kind() != ErrorKind::PermissionDenied,
             Self::TimedOut(_) | Self::SourceAbsent(_) => true,
         }
@@ -89,6 +202,8 @@ pub enum Reason {
     ClientLost,
     /// The server stopped answering.
     ServerLost,
+    /// The request of a client of a proxy was answered.
+    Served,
     /// Nothing was carried for the idle time.
     Idle,
     /// The server, or all of them, refused.
@@ -119,14 +234,74 @@ pub enum Reason {
     QueueTimedOut,
     /// The client may not come in.
     Refused,
+    /// The client did not say where it wants to go in a way that is understood.
+    BadRequest(Misasked),
+    /// The client may not go where it wants to.
+    Denied(Denial),
+    /// TLS with the client did not come about.
+    ClientTls,
+    /// TLS with the server did not come about.
+    ServerTls,
+    /// A proxy on the way did not bring the connection on.
+    Hop(HopError),
+    /// No route is for this client.
+    NoRoute,
     /// The client's PROXY header is none, or has mistakes, or is late, or the client is not trusted to send one.
     BadProxyHeader(HeaderFault),
     /// towpath ended before the connection did.
     Shutdown,
 }
 
+/// What is wrong with what a client of a proxy asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misasked {
+    /// It ended before it had said what it wants.
+    #[error("ended early")]
+    Ended,
+    /// It took too long to say what it wants.
+    #[error("late")]
+    Late,
+    /// Its HTTP has mistakes.
+    #[error("bad request: {0}")]
+    Http(HeadFault),
+    /// Its HTTP names no destination.
+    #[error("bad destination: {0}")]
+    Destination(DestinationError),
+    /// Its HTTP asks for something else than a proxy has: write the whole URL, which begins with http://.
+    #[error("this is a proxy: it takes CONNECT, and requests with a whole URL that begins with http://")]
+    NotForProxy,
+    /// Its SOCKS has mistakes.
+    #[error("bad SOCKS: {0}")]
+    Socks(SocksFault),
+    /// It has no name and password, and needs them.
+    #[error("no login")]
+    NoLogin,
+    /// Its name or password is wrong.
+    #[error("wrong login")]
+    WrongLogin,
+    /// Too many logins are being looked at.
+    #[error("logins too busy")]
+    BusyLogin,
+    /// It speaks TLS, and this listener does not.
+    #[error("TLS without a certificate here")]
+    Tls,
+    /// It speaks a protocol that is not spoken here.
+    #[error("unknown protocol")]
+    Protocol,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadRequest(why) => why.fmt(f),
+            Self::Hop(error) => error.fmt(f),
+            reason => f.write_str(reason.as_str()),
+        }
+    }
+}
+
 impl Reason {
-    /// The words for it in a record.
+    /// The words for it in a record, without particulars that [`fmt::Display`] has.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientClosed => "client closed",
@@ -135,6 +310,7 @@ impl Reason {
             Self::ServerReset => "server reset",
             Self::ClientLost => "client lost",
             Self::ServerLost => "server lost",
+            Self::Served => "served",
             Self::Idle => "idle",
             Self::ConnectRefused => "connect refused",
             Self::ConnectTimedOut => "connect timed out",
@@ -151,6 +327,12 @@ impl Reason {
             Self::QueueTimedOut => "queue timed out",
             Self::Refused => "refused",
             Self::BadProxyHeader(why) => why.as_str(),
+            Self::BadRequest(_) => "bad request",
+            Self::Denied(why) => why.as_str(),
+            Self::Hop(_) => "failed at a proxy",
+            Self::NoRoute => "no route",
+            Self::ClientTls => "no TLS with client",
+            Self::ServerTls => "no TLS with server",
             Self::Shutdown => "shutdown",
         }
     }
@@ -159,7 +341,12 @@ impl Reason {
 impl Reason {
     /// Whether a server that fails for this reason seems to be down, rather than this machine to lack something.
     pub(crate) fn is_servers(self) -> bool {
-        !matches!(self, Self::NoDescriptors | Self::NoSourceAddress | Self::NoSourcePort | Self::NotPermitted)
+        let is_hops = matches!(self, Self::Hop(error) if !error.fault.is_behind());
+        !is_hops
+            && !matches!(
+                self,
+                Self::NoDescriptors | Self::NoSourceAddress | Self::NoSourcePort | Self::NotPermitted
+            )
     }
 }
 
@@ -167,6 +354,8 @@ impl From<&ConnectError> for Reason {
     fn from(error: &ConnectError) -> Self {
         match error {
             ConnectError::TimedOut(_) => Self::ConnectTimedOut,
+            ConnectError::Hop(error) => Self::Hop(*error),
+            ConnectError::Tls(_) => Self::ServerTls,
             ConnectError::NoSource(_) | ConnectError::SourceAbsent(_) => Self::NoSourceAddress,
             ConnectError::Io(error) if towpath_sys::limits::is_exhausted(error) => Self::NoDescriptors,
             ConnectError::Io(error) => match error.kind() {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use towpath_config::{Listener, Pool};
+use towpath_wire::destination::Destination;
 use towpath_wire::proxy_header::Header;
 
 use crate::attempts::{Attempts, Failure};
 use crate::error::Reason;
 use crate::listen::{Pass, Seat};
-use crate::pool::{Backend, Lease, Probe};
+use crate::pool::{Backend, Lease, Pool as LivePool, Probe};
 use crate::throttle::Throttle;
 use crate::worker::Colleague;
 
@@ -23,6 +24,10 @@ pub enum Stage {
     Identify,
     /// At the rules of who may come in.
     Admit,
+    /// While it said where it wants to go.
+    Ask,
+    /// At the rules of where it may go.
+    Route,
     /// On the way to a server.
     Connect,
     /// While bytes were carried.
@@ -35,6 +40,8 @@ impl Stage {
         match self {
             Self::Identify => "identify",
             Self::Admit => "admit",
+            Self::Ask => "ask",
+            Self::Route => "route",
             Self::Connect => "connect",
             Self::Relay => "relay",
         }
@@ -89,6 +96,10 @@ pub struct Record {
     pub client: Option<SocketAddr>,
     /// The unique id that came or went in a PROXY header.
     pub unique_id: Option<String>,
+    /// Where a client of a proxy wants to go.
+    pub wanted: Option<String>,
+    /// The user that a client of a proxy is.
+    pub user: Option<Arc<str>>,
     /// The server that was tried last.
     pub backend: Option<Picked>,
     /// When it was accepted.
@@ -152,10 +163,16 @@ pub(crate) struct Guest {
     pub(crate) server_name: Option<String>,
     /// What servers know it by, made here because its PROXY header had none.
     pub(crate) unique_id: Option<Vec<u8>>,
+    /// Where it wants to go, as a client of a proxy.
+    pub(crate) wanted: Option<Destination>,
+    /// Which user it is, as a client of a proxy.
+    pub(crate) user: Option<Arc<str>>,
+    /// The way to where it wants to go, in place of the listener's pool.
+    pub(crate) pool: Option<Arc<LivePool>>,
     /// Its place among the connections of its address.
     pub(crate) pass: Option<Box<Pass>>,
-    /// No record is left of it: all those that were refused share a line.
-    is_refused: bool,
+    /// No record is left of it: all those that were refused share a line, and requests have their own.
+    is_silent: bool,
     /// Attempts to reach a server that did not come off at once.
     attempts: Attempts,
 }
@@ -210,6 +227,32 @@ impl Flow {
         self.guest.get_or_insert_default()
     }
 
+    /// Where it goes: the pool of its listener, or one of its own.
+    pub(crate) fn pool(&self) -> &Arc<LivePool> {
+        self.guest.as_ref().and_then(|guest| guest.pool.as_ref()).unwrap_or(&self.seat.pool)
+    }
+
+    /// Where it wants to go, as a client of a proxy.
+    pub(crate) fn wanted(&self) -> Option<&Destination> {
+        self.guest.as_ref()?.wanted.as_ref()
+    }
+
+    /// Why it has not come further, so far.
+    pub(crate) fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Which user it is, as a client of a proxy.
+    pub(crate) fn user(&self) -> Option<Arc<str>> {
+        self.guest.as_ref()?.user.clone()
+    }
+
+    /// When it carries nothing for so long it ends: the shorter time of the listener's and the pool's.
+    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
+        let pool = self.pool().config.idle_timeout;
+        self.seat.listener.idle_timeout.into_iter().chain(pool).min()
+    }
+
     /// What its PROXY header says, if it had one.
     pub(crate) fn header(&self) -> Option<&Header> {
         self.guest.as_ref()?.header.as_ref()
@@ -244,7 +287,7 @@ impl Flow {
     /// It is not taken; `stage` says where that was found.
     pub(crate) fn turned_away(&mut self, stage: Stage, reason: Reason) {
         (self.stage, self.reason) = (stage, reason);
-        self.guest().is_refused = stage == Stage::Admit;
+        self.guest().is_silent = stage == Stage::Admit;
     }
 
     /// This backend is tried now.
@@ -278,7 +321,7 @@ impl Flow {
     /// Whether there is a backend beside its own that it has not tried.
     pub(crate) fn has_other(&self) -> bool {
         let is_own = |other: &Backend| self.backend.as_ref().is_some_and(|backend| other.is_same(backend));
-        self.seat.pool.has_other(|other| is_own(other) || self.has_tried(other))
+        self.pool().has_other(|other| is_own(other) || self.has_tried(other))
     }
 
     /// Whether there is another attempt to make after a server broke before its first byte, now or in a while.
@@ -305,6 +348,29 @@ impl Flow {
         Some(speeds.throttle(self.client.map(|client| client.ip())))
     }
 
+    /// It is told of by the stories of its requests, each with a record of its own.
+    pub(crate) fn speaks_for_others(&mut self) {
+        self.guest().is_silent = true;
+    }
+
+    /// Its own record is left after all.
+    pub(crate) fn speaks_for_itself(&mut self) {
+        self.guest().is_silent = false;
+    }
+
+    /// Its server was reached, by a connection whose place is kept elsewhere.
+    pub(crate) fn connected_with(&mut self, server: &Lease) {
+        self.tries(server);
+        self.carries_on();
+    }
+
+    /// Its request goes out on a connection that is there.
+    pub(crate) fn carries_on(&mut self) {
+        let micros = self.start.elapsed().as_micros();
+        self.connect_micros = u32::try_from(micros).unwrap_or(NOT_YET - 1);
+        self.reason = Reason::ClientReset;
+    }
+
     /// The number of the probe that its connection to the backend is, or 0.
     pub(crate) fn probe(&self) -> Probe {
         self.probe
@@ -329,7 +395,7 @@ impl Flow {
             && self.down_bytes.get() == 0
             && let Some(server) = &self.backend
         {
-            self.seat.pool.note_success(server);
+            self.pool().note_success(server);
         }
         self.reason = match end {
             End::Closed(Side::Client) => Reason::ClientClosed,
@@ -352,7 +418,7 @@ impl Flow {
     fn answered(&self) {
         let Some(server) = &self.backend else { return };
         let took = self.asked_first.then(|| self.since_connected());
-        self.seat.pool.note_answer(server, took);
+        self.pool().note_answer(server, took);
     }
 }
 
@@ -374,7 +440,7 @@ impl Meter for Flow {
         if self.down_bytes.get() == 0
             && let Some(server) = &self.backend
         {
-            self.seat.pool.note_lasting(server);
+            self.pool().note_lasting(server);
         }
     }
 }
@@ -386,16 +452,18 @@ impl Drop for Flow {
         self.worker.one_less();
         let backend = self.backend.clone();
         self.leave_backend();
-        let is_refused = self.guest.as_ref().is_some_and(|guest| guest.is_refused);
-        let Some(sink) = self.worker.records.as_ref().filter(|_| !is_refused) else { return };
+        let is_silent = self.guest.as_ref().is_some_and(|guest| guest.is_silent);
+        let Some(sink) = self.worker.records.as_ref().filter(|_| !is_silent) else { return };
         let duration = self.start.elapsed();
         let connect_time = Duration::from_micros(self.connect_micros.into());
         sink.send(Record {
             listener: self.seat.listener.clone(),
             client: self.client,
+            wanted: self.guest.as_ref().and_then(|guest| Some(guest.wanted.as_ref()?.to_string())),
+            user: self.guest.as_ref().and_then(|guest| guest.user.clone()),
             unique_id: self.unique_id().map(|id| String::from_utf8_lossy(id).into_owned()),
             backend: backend.map(|backend| Picked {
-                pool: self.seat.pool.config.clone(),
+                pool: self.pool().config.clone(),
                 address: backend.member.place.socket_address(self.offset),
                 backend,
             }),

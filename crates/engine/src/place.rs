@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use towpath_wire::addr::{PortRange, UnixPath};
+use towpath_wire::addr::{HostName, PortRange, UnixPath};
 
 /// One place that connections can be made to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +17,13 @@ pub enum Place {
     },
     /// A unix stream socket.
     Unix(UnixPath),
+    /// A name that the last proxy on the way looks up.
+    Name {
+        /// The name.
+        host: HostName,
+        /// The port, or one for each port of the listener.
+        ports: PortRange,
+    },
 }
 
 /// A place as one connection sees it.
@@ -24,6 +31,7 @@ pub enum Place {
 pub(crate) enum Address<'a> {
     Tcp(SocketAddr),
     Unix(&'a UnixPath),
+    Name(&'a HostName, u16),
 }
 
 impl Place {
@@ -32,14 +40,15 @@ impl Place {
         match self {
             Self::Tcp { ip, ports } => Address::Tcp(SocketAddr::new(*ip, ports.at(offset))),
             Self::Unix(path) => Address::Unix(path),
+            Self::Name { host, ports } => Address::Name(host, ports.at(offset)),
         }
     }
 
-    /// The same, for a record; a unix socket has none.
+    /// The same, for a record; a unix socket and a name have none.
     pub fn socket_address(&self, offset: u16) -> Option<SocketAddr> {
         match self.at(offset) {
             Address::Tcp(address) => Some(address),
-            Address::Unix(_) => None,
+            Address::Unix(_) | Address::Name(..) => None,
         }
     }
 }
@@ -50,6 +59,7 @@ impl fmt::Display for Place {
             Self::Tcp { ip, ports } if ip.is_ipv4() => write!(f, "{ip}:{ports}"),
             Self::Tcp { ip, ports } => write!(f, "[{ip}]:{ports}"),
             Self::Unix(path) => write!(f, "unix:{path}"),
+            Self::Name { host, ports } => write!(f, "{host}:{ports}"),
         }
     }
 }

@@ -21,6 +21,12 @@ const SERVICE_HOSTS: usize = 64;
 /// Addresses of one name that are used.
 const ADDRESSES: usize = 1024;
 
+/// Names that clients of a proxy gave, of which answers are kept.
+const CACHED_NAMES: u64 = 4096;
+
+/// A name that does not exist may do so soon.
+const NEGATIVE_TTL: Duration = Duration::from_secs(10);
+
 /// Looks names up.
 pub struct Resolver {
     hickory: Option<TokioResolver>,
@@ -80,7 +86,16 @@ impl Resolver {
     /// A resolver that asks the servers of `dns`, or those of /etc/resolv.conf where it names none. It works within the
     /// tokio runtime in which it is made, and keeps no answers.
     pub fn new(dns: &Dns) -> Self {
-        let hickory = build(dns)
+        Self::with_cache(dns, 0)
+    }
+
+    /// The same for names that clients give: it keeps answers for as long as they are valid.
+    pub(crate) fn with_memory(dns: &Dns) -> Self {
+        Self::with_cache(dns, CACHED_NAMES)
+    }
+
+    fn with_cache(dns: &Dns, names: u64) -> Self {
+        let hickory = build(dns, names)
             .inspect_err(|error| tracing::warn!("names cannot be looked up: {error}; check /etc/resolv.conf"))
             .ok();
         Self { hickory, limit: dns.timeout }
@@ -134,7 +149,7 @@ impl Resolver {
     }
 }
 
-fn build(dns: &Dns) -> Result<TokioResolver, NetError> {
+fn build(dns: &Dns, names: u64) -> Result<TokioResolver, NetError> {
     let mut builder = if dns.servers.is_empty() {
         TokioResolver::builder_tokio()?
     } else {
@@ -151,7 +166,10 @@ fn build(dns: &Dns) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     options.timeout = dns.timeout / 2;
     options.attempts = 2;
-    options.cache_size = 0;
+    options.cache_size = names;
+    options.positive_min_ttl = Some(dns.ttl_min);
+    options.positive_max_ttl = Some(dns.ttl_max);
+    options.negative_max_ttl = Some(NEGATIVE_TTL.min(dns.ttl_max));
     builder.build()
 }
 

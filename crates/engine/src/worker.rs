@@ -1,5 +1,6 @@
 //! A worker: one thread, its event loop, and what the connections on it share.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
-use towpath_config::Config;
+use towpath_config::{Config, Dns};
 
 use crate::buffers::Buffers;
 use crate::conn;
@@ -19,6 +20,7 @@ use crate::flow::Flow;
 use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
+use crate::resolve::Resolver;
 use crate::stream::Stream;
 
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
@@ -31,6 +33,7 @@ pub(crate) struct Worker {
     id: usize,
     colleagues: Arc<[Arc<Colleague>]>,
     warnings: Arc<NowAndThen>,
+    resolver: RefCell<Option<(Dns, Rc<Resolver>)>>,
 }
 
 /// What workers know of each other, and connections of their worker wherever it is.
@@ -106,7 +109,8 @@ impl Worker {
         mut server: Stream,
         first: FirstFlight,
     ) {
-        let Some(colleague) = self.lighter_colleague() else {
+        let may_leave = client.is_plain() && server.is_plain();
+        let Some(colleague) = self.lighter_colleague().filter(|_| may_leave) else {
             spawn_local(conn::carry(self.clone(), flow, client, server, first));
             return;
         };
@@ -130,6 +134,24 @@ impl Worker {
         let loads = self.colleagues.iter().map(|colleague| (colleague.counters.live(), colleague));
         let (live, colleague) = loads.min_by_key(|(live, _)| *live)?;
         (here >= live + (live / 4).max(2)).then_some(colleague)
+    }
+
+    /// What its colleagues know of it.
+    pub(crate) fn colleague(&self) -> Arc<Colleague> {
+        self.colleagues[self.id].clone()
+    }
+
+    /// Looks up names that clients give, by the servers of `dns`.
+    pub(crate) fn resolver(&self, dns: &Dns) -> Rc<Resolver> {
+        let mut known = self.resolver.borrow_mut();
+        match &*known {
+            Some((of, resolver)) if of == dns => resolver.clone(),
+            _ => {
+                let resolver = Rc::new(Resolver::with_memory(dns));
+                *known = Some((dns.clone(), resolver.clone()));
+                resolver
+            }
+        }
     }
 
     /// Warns unless any worker did so less than a second ago.
@@ -182,7 +204,7 @@ pub(crate) fn run(post: Post) -> io::Result<()> {
 async fn work(post: Post) {
     let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase, warnings } = post;
     let buffers = Buffers::new(&config.relay, pipe_limit);
-    let worker = Rc::new(Worker { buffers, id, colleagues, warnings });
+    let worker = Rc::new(Worker { buffers, id, colleagues, warnings, resolver: RefCell::default() });
     tracing::debug!("worker {} runs", worker.id);
     let mut doors = Doors::default();
     tokio::select! {

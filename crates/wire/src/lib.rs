@@ -2,4 +2,8 @@
 
 pub mod addr;
 pub mod client_hello;
+pub mod destination;
+pub mod http1;
 pub mod proxy_header;
+pub mod sniff;
+pub mod socks;

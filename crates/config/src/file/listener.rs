@@ -5,23 +5,25 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Whole};
+use super::{Route, ServerTls};
+use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Tables, Whole};
 use crate::report::Report;
 use crate::words::{
-    ByteRate, ListenWord, ModeWord, Name, Network, ProxyInWord, Rate, Seconds, Timespan, UserTimeout,
+    ByteRate, DestWord, FilePath, ListenWord, ModeWord, Name, Network, ProxyInWord, Rate, Seconds, Text,
+    Timespan, UserTimeout, UserWord,
 };
 
 shape! {
     /// Where connections come in.
-    #[schemars(extend("required" = ["name", "bind", "pool"]))]
+    #[schemars(extend("required" = ["name", "bind"]))]
     Listener, "[[listener]]",
     /// Its name in logs; no other listener has it.
     name: Name,
     /// Where it binds: `:PORT`, `HOST:PORT`, `[V6]:PORT`, each also with a range of ports, or `unix:PATH`.
     bind: OneOrMany<ListenWord>,
-    /// What it takes the first bytes for; `tcp` for nothing at all.
+    /// What it takes the first bytes for; `tcp` for nothing at all, `proxy` for where a client wants to go.
     mode: ModeWord = "tcp",
-    /// The name of the pool where its connections go.
+    /// The name of the pool where its connections go; mode proxy: of one without backends, which says how they go out.
     pool: Name,
     /// Live connections of this listener; without it only the limit of the whole instance.
     max_connections: Whole<1, 1_000_000_000>,
@@ -55,6 +57,28 @@ shape! {
     trusted: OneOrMany<Network>,
     /// How long the header may take.
     proxy_protocol_timeout: Timespan = "5s",
+    /// Mode tcp: other pools for clients whose first bytes are of a kind; `pool` is for the rest, who are refused without it.
+    route: Tables<Route>,
+    /// How long a client may take for the bytes that routes go by; then it is one of the rest.
+    route_timeout: Timespan = "500ms",
+    /// TLS that its clients have to speak.
+    tls: ServerTls,
+    /// Mode proxy: users, each `NAME:PASSWORD`.
+    users: OneOrMany<UserWord>,
+    /// Mode proxy: a file of users, each `NAME:HASH` as `towpath passwd` makes it (bcrypt or argon2).
+    auth_file: FilePath,
+    /// Mode proxy: whether anybody may use it, from anywhere.
+    open: Switch = false,
+    /// Mode proxy: destinations that are let through although closed or denied in general: `[USER@]HOST[:PORTS]`.
+    allow_dest: OneOrMany<DestWord>,
+    /// Mode proxy: destinations that are not let through; with `*` all that `allow_dest` does not name.
+    deny_dest: OneOrMany<DestWord>,
+    /// Mode proxy: how long a client may take to say what it wants.
+    header_timeout: Timespan = "10s",
+    /// Mode proxy: the name in the `Via` field of HTTP requests.
+    via_name: OrOff<Text> = "towpath",
+    /// Mode proxy: whether HTTP requests tell the client's address in a `Forwarded` field.
+    forwarded: Switch = false,
 }
 
 shape! {

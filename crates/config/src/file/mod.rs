@@ -3,7 +3,9 @@
 mod check;
 mod listener;
 mod pool;
+mod route;
 mod shape;
+mod tls;
 
 use schemars::JsonSchema;
 use toml::Spanned;
@@ -16,7 +18,9 @@ use crate::words::{FilePath, FormatWord, Pipe, Server, SpliceAfter, Timespan};
 pub(crate) use check::{Check, CheckTable};
 pub(crate) use listener::{Keepalive, Listener, Speed};
 pub(crate) use pool::{Backend, Pool};
+pub(crate) use route::Route;
 use shape::shape;
+pub(crate) use tls::{ClientTls, ServerTls};
 
 shape! {
     /// A towpath configuration.
@@ -88,7 +92,7 @@ shape! {
 }
 
 /// Each table and its keys.
-pub(crate) const TABLES: [(&str, &[&str]); 9] = [
+pub(crate) const TABLES: [(&str, &[&str]); 12] = [
     (Root::TITLE, Root::KEYS),
     (Admin::TITLE, Admin::KEYS),
     (Log::TITLE, Log::KEYS),
@@ -98,4 +102,7 @@ pub(crate) const TABLES: [(&str, &[&str]); 9] = [
     (Pool::TITLE, Pool::KEYS),
     (pool::BackendTable::TITLE, pool::BackendTable::KEYS),
     (CheckTable::TITLE, CheckTable::KEYS),
+    (Route::TITLE, Route::KEYS),
+    (ServerTls::TITLE, ServerTls::KEYS),
+    (ClientTls::TITLE, ClientTls::KEYS),
 ];

@@ -5,17 +5,17 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{Check, Keepalive};
+use super::{Check, ClientTls, Keepalive};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Whole};
 use crate::report::Report;
 use crate::words::{
     BalanceWord, FilePath, HashKeyWord, HedgeWord, Name, OnDownWord, ProxyOutWord, ReplayWord, SourceWord,
-    TargetWord, Timespan, UserTimeout,
+    TargetWord, Timespan, UserTimeout, ViaWord,
 };
 
 shape! {
     /// Backends and how connections are spread over them.
-    #[schemars(extend("required" = ["name"], "anyOf" = [{"required": ["backend"]}, {"required": ["backends_file"]}]))]
+    #[schemars(extend("required" = ["name"]))]
     Pool, "[[pool]]",
     /// Its name, which listeners give; no other pool has it.
     name: Name,
@@ -25,6 +25,11 @@ shape! {
     hash_key: HashKeyWord,
     /// Where its servers are: `HOST:PORT`, also with a range of ports, `unix:PATH` or `srv+NAME`.
     backend: OneOrMany<Backend>,
+    /// Proxies that its connections go through, in this order: `http://`, `https://`, `socks5://`, `socks5h://` or `socks4a://`, each
+    /// `[USER:PASSWORD@]HOST:PORT`, or several with commas; `env` is the one of ALL_PROXY or HTTP_PROXY.
+    via: OneOrMany<ViaWord>,
+    /// TLS to backends.
+    tls: ClientTls,
     /// A file of more backends, one address a line, which is watched.
     backends_file: FilePath,
     /// Clients that may wait while every backend has its `max_connections`.

@@ -18,10 +18,10 @@ macro_rules! shape {
 
         impl Shape for $name {
             const TITLE: &'static str = $title;
-            const KEYS: &'static [&'static str] = &[$(stringify!($key)),*];
+            const KEYS: &'static [&'static str] = &[$($crate::read::key(stringify!($key))),*];
 
             fn take(table: &mut Keys<'_>, report: &mut Report) -> Self {
-                Self { $($key: table.take(stringify!($key), report),)* }
+                Self { $($key: table.take($crate::read::key(stringify!($key)), report),)* }
             }
         }
 

@@ -40,6 +40,19 @@ impl<T> Field<T> {
         }
     }
 
+    /// Takes it out of its table, in which nothing is left.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::Absent)
+    }
+
+    /// Its bytes, if it was given.
+    pub(crate) fn span(&self) -> Option<Range<usize>> {
+        match self {
+            Self::Given(_, span) => Some(span.clone()),
+            Self::Absent | Self::Struck => None,
+        }
+    }
+
     /// Whether the key is not in the file.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
@@ -58,6 +71,14 @@ impl<T: JsonSchema> JsonSchema for Field<T> {
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         T::json_schema(generator)
+    }
+}
+
+/// A key as it is written: Rust has words of its own that are marked where they are names.
+pub(crate) const fn key(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
     }
 }
 

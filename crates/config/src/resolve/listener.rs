@@ -10,14 +10,14 @@ use ipnet::IpNet;
 use towpath_wire::addr::Listen;
 
 use super::pool::{Pools, note_twice};
-use super::{EXAMPLE, note_absent, on, socket};
+use super::{EXAMPLE, note_absent, on, proxy, socket};
 use crate::error::Mistake;
 use crate::file::{self, Speed};
-use crate::model::{Admission, Bandwidth, Flows, Listener, Mode, ProxyHeaderIn};
+use crate::model::{Admission, Bandwidth, Dns, Flows, Listener, Mode, ProxyHeaderIn, Route};
 use crate::near::near;
 use crate::read::{Field, OneOrMany, Tables};
 use crate::report::Report;
-use crate::words::{Name, Network, ProxyInWord, Timespan};
+use crate::words::{ModeWord, Name, Network, ProxyInWord, Timespan};
 
 /// A listener of the file, as far as it could be understood.
 pub(crate) struct Found {
@@ -27,12 +27,15 @@ pub(crate) struct Found {
     pub(crate) binds: Vec<(Listen, Range<usize>)>,
     /// The place of its pool in the file.
     pub(crate) pool: Option<usize>,
+    /// Whether its clients say where they go.
+    pub(crate) is_proxy: bool,
 }
 
 /// Checks the listeners of the file.
 pub(crate) fn listeners(
     field: Field<Tables<file::Listener>>,
     pools: &Pools,
+    dns: &Dns,
     report: &mut Report,
 ) -> Vec<Found> {
     let Field::Given(Tables(tables), span) = field else {
@@ -49,12 +52,10 @@ pub(crate) fn listeners(
     for (shape, table) in tables.items {
         note_absent(&shape.name, ("[[listener]]", "name", "name = \"web\""), &table, report);
         note_absent(&shape.bind, ("[[listener]]", "bind", "bind = \":8080\""), &table, report);
-        note_absent(
-            &shape.pool,
-            ("[[listener]]", "pool", "pool = \"web\", the name of a [[pool]]"),
-            &table,
-            report,
-        );
+        let example = ("[[listener]]", "pool", "pool = \"web\", the name of a [[pool]]");
+        if !matches!(&shape.mode, Field::Given(ModeWord(Mode::Proxy), _)) && shape.route.is_absent() {
+            note_absent(&shape.pool, example, &table, report);
+        }
         if let Field::Given(name, span) = &shape.name {
             match places.entry(Arc::from(name.0.as_str())) {
                 Entry::Occupied(first) => note_twice("listener", &name.0, span.clone(), first.get(), report),
@@ -63,28 +64,48 @@ pub(crate) fn listeners(
                 }
             }
         }
-        all.push(listener(shape, pools, report));
+        all.push(listener(shape, pools, dns, report));
     }
     all
 }
 
-fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found {
+fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Report) -> Found {
     let mut binds = Vec::new();
-    if let Field::Given(list, span) = shape.bind {
+    if let Field::Given(list, span) = shape.bind.take() {
         if list.items.is_empty() && !list.struck {
             let mistake = Mistake::at(span, "this listener binds nowhere");
             report.absent(mistake.hint("give at least one address, as in bind = [\":8080\"]"));
         }
         binds = list.items.into_iter().map(|(word, span)| (word.0, span)).collect();
     }
-    let pool = named_pool(shape.pool, pools, report);
+    let name: Arc<str> = shape.name.take().given().map_or_else(|| Arc::from(""), |name| Arc::from(name.0));
+    let has_pool = !shape.pool.is_absent();
+    let pool = named_pool(shape.pool.take(), pools, report);
+    let mode = shape.mode.take().given().map_or(Mode::Tcp, |word| word.0);
+    let is_proxy = mode == Mode::Proxy;
+    let proxy = proxy::proxy(is_proxy, &mut shape, &binds, dns, report);
+    let tls = super::tls::server(shape.tls.take(), report);
+    let routes: Vec<Route> = super::route::routes(shape.route.take(), mode, pools, report)
+        .into_iter()
+        .map(|(route, _)| route)
+        .collect();
+    let way = match pool {
+        Some(index) => Some(Arc::clone(&pools.at(index).pool)),
+        None if !has_pool && !routes.is_empty() => routes.last().map(|route| route.pool.clone()),
+        None => (is_proxy && !has_pool).then(|| Arc::new(super::pool::way_out(name.clone()))),
+    };
     let proxy_header =
         proxy_header(shape.proxy_protocol, shape.trusted, shape.proxy_protocol_timeout, report);
-    let listener = pool.map(|index| Listener {
-        name: shape.name.given().map_or_else(|| Arc::from(""), |name| Arc::from(name.0)),
+    let listener = way.map(|pool| Listener {
+        name,
         bind: binds.iter().map(|(listen, _)| listen.clone()).collect(),
-        mode: shape.mode.given().map_or(Mode::Tcp, |word| word.0),
-        pool: Arc::clone(&pools.at(index).pool),
+        mode,
+        pool,
+        tls,
+        refuses_rest: !has_pool && !routes.is_empty(),
+        routes,
+        route_timeout: shape.route_timeout.given().map_or(Duration::from_millis(500), |time| time.0),
+        proxy,
         max_connections: shape.max_connections.given().map(|count| count.number() as usize),
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
@@ -105,7 +126,7 @@ fn listener(shape: file::Listener, pools: &Pools, report: &mut Report) -> Found 
         },
         proxy_header,
     });
-    Found { listener: listener.map(Arc::new), binds, pool }
+    Found { listener: listener.map(Arc::new), binds, pool, is_proxy }
 }
 
 fn networks(field: Field<OneOrMany<Network>>) -> Vec<IpNet> {
@@ -172,7 +193,7 @@ fn proxy_header(
     })
 }
 
-fn named_pool(field: Field<Name>, pools: &Pools, report: &mut Report) -> Option<usize> {
+pub(crate) fn named_pool(field: Field<Name>, pools: &Pools, report: &mut Report) -> Option<usize> {
     let Field::Given(Name(name), span) = field else {
         return None;
     };

@@ -82,7 +82,7 @@ fn accepts(host: &ListenHost, ip: IpAddr) -> bool {
     }
 }
 
-fn is_localhost(name: &HostName) -> bool {
+pub(super) fn is_localhost(name: &HostName) -> bool {
     plain(name) == "localhost"
 }
 

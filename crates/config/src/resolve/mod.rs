@@ -5,8 +5,15 @@ mod check;
 mod listener;
 mod loops;
 mod pool;
+mod proxy;
+mod route;
+mod tls;
+mod via;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Mistake;
@@ -30,7 +37,10 @@ backend = "10.0.0.1:80""#;
 pub(crate) fn config(root: Root, report: &mut Report) -> Config {
     let commands = root.allow_commands.given().is_some_and(|switch| switch.0);
     let pools = pool::pools(root.pool, commands, report);
-    let listeners = listener::listeners(root.listener, &pools, report);
+    let dns = dns(root.dns.given().unwrap_or_default(), report);
+    let listeners = listener::listeners(root.listener, &pools, &dns, report);
+    let of_proxies = listeners.iter().filter(|found| found.is_proxy).filter_map(|found| found.pool);
+    pools.note_empty(&of_proxies.collect::<Vec<_>>(), report);
     binds::note_collisions(&listeners, report);
     binds::note_range_lengths(&listeners, &pools, report);
     loops::note_loops(&listeners, &pools, report);
@@ -40,7 +50,7 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Config {
         drain_timeout: root.drain_timeout.given().map_or(Duration::from_secs(30), |time| time.0),
         admin: admin(root.admin, report),
         log: log(root.log.given().unwrap_or_default()),
-        dns: dns(root.dns.given().unwrap_or_default(), report),
+        dns,
         relay: relay(root.relay.given().unwrap_or_default()),
         listeners: listeners.into_iter().filter_map(|found| found.listener).collect(),
         pools: pools.into_models(),
@@ -107,6 +117,18 @@ fn socket(
         }),
         user_timeout: on(user_timeout).map(|time| time.0),
     }
+}
+
+/// The text of a regular file that is not larger than a configuration has use for.
+fn small_file(path: &Path, limit: u64) -> Result<String, String> {
+    let unreadable = |error: io::Error| format!("cannot be read: {error}");
+    let file = File::open(path).map_err(unreadable)?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err("is no regular file".to_owned());
+    }
+    let mut text = String::new();
+    file.take(limit + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > limit { Err(format!("has more than {limit} bytes")) } else { Ok(text) }
 }
 
 /// The value of a key that is off by default.

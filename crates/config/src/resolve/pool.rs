@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use towpath_wire::addr::Target;
 
-use super::{note_absent, on, socket};
+use super::{note_absent, on, socket, via};
 use crate::error::Mistake;
 use crate::file::{self, Backend};
 use crate::model::{self, Balance, Eject, Hedge, OnDown, Pool, Replay, SourceAddress};
@@ -30,6 +30,8 @@ pub(crate) struct Found {
     pub(crate) pool: Arc<Pool>,
     /// The bytes of the address of each backend.
     pub(crate) spans: Vec<Range<usize>>,
+    /// Its bytes, if it has no backends: only a proxy can use it then.
+    pub(crate) no_backends: Option<Range<usize>>,
 }
 
 impl Pools {
@@ -58,9 +60,22 @@ impl Pools {
         self.complete
     }
 
-    /// The pools alone.
+    /// The pools alone, those of proxies before those that go through them.
     pub(crate) fn into_models(self) -> Vec<Arc<Pool>> {
-        self.all.into_iter().map(|found| found.pool).collect()
+        let with_hops = |found: Found| {
+            let hops: Vec<_> = found.pool.via.iter().map(|hop| hop.pool.clone()).collect();
+            hops.into_iter().chain([found.pool])
+        };
+        self.all.into_iter().flat_map(with_hops).collect()
+    }
+
+    /// Notes pools without backends, but for those at the places `of_proxies`, whose clients say where they go.
+    pub(crate) fn note_empty(&self, of_proxies: &[usize], report: &mut Report) {
+        let pools = self.all.iter().enumerate().filter(|(place, _)| !of_proxies.contains(place));
+        for table in pools.filter_map(|(_, found)| found.no_backends.as_ref()) {
+            let absent = Field::<()>::Absent;
+            note_absent(&absent, ("[[pool]]", "backend", "backend = \"10.0.0.1:80\""), table, report);
+        }
     }
 }
 
@@ -75,16 +90,14 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, commands: bool, report: &m
     pools.complete &= !tables.struck;
     for (shape, table) in tables.items {
         note_absent(&shape.name, ("[[pool]]", "name", "name = \"web\""), &table, report);
-        if shape.backends_file.is_absent() {
-            note_absent(&shape.backend, ("[[pool]]", "backend", "backend = \"10.0.0.1:80\""), &table, report);
-        }
+        let no_backends = (shape.backends_file.is_absent() && shape.backend.is_absent()).then_some(table);
         let name = match &shape.name {
             Field::Given(name, span) => Some((Arc::<str>::from(name.0.as_str()), span.clone())),
             _ => None,
         };
         pools.complete &= name.is_some();
         let label = name.as_ref().map_or_else(|| Arc::from(""), |(name, _)| name.clone());
-        let found = pool(shape, label, commands, report);
+        let found = Found { no_backends, ..pool(shape, label, commands, report) };
         if let Some((name, span)) = name {
             match places.entry(name.clone()) {
                 Entry::Occupied(first) => note_twice("pool", &name, span, first.get(), report),
@@ -114,6 +127,7 @@ pub(crate) fn note_twice(
 fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) -> Found {
     let has_file = !shape.backends_file.is_absent();
     let (backends, spans) = backends(shape.backend, has_file, report);
+    let is_way_out = !has_file && backends.is_empty();
     let connect_timeout = timespan(&shape.connect_timeout, Duration::from_secs(5));
     note_order(
         ("connect_timeout_total", &shape.connect_timeout_total),
@@ -127,7 +141,10 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         Some(OrOff::On(count)) => Some(count.number()),
         None => Some(3),
     };
-    let pool = Pool {
+    let via = shape.via;
+    let mut pool = Pool {
+        via: Vec::new(),
+        tls: super::tls::client(shape.tls, report),
         name,
         balance: balance(shape.balance, shape.hash_key, report),
         backends,
@@ -145,6 +162,8 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         hold: match shape.hold.given() {
             Some(OrOff::Off) => Duration::ZERO,
             Some(OrOff::On(time)) => time.0,
+            // A client of a proxy may have asked for anything: it is told at once that it is not there.
+            None if is_way_out => Duration::ZERO,
             None => Duration::from_secs(5),
         },
         check: super::check::check(shape.check, commands, report),
@@ -160,7 +179,13 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
-    Found { pool: Arc::new(pool), spans }
+    pool.via = via::hops(via, &pool, report);
+    Found { pool: Arc::new(pool), spans, no_backends: None }
+}
+
+/// How the connections of a proxy named `name` go out that says nothing of it.
+pub(crate) fn way_out(name: Arc<str>) -> Pool {
+    pool(file::Pool::default(), name, false, &mut Report::default()).pool.as_ref().clone()
 }
 
 /// The backends, each with the bytes of its address.
@@ -214,7 +239,7 @@ fn backends(
     (backends, spans)
 }
 
-fn plain(address: Target) -> model::Backend {
+pub(crate) fn plain(address: Target) -> model::Backend {
     model::Backend { address, weight: 1, backup: false, max_connections: None, drain: false }
 }
 

@@ -227,10 +227,12 @@ word! {
 mod checks;
 mod clients;
 mod pools;
+mod proxies;
 
 pub(crate) use checks::{Escaped, Hidden, Kind, KindWord, Role, RoleWord, Text};
 pub(crate) use clients::{ByteRate, Network, ProxyInWord};
 pub(crate) use pools::{FilePath, HashKeyWord, HedgeWord, OnDownWord, ProxyOutWord, ReplayWord, SourceWord};
+pub(crate) use proxies::{DestWord, Kinds, MatchWord, NamePattern, UserWord, ViaWord, is_login};
 
 choice! {
     /// The form of log lines.
@@ -239,7 +241,12 @@ choice! {
 
 choice! {
     /// What a listener takes the first bytes for.
-    ModeWord(Mode), ["tcp" => Mode::Tcp], ["http", "proxy", "tunnel"]
+    ModeWord(Mode), ["tcp" => Mode::Tcp, "proxy" => Mode::Proxy], ["http", "tunnel"]
+}
+
+choice! {
+    /// The oldest version of TLS: whether 1.2 is spoken beside 1.3.
+    VersionWord(bool), ["1.2" => true, "1.3" => false], []
 }
 
 choice! {

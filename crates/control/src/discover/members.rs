@@ -10,16 +10,17 @@ use towpath_wire::addr::{PortRange, Target};
 /// Backups come behind all priorities of SRV records.
 const BACKUP: u32 = 1 << 16;
 
-/// The members that the backends stand for, each place once: every address of a name is one.
-pub(super) fn members<'a>(found: impl Iterator<Item = (&'a Backend, &'a [Host])>) -> Vec<Member> {
+/// The members that the backends stand for, each place once: every address of a name is one, or the name itself where it
+/// is not looked up here.
+pub(super) fn members<'a>(found: impl Iterator<Item = (&'a Backend, &'a [Host], bool)>) -> Vec<Member> {
     let mut seen = HashSet::new();
     found
-        .flat_map(|(backend, hosts)| of_backend(backend, hosts))
+        .flat_map(|(backend, hosts, as_written)| of_backend(backend, hosts, as_written))
         .filter(|member| seen.insert(member.place.clone()))
         .collect()
 }
 
-fn of_backend(backend: &Backend, hosts: &[Host]) -> Vec<Member> {
+fn of_backend(backend: &Backend, hosts: &[Host], as_written: bool) -> Vec<Member> {
     let target: Arc<str> = backend.address.to_string().into();
     let member = |place, weight: u32, priority: u16| Member {
         place,
@@ -36,6 +37,9 @@ fn of_backend(backend: &Backend, hosts: &[Host]) -> Vec<Member> {
     match &backend.address {
         Target::Unix(path) => vec![member(Place::Unix(path.clone()), backend.weight, 0)],
         Target::Ip { ip, ports } => vec![member(Place::Tcp { ip: *ip, ports: *ports }, backend.weight, 0)],
+        Target::Name { host, ports } if as_written => {
+            vec![member(Place::Name { host: host.clone(), ports: *ports }, backend.weight, 0)]
+        }
         Target::Name { ports, .. } => {
             hosts.iter().flat_map(|host| of_host(host, *ports, backend.weight)).collect()
         }

@@ -45,8 +45,13 @@ struct Entry {
 }
 
 impl Entry {
-    fn new(backend: Backend) -> Self {
-        let has_name = matches!(backend.address, Target::Name { .. } | Target::Srv(_));
+    /// `is_far` says that names are looked up by a proxy on the way, not here.
+    fn new(backend: Backend, is_far: bool) -> Self {
+        let has_name = match backend.address {
+            Target::Name { .. } => !is_far,
+            Target::Srv(_) => true,
+            Target::Ip { .. } | Target::Unix(_) => false,
+        };
         Self { backend, answer: None, due: has_name.then(Instant::now), missing: None }
     }
 
@@ -118,7 +123,9 @@ impl Entry {
 impl Discovery {
     /// The backends that the configuration of `pool` names.
     pub(crate) fn new(pool: Arc<Pool>, dns: Dns) -> Self {
-        let entries = pool.config.backends.iter().cloned().map(Entry::new).collect();
+        let is_far = pool.config.leaves_names();
+        let entries =
+            pool.config.backends.iter().cloned().map(|backend| Entry::new(backend, is_far)).collect();
         let file = pool.config.backends_file.clone().map(WatchedFile::new);
         Self { pool, dns, entries, file }
     }
@@ -132,7 +139,8 @@ impl Discovery {
         if let Some(file) = &mut self.file {
             let found =
                 file.read().map_err(|reason| DiscoverError::File { path: file.path().clone(), reason })?;
-            self.entries.extend(found.into_iter().map(Entry::new));
+            let is_far = self.pool.config.leaves_names();
+            self.entries.extend(found.into_iter().map(|backend| Entry::new(backend, is_far)));
         }
         let (pool, dns) = (&self.pool.config.name, &self.dns);
         let lookups = self.entries.iter_mut().filter(|entry| entry.due.is_some());
@@ -186,10 +194,12 @@ impl Discovery {
             Some(Ok(found)) => found,
         };
         let written = self.pool.config.backends.len();
+        let is_far = self.pool.config.leaves_names();
         let mut before: Vec<Entry> = self.entries.drain(written..).collect();
         for backend in found {
             let known = before.iter().position(|entry| entry.backend == backend);
-            self.entries.push(known.map_or_else(|| Entry::new(backend), |place| before.swap_remove(place)));
+            self.entries
+                .push(known.map_or_else(|| Entry::new(backend, is_far), |place| before.swap_remove(place)));
         }
         true
     }
@@ -208,7 +218,7 @@ impl Discovery {
     fn publish(&self, takes: impl Fn(&Member) -> bool) {
         let mut found: Vec<Member> = members::members(self.entries.iter().map(|entry| {
             let hosts = entry.answer.as_ref().map_or(&[][..], |answer| &answer.hosts);
-            (&entry.backend, hosts)
+            (&entry.backend, hosts, entry.due.is_none())
         }));
         // A reload while the name servers fail: what was known before it stays.
         let before = self.pool.backends();

@@ -1,8 +1,10 @@
 //! A record as one JSON object on a line.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
-use towpath_engine::Record;
+use towpath_engine::{Reason, Record};
 
 /// The keys of a record; times in seconds, addresses as text.
 #[derive(Serialize)]
@@ -12,6 +14,10 @@ struct Line<'a> {
     client: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wanted: Option<&'a str>,
     pool: Option<&'a str>,
     backend: Option<String>,
     address: Option<String>,
@@ -20,7 +26,7 @@ struct Line<'a> {
     up_bytes: u64,
     down_bytes: u64,
     stage: &'a str,
-    end: &'a str,
+    end: Cow<'a, str>,
 }
 
 /// Appends the line of `record` to `to`.
@@ -31,6 +37,8 @@ pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
         listener: &record.listener.name,
         client: record.client.map(|client| super::canonical(client).to_string()),
         id: record.unique_id.as_deref(),
+        user: record.user.as_deref(),
+        wanted: record.wanted.as_deref(),
         pool: backend.map(|backend| &*backend.pool.name),
         backend: backend.map(|backend| backend.backend.member.target.to_string()),
         address: backend.and_then(|backend| backend.address).map(|address| address.to_string()),
@@ -39,7 +47,10 @@ pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
         up_bytes: record.up_bytes,
         down_bytes: record.down_bytes,
         stage: record.stage.as_str(),
-        end: record.reason.as_str(),
+        end: match record.reason {
+            Reason::BadRequest(_) | Reason::Hop(_) => Cow::Owned(record.reason.to_string()),
+            reason => Cow::Borrowed(reason.as_str()),
+        },
     };
     // Writing to memory cannot fail, and neither can the keys.
     if serde_json::to_writer(&mut *to, &line).is_ok() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use towpath_engine::Record;
+use towpath_engine::{Reason, Record};
 
 /// Writes lines; a line's cost counts, as each connection has one, so that what all lines have is written without
 /// `std::fmt`, which takes three times as long.
@@ -29,6 +29,13 @@ impl Writer {
             put(to, b" id=", b"");
             field(id, to);
         }
+        if let Some(user) = &record.user {
+            put(to, b" user=", b"");
+            field(user, to);
+        }
+        if let Some(wanted) = &record.wanted {
+            put(to, b" wanted=", wanted.as_bytes());
+        }
         if let Some(backend) = &record.backend {
             put(to, b" pool=", backend.pool.name.as_bytes());
             put(to, b" backend=", b"");
@@ -47,7 +54,11 @@ impl Writer {
         put(to, b" up=", itoa::Buffer::new().format(record.up_bytes).as_bytes());
         put(to, b" down=", itoa::Buffer::new().format(record.down_bytes).as_bytes());
         put(to, b" stage=", record.stage.as_str().as_bytes());
-        put(to, b" end=\"", record.reason.as_str().as_bytes());
+        put(to, b" end=\"", b"");
+        match record.reason {
+            Reason::BadRequest(_) | Reason::Hop(_) => drop(write!(to, "{}", record.reason)),
+            reason => to.extend_from_slice(reason.as_str().as_bytes()),
+        }
         to.extend_from_slice(b"\"\n");
     }
 
@@ -106,7 +117,7 @@ fn seconds(time: Duration, to: &mut Vec<u8>) {
 mod tests {
     use std::sync::Arc;
 
-    use towpath_engine::{Member, Picked, Place, Pool, Reason, Stage};
+    use towpath_engine::{Member, Picked, Place, Pool, Stage};
 
     use super::*;
 
@@ -128,6 +139,8 @@ mod tests {
             listener: Arc::clone(&config.listeners[0]),
             client: Some("[::ffff:10.1.2.3]:4000".parse().unwrap()),
             unique_id: None,
+            wanted: None,
+            user: None,
             backend: Some(Picked { pool, backend, address }),
             start: UNIX_EPOCH + Duration::from_millis(1_790_000_000_007),
             duration: Duration::from_micros(1_204_530),

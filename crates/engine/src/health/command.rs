@@ -26,6 +26,9 @@ pub(super) async fn ask(argv: &[String], door: Door<'_>) -> Result<(), CheckErro
             command.env("TOWPATH_PORT", address.port().to_string());
         }
         Door::Unix(path) => drop(command.env("TOWPATH_ADDRESS", path)),
+        Door::Name(name, port) => {
+            command.env("TOWPATH_ADDRESS", name.as_str()).env("TOWPATH_PORT", port.to_string());
+        }
     }
     let cannot_run = |error: io::Error| CheckError::Bad(format!("cannot run {program}: {error}"));
     let mut child = command.process_group(0).spawn().map_err(cannot_run)?;

@@ -56,5 +56,6 @@ fn own_host(door: Door<'_>) -> String {
     match door {
         Door::Tcp(address) => address.to_string(),
         Door::Unix(_) => "localhost".to_owned(),
+        Door::Name(name, port) => format!("{name}:{port}"),
     }
 }

@@ -15,6 +15,7 @@ mod watch;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -22,7 +23,14 @@ use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 use towpath_config::{Check, CheckKind, Pool, ProxyVersion, SourceAddress};
 use towpath_sys::limits::is_exhausted;
+use towpath_wire::addr::HostName;
 use towpath_wire::proxy_header::{self, Tlvs};
+
+use crate::chain::{self, Connecting};
+use crate::error::ConnectError;
+use crate::place::Address;
+use crate::pool::Pool as LivePool;
+use crate::stream::Stream;
 
 pub use watch::watch_health;
 
@@ -37,28 +45,36 @@ const TOLD_CHARS_MAX: usize = 200;
 pub(crate) enum Door<'a> {
     Tcp(SocketAddr),
     Unix(&'a Path),
+    /// A name that the last proxy on the way looks up.
+    Name(&'a HostName, u16),
 }
 
 /// How a check gets there: as the clients of the pool do.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Way {
+pub(crate) struct Way<'a> {
+    /// The pool, if it lies behind proxies.
+    through: Option<&'a Arc<LivePool>>,
     /// The address that it comes from; `None` leaves the choice to the kernel.
     source: Option<IpAddr>,
     /// The PROXY header that it begins with, which says that it speaks for itself.
     send_proxy: Option<ProxyVersion>,
 }
 
-impl Way {
+impl<'a> Way<'a> {
     /// The way of the checks of `pool` to `door`. Another port than that of clients gets no PROXY header.
-    fn of(pool: &Pool, check: &Check, door: Door<'_>) -> Self {
-        let Door::Tcp(address) = door else { return Self { source: None, send_proxy: pool.send_proxy } };
+    fn of(live: &'a Arc<LivePool>, check: &Check, door: Door<'_>) -> Self {
+        let pool: &Pool = &live.config;
+        let through = Some(live).filter(|live| !live.hops.is_empty());
+        let Door::Tcp(address) = door else {
+            return Self { through, source: None, send_proxy: pool.send_proxy };
+        };
         let fits = |ip: &&IpAddr| ip.is_ipv4() == address.is_ipv4();
         let source = match &pool.source {
             SourceAddress::These(ips) => ips.iter().find(fits).copied(),
             SourceAddress::Any | SourceAddress::Client => None,
         };
         let is_elsewhere = check.port.is_some_and(|port| port != address.port());
-        Self { source, send_proxy: pool.send_proxy.filter(|_| !is_elsewhere) }
+        Self { through, source, send_proxy: pool.send_proxy.filter(|_| !is_elsewhere) }
     }
 }
 
@@ -103,9 +119,10 @@ type Wire = Box<dyn Connection>;
 ///
 /// # Errors
 /// Why the backend counts as down.
-pub(crate) async fn ask(check: &Check, door: Door<'_>, way: Way) -> Result<(), CheckError> {
+pub(crate) async fn ask(check: &Check, door: Door<'_>, way: Way<'_>) -> Result<(), CheckError> {
     let door = match (door, check.port) {
         (Door::Tcp(address), Some(port)) => Door::Tcp(SocketAddr::new(address.ip(), port)),
+        (Door::Name(name, _), Some(port)) => Door::Name(name, port),
         (door, _) => door,
     };
     let asking = async {
@@ -135,10 +152,12 @@ pub(crate) async fn ask(check: &Check, door: Door<'_>, way: Way) -> Result<(), C
     timeout(check.timeout, asking).await.unwrap_or(Err(CheckError::TimedOut(check.timeout)))
 }
 
-async fn connect(door: Door<'_>, way: Way) -> Result<Wire, CheckError> {
-    let mut wire: Wire = match door {
-        Door::Tcp(address) => Box::new(connect_tcp(address, way.source).await?),
-        Door::Unix(path) => Box::new(UnixStream::connect(path).await?),
+async fn connect(door: Door<'_>, way: Way<'_>) -> Result<Wire, CheckError> {
+    let mut wire: Wire = match (door, way.through) {
+        (door, Some(pool)) => Box::new(connect_through(door, pool).await?),
+        (Door::Tcp(address), None) => Box::new(connect_tcp(address, way.source).await?),
+        (Door::Unix(path), None) => Box::new(UnixStream::connect(path).await?),
+        (Door::Name(..), None) => return Err(CheckError::Io(ErrorKind::AddrNotAvailable.into())),
     };
     let mut header = Vec::new();
     match way.send_proxy {
@@ -151,15 +170,36 @@ async fn connect(door: Door<'_>, way: Way) -> Result<Wire, CheckError> {
 }
 
 /// Only connects; the reset at the end leaves no TIME_WAIT behind.
-async fn knock(door: Door<'_>, way: Way) -> Result<(), CheckError> {
+async fn knock(door: Door<'_>, way: Way<'_>) -> Result<(), CheckError> {
+    if way.through.is_some() {
+        return connect(door, way).await.map(drop);
+    }
     match door {
         Door::Tcp(address) => {
             let stream = connect_tcp(address, way.source).await?;
             towpath_sys::options::reset_on_close(&stream, true)?;
         }
         Door::Unix(path) => drop(UnixStream::connect(path).await?),
+        Door::Name(..) => return Err(CheckError::Io(ErrorKind::AddrNotAvailable.into())),
     }
     Ok(())
+}
+
+/// Connects as the clients of a pool behind proxies do.
+async fn connect_through(door: Door<'_>, pool: &Arc<LivePool>) -> Result<Stream, CheckError> {
+    let address = match door {
+        Door::Tcp(address) => Address::Tcp(address),
+        Door::Name(name, port) => Address::Name(name, port),
+        Door::Unix(_) => return Err(CheckError::Io(ErrorKind::AddrNotAvailable.into())),
+    };
+    let bad = |error: ConnectError| match error {
+        ConnectError::Io(error) => CheckError::Io(error),
+        error => CheckError::Bad(error.to_string()),
+    };
+    match chain::connect(address, pool, None, true).map_err(bad)? {
+        Connecting::Done(stream) => Ok(stream),
+        Connecting::Pending(pending) => pending.await.map_err(bad),
+    }
 }
 
 async fn connect_tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {

@@ -43,7 +43,7 @@ pub async fn watch_health(pool: Arc<Pool>) {
             if watched.iter().any(|one| backend.is_same(&one.backend)) {
                 continue;
             }
-            let task = spawn_local(keep_asking(pool.config.clone(), check.clone(), backend.clone()));
+            let task = spawn_local(keep_asking(pool.clone(), check.clone(), backend.clone()));
             watched.push(Watched { backend, task: task.abort_handle() });
         }
         if news.changed().await.is_err() {
@@ -52,12 +52,13 @@ pub async fn watch_health(pool: Arc<Pool>) {
     }
 }
 
-async fn keep_asking(pool: Arc<towpath_config::Pool>, check: Check, backend: Arc<Backend>) {
+async fn keep_asking(pool: Arc<Pool>, check: Check, backend: Arc<Backend>) {
     let mut checked = Checked::go_on(backend.checked());
-    let (name, place): (_, &Place) = (&pool.name, &backend.member.place);
+    let (name, place): (_, &Place) = (&pool.config.name, &backend.member.place);
     let door = match place.at(0) {
         Address::Tcp(address) => Door::Tcp(address),
         Address::Unix(path) => Door::Unix(path.as_path()),
+        Address::Name(name, port) => Door::Name(name, port),
     };
     loop {
         let result = ask(&check, door, Way::of(&pool, &check, door)).await;

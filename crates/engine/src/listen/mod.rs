@@ -2,6 +2,7 @@
 
 mod accept;
 mod bind;
+mod own;
 mod pace;
 mod source;
 
@@ -9,4 +10,5 @@ pub(crate) use crate::admit::Pass;
 pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::UnixPathGuard;
 pub use bind::{BindError, Bound, PrivateSocket, bind};
+pub(crate) use own::Own;
 pub(crate) use source::{Door, Seat, Source};

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
@@ -13,22 +12,33 @@ use tokio::task::spawn_local;
 use tokio::time::sleep;
 use towpath_config::Listener;
 
+use super::own::Own;
 use super::pace::Pace;
 use crate::admit::Gatekeeper;
+use crate::auth::{self, Authenticator};
 use crate::metrics::{NowAndThen, WARN_GAP};
 use crate::pool::Pool;
 use crate::throttle::Speeds;
+use crate::tls::TlsIn;
 
 /// One listener with what its connections have in common.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) listener: Arc<Listener>,
     pub(crate) pool: Arc<Pool>,
+    /// The pools of its routes, in their order.
+    pub(crate) route_pools: Vec<Arc<Pool>>,
     pub(super) pace: Option<Arc<Pace>>,
     room: Option<Arc<Semaphore>>,
     room_in_all: Arc<Semaphore>,
     pub(crate) gatekeeper: Gatekeeper,
     pub(crate) speeds: Option<Arc<Speeds>>,
+    /// TLS that its clients have to speak.
+    pub(crate) tls: Option<TlsIn>,
+    /// Who may use a proxy, if not everybody.
+    pub(crate) users: Option<Arc<Authenticator>>,
+    /// Where this process listens.
+    pub(crate) own: Arc<Own>,
     refused: Refused,
 }
 
@@ -71,18 +81,45 @@ fn number_of_clients(count: u64) -> String {
 }
 
 impl Source {
-    pub(crate) fn new(listener: Arc<Listener>, pool: Arc<Pool>, room_in_all: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(
+        listener: Arc<Listener>,
+        pool: Arc<Pool>,
+        room_in_all: Arc<Semaphore>,
+        own: Arc<Own>,
+        route_pools: Vec<Arc<Pool>>,
+    ) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let pace = listener.accept_rate.map(Pace::new);
         let gatekeeper = Gatekeeper::new(listener.admission.clone());
         let (pace, room, refused) = (pace.map(Arc::new), room.map(Arc::new), Refused::default());
         let speeds = Speeds::new(&listener.bandwidth).map(Arc::new);
-        Self { listener, pool, pace, room, room_in_all, gatekeeper, speeds, refused }
+        let users = listener.proxy.as_ref().and_then(auth::of_proxy).map(Arc::new);
+        // Its files were looked at before it came here.
+        let tls = listener.tls.as_ref().and_then(|tls| TlsIn::new(tls, listener.mode).ok());
+        Self {
+            listener,
+            pool,
+            route_pools,
+            pace,
+            room,
+            room_in_all,
+            gatekeeper,
+            speeds,
+            tls,
+            users,
+            own,
+            refused,
+        }
     }
 
     /// The source that a new configuration makes of this one. Limits that stay know who is there already.
-    pub(crate) fn renewed(&self, listener: Arc<Listener>, pool: Arc<Pool>) -> Self {
-        let mut new = Self::new(listener, pool, self.room_in_all.clone());
+    pub(crate) fn renewed(
+        &self,
+        listener: Arc<Listener>,
+        pool: Arc<Pool>,
+        route_pools: Vec<Arc<Pool>>,
+    ) -> Self {
+        let mut new = Self::new(listener, pool, self.room_in_all.clone(), self.own.clone(), route_pools);
         if new.listener.max_connections == self.listener.max_connections {
             new.room.clone_from(&self.room);
         }
@@ -92,14 +129,14 @@ impl Source {
         if new.listener.bandwidth == self.listener.bandwidth {
             new.speeds.clone_from(&self.speeds);
         }
+        if new.listener.tls == self.listener.tls && new.listener.mode == self.listener.mode {
+            new.tls.clone_from(&self.tls); // with the keys of its tickets
+        }
+        if let (Some(users), Some(before)) = (&new.users, &self.users) {
+            new.users = Some(Arc::new(before.renewed(users)));
+        }
         new.gatekeeper = Gatekeeper::renewed(&new.listener.admission, &self.gatekeeper);
         new
-    }
-
-    /// A connection that carries nothing for so long ends: the shorter time of the listener's and the pool's.
-    pub(crate) fn idle_timeout(&self) -> Option<Duration> {
-        let pool = self.pool.config.idle_timeout;
-        self.listener.idle_timeout.into_iter().chain(pool).min()
     }
 }
 
@@ -151,7 +188,7 @@ impl Seat {
     }
 
     /// A place if there is one now.
-    pub(super) fn take_now(source: &Arc<Source>) -> Option<Self> {
+    pub(crate) fn take_now(source: &Arc<Source>) -> Option<Self> {
         let of_listener = source.room.as_deref().map(Semaphore::try_acquire).transpose().ok()?;
         let in_all = source.room_in_all.try_acquire().ok()?;
         of_listener.into_iter().chain([in_all]).for_each(|permit| permit.forget());
@@ -160,6 +197,11 @@ impl Seat {
 }
 
 impl Seat {
+    /// What this is a place of.
+    pub(crate) fn source(&self) -> &Arc<Source> {
+        &self.0
+    }
+
     /// Counts a client that is not let in, and has all of them told.
     pub(crate) fn note_refused(&self, client: Option<SocketAddr>, why: &str) {
         if self.refused.note(&self.listener.name, client, why) {

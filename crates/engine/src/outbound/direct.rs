@@ -19,7 +19,7 @@ use super::Connecting;
 use super::source::Source;
 use crate::error::ConnectError;
 use crate::options;
-use crate::stream::Stream;
+use crate::stream::{Plain, Stream};
 
 /// How long to wait before asking again at a unix socket whose backlog is full: no event tells when it has room.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(5);
@@ -68,7 +68,7 @@ fn start_tcp(
     }
     options::tcp(&pool.socket).apply_first(&socket)?;
     reset_on_close(&socket, true)?;
-    let mut stream = if speaks { Stream::tcp_that_speaks(socket)? } else { Stream::tcp(socket) };
+    let mut stream = if speaks { Plain::tcp_that_speaks(socket)? } else { Plain::tcp(socket) };
     let connecting = connect_tcp(stream.as_fd(), &to)?;
     if connecting == sys::Connecting::Done && is_connected_to_itself(&stream, &to) {
         return Err(io::Error::from(ErrorKind::ConnectionRefused).into());
@@ -76,13 +76,13 @@ fn start_tcp(
     match connecting {
         sys::Connecting::Done => {
             stream.expect_silence()?;
-            Ok(Connecting::Done(stream))
+            Ok(Connecting::Done(Stream::Plain(stream)))
         }
         sys::Connecting::Pending => {
             let limit = pool.connect_timeout;
             Ok(Connecting::Pending(Box::pin(async move {
                 timeout(limit, stream.connected()).await.map_err(|_| ConnectError::TimedOut(limit))??;
-                Ok(stream)
+                Ok(Stream::Plain(stream))
             })))
         }
     }
@@ -91,9 +91,9 @@ fn start_tcp(
 fn start_unix(path: &UnixPath) -> Result<Connecting, ConnectError> {
     let socket = unix_socket()?;
     connect_unix(socket.as_fd(), path.as_path())?;
-    let mut stream = Stream::unix(socket);
+    let mut stream = Plain::unix(socket);
     stream.expect_silence()?;
-    Ok(Connecting::Done(stream))
+    Ok(Connecting::Done(Stream::Plain(stream)))
 }
 
 /// Whether a unix socket has no room in its backlog.

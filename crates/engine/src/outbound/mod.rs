@@ -1,17 +1,38 @@
-//! Connecting to a server.
+//! Connecting to a server, and asking proxies to.
 
 mod direct;
+mod http;
+mod socks;
 mod source;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use towpath_config::Pool;
+use towpath_config::{HopProtocol, Login, Pool};
+use towpath_wire::destination::Destination;
 
-use crate::error::ConnectError;
+use crate::error::{ConnectError, HopFault};
 use crate::place::Address;
 use crate::stream::Stream;
+
+/// Asks the proxy at the other end of `stream` to connect on to `wanted`. What it sends behind its answer is left to be read.
+///
+/// # Errors
+/// What it does instead.
+pub(crate) async fn ask(
+    protocol: HopProtocol,
+    login: Option<&Login>,
+    wanted: &Destination,
+    stream: Stream,
+) -> Result<Stream, HopFault> {
+    match protocol {
+        HopProtocol::Http => http::ask(login, wanted, stream).await,
+        HopProtocol::Socks5 | HopProtocol::Socks5Names => socks::ask_v5(login, wanted, stream).await,
+        HopProtocol::Socks4a => socks::ask_v4(login, wanted, stream).await,
+    }
+}
 
 /// What a connection has come to by the time that starting it returns.
 pub(crate) enum Connecting {
@@ -39,5 +60,7 @@ pub(crate) fn connect(
             direct::tcp(address, pool, source::choose(&pool.source, client, address)?, speaks)
         }
         Address::Unix(path) => direct::unix(path, pool),
+        // Only pools whose connections go through a proxy have such.
+        Address::Name(..) => Err(ErrorKind::AddrNotAvailable.into()).map_err(ConnectError::Io),
     }
 }

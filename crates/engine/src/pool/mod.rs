@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
-use towpath_config::{Hedge, SourceAddress};
+use towpath_config::{Hedge, HopProtocol, Login, SourceAddress};
 
 use crate::balance::Algorithm;
 use crate::error::Reason;
 use crate::place::Place;
+use crate::tls::TlsOut;
 
 pub use backend::{Backend, Member, Standing};
 use choice::Choice;
@@ -39,6 +40,10 @@ pub(crate) use queue::{Queue, Waiting};
 pub struct Pool {
     /// What the file says of it.
     pub config: Arc<towpath_config::Pool>,
+    /// The proxies that its connections go through, the nearest first.
+    pub(crate) hops: Arc<[Hop]>,
+    /// TLS to its backends.
+    pub(crate) tls: Option<TlsOut>,
     members: ArcSwap<Members>,
     queue: Arc<Queue>,
     connect_times: ConnectTimes,
@@ -46,6 +51,19 @@ pub struct Pool {
     /// Whether a reload has put another in its place: clients of this one that have no server yet find one there.
     is_replaced: AtomicBool,
     lineage: Arc<Lineage>,
+}
+
+/// A proxy, or several alike, on the way to the backends of a pool.
+#[derive(Clone, Debug)]
+pub struct Hop {
+    /// How it is asked to connect on.
+    pub protocol: HopProtocol,
+    /// Where it is.
+    pub pool: Arc<Pool>,
+    /// Who we are to it.
+    pub login: Option<Login>,
+    /// TLS to it.
+    pub tls: Option<TlsOut>,
 }
 
 /// What a pool and those that reloads put in its place have in common.
@@ -68,11 +86,13 @@ pub(crate) struct Members {
 }
 
 impl Pool {
-    /// A pool without backends yet.
+    /// A pool without backends yet, which are reached directly.
     pub fn new(config: Arc<towpath_config::Pool>) -> Self {
         let members = Members::new(&config, Vec::new(), Some(Reason::NoBackend));
         Self {
             config,
+            hops: Arc::default(),
+            tls: None,
             members: ArcSwap::from_pointee(members),
             queue: Arc::default(),
             connect_times: ConnectTimes::default(),
@@ -80,6 +100,23 @@ impl Pool {
             is_replaced: AtomicBool::new(false),
             lineage: Arc::default(),
         }
+    }
+
+    /// The same with backends that are reached through proxies, and that speak TLS.
+    pub fn through(self, hops: Arc<[Hop]>, tls: Option<TlsOut>) -> Self {
+        Self { hops, tls, ..self }
+    }
+
+    /// A pool of its own for one destination, which goes the way of this one.
+    pub(crate) fn to(&self, members: Vec<Member>) -> Self {
+        let to = Self::new(self.config.clone()).through(self.hops.clone(), self.tls.clone());
+        to.set_members(members, None);
+        to
+    }
+
+    /// Where its connections go first: itself, or the nearest proxies on the way.
+    pub fn first_stop(&self) -> &Pool {
+        self.hops.first().map_or(self, |hop| &hop.pool)
     }
 
     /// The pool that a new configuration makes of this one: backends that stay keep their state and their connections.

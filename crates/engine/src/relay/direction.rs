@@ -197,7 +197,7 @@ impl Direction {
     /// Writes some of what is carried; 0 when nothing is, or when the sink broke.
     fn write(&mut self, cx: &mut Context<'_>, sink: &mut Stream, buffers: &Buffers) -> Poll<usize> {
         let (written, empty) = match &mut self.carry {
-            Carry::Nothing => return Poll::Ready(0),
+            Carry::Nothing => return sink.poll_flushed(cx).map(|_| 0),
             Carry::Spill(spill) => {
                 let Poll::Ready(result) = sink.poll_send(cx, &spill.bytes[spill.sent..]) else {
                     return Poll::Pending;
@@ -245,6 +245,8 @@ impl Direction {
     ) -> Poll<Read> {
         if let Method::Splice { thin } = self.method
             && most > TURN_BYTES
+            && source.is_plain()
+            && sink.is_plain()
             && let Some(pipe) = buffers.take_pipe()
         {
             tap.missed();
@@ -276,7 +278,7 @@ impl Direction {
         }
         self.note_read(read, hot.len(), buffers);
         tap.read(&hot[..read]);
-        let sent = sink.try_send(&hot[..read], is_last).unwrap_or(0);
+        let sent = sink.try_send(cx, &hot[..read], is_last).unwrap_or(0);
         if sent < read {
             self.carry = Carry::Spill(Box::new(Spill { bytes: hot[sent..read].into(), sent: 0 }));
         }

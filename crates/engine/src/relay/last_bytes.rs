@@ -1,8 +1,9 @@
 //! Bytes that came before a reset: they are delivered, and then the reset.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::stream::Stream;
 
@@ -11,7 +12,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the peer has acknowledged what was written, then resets the connection: a reset makes the kernel throw
 /// away what it has not sent yet, and no event tells when it has sent all (tcp(7), SIOCOUTQ).
-pub(super) async fn deliver(stream: Stream) {
+pub(super) async fn deliver(mut stream: Stream) {
+    let _ = timeout(PATIENCE, poll_fn(|cx| stream.poll_flushed(cx))).await;
     let mut left = stream.unacknowledged();
     let mut pause = Duration::from_millis(1);
     let mut progress = Instant::now();

@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use direction::{Direction, Step};
+use futures_util::future::join_all;
 use idle::IdleTimer;
 use settle::Settle;
 use towpath_config::Pool;
@@ -103,6 +104,8 @@ impl Relay {
         }
         self.first_end = self.first_end.or(down.has_ended().then_some(Side::Server));
 
+        // The end of a stream that is not a socket of its own takes a while to tell.
+        let _ = (client.poll_flushed(cx), server.poll_flushed(cx));
         // A stream that was read to its end tells of a reset only when asked.
         if up.has_ended() && !down.is_over() {
             let _ = client.poll_hangup(cx);
@@ -143,18 +146,23 @@ impl Relay {
 
     /// Closes both connections as `end` wants it: both in order, or both by a reset. Where bytes came before a reset,
     /// the future delivers them first.
-    pub(crate) fn close(self, end: End) -> Option<Pin<Box<impl Future<Output = ()>>>> {
+    pub(crate) fn close(self, end: End) -> Option<Pin<Box<impl Future<Output = ()> + use<>>>> {
         let Self { client, server, .. } = self;
-        match end {
-            End::Closed(_) => {
-                client.finish();
-                server.finish();
-                None
-            }
-            End::Broken(Side::Client, _) => Some(Box::pin(last_bytes::deliver(server))),
-            End::Broken(Side::Server, _) => Some(Box::pin(last_bytes::deliver(client))),
-            End::Idle | End::BackendDown => None,
-        }
+        let (finishing, cut) = match end {
+            End::Closed(_) => ([client.finish(), server.finish()], None),
+            End::Broken(Side::Client, _) => ([None, None], Some(server)),
+            End::Broken(Side::Server, _) => ([None, None], Some(client)),
+            End::Idle | End::BackendDown => return None,
+        };
+        let is_done = cut.is_none() && finishing.iter().all(Option::is_none);
+        (!is_done).then(|| {
+            Box::pin(async move {
+                join_all(finishing.into_iter().flatten()).await;
+                if let Some(stream) = cut {
+                    last_bytes::deliver(stream).await;
+                }
+            })
+        })
     }
 
     /// What the client has sent, after the server broke before its first byte, if another may get it all instead. Of it,

@@ -1,4 +1,4 @@
-//! A connected socket and what is known of its readiness: the one type that stages pass on.
+//! A connected socket and what is known of its readiness.
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -12,6 +12,8 @@ use towpath_sys::pipe::Pipe;
 use towpath_sys::socket::{Reads, Socket};
 use towpath_sys::{options, stream as sys};
 
+use super::Received;
+
 /// A connected stream socket, TCP or unix.
 ///
 /// It joins the event loop late and for as little as will do: a socket is tried first and registered when a call finds
@@ -19,9 +21,9 @@ use towpath_sys::{options, stream as sys};
 /// new registration for writing brings.
 ///
 /// A TCP socket resets its connection when it is dropped, however that comes about (an error, a shutdown, kill -9):
-/// only [`Stream::finish`] ends it in order. So a truncated stream never looks complete.
+/// only [`Plain::finish`] ends it in order. So a truncated stream never looks complete.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub(crate) struct Plain {
     socket: Socket,
     waits_for_writes: bool,
     queue_full: bool,
@@ -31,19 +33,10 @@ pub(crate) struct Stream {
     is_unix: bool,
 }
 
-/// What a read took.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
-    /// Bytes; 0 is the end of the stream.
-    pub(crate) count: usize,
-    /// Whether these were the last ones, so that no other read has to find the end.
-    pub(crate) is_last: bool,
-}
-
 /// Urgent data too: its mark stops a read early.
 const READS: Interest = Interest::READABLE.add(Interest::PRIORITY);
 
-impl Stream {
+impl Plain {
     /// Takes a connected (or connecting) nonblocking TCP socket whose close is a reset.
     pub(crate) fn tcp(socket: OwnedFd) -> Self {
         let socket = Socket::new(socket);
@@ -164,18 +157,6 @@ impl Stream {
             }
             result => self.note(result),
         }
-    }
-
-    /// Writes all of it, waiting for room where there is none; `more` follows at once.
-    ///
-    /// # Errors
-    /// When the connection is broken.
-    pub(crate) async fn send_all(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
-        let mut sent = self.try_send(bytes, more)?;
-        while sent < bytes.len() {
-            sent += poll_fn(|cx| self.poll_send(cx, &bytes[sent..])).await?;
-        }
-        Ok(())
     }
 
     /// Waits for room and writes.
@@ -319,7 +300,7 @@ impl Stream {
     }
 }
 
-impl AsFd for Stream {
+impl AsFd for Plain {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

@@ -1,0 +1,202 @@
+//! The proxies that a pool goes through, from their URLs.
+
+use std::env;
+use std::path::Path;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use towpath_wire::addr::Target;
+
+use super::pool::plain;
+use super::{small_file, tls};
+use crate::error::Mistake;
+use crate::model::{ClientTls, Hop, HopProtocol, Login, Pool, Replay};
+use crate::near::excerpt;
+use crate::read::{Field, OneOrMany};
+use crate::report::Report;
+use crate::secret::Secret;
+use crate::units::Bad;
+use crate::words::{ViaWord, is_login};
+
+/// Longest file of a password.
+const PASSWORD_FILE_BYTES: u64 = 4096;
+
+/// Most proxies in a row.
+const HOPS_MAX: usize = 8;
+
+/// The variables that `via = "env"` looks at, in this order (curl(1), ENVIRONMENT).
+const VARIABLES: [&str; 4] = ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
+
+const SCHEMES: &str = "http://, https://, socks5://, socks5h:// or socks4a://";
+
+/// The hops of `pool`, each with a pool of its own.
+pub(crate) fn hops(field: Field<OneOrMany<ViaWord>>, pool: &Pool, report: &mut Report) -> Vec<Hop> {
+    let Field::Given(list, span) = field else { return Vec::new() };
+    if list.items.len() > HOPS_MAX {
+        let message = format!("this way goes through {} proxies", list.items.len());
+        report.push(Mistake::at(span, message).hint(format!("give at most {HOPS_MAX}")));
+        return Vec::new();
+    }
+    let mut hops = Vec::new();
+    for (place, (ViaWord(url), span)) in list.items.into_iter().enumerate() {
+        match from_url(url.reveal(), pool, place + 1) {
+            Ok(hop) => hops.extend(hop),
+            Err(Bad { message, hint }) => report.push(Mistake::at(span, message).hint(hint)),
+        }
+    }
+    hops
+}
+
+/// What a URL is made of.
+struct Parts<'a> {
+    protocol: HopProtocol,
+    is_tls: bool,
+    login: Option<&'a str>,
+    hosts: &'a str,
+    query: &'a str,
+}
+
+fn from_url(url: &str, pool: &Pool, number: usize) -> Result<Option<Hop>, Bad> {
+    if url == "env" {
+        let set = VARIABLES.into_iter().find_map(|name| Some((name, env::var(name).ok()?)));
+        return match set.filter(|(_, value)| !value.is_empty()) {
+            Some((_, value)) => from_url(&with_scheme(value), pool, number),
+            None => Ok(None),
+        };
+    }
+    let Parts { protocol, is_tls, login, hosts, query } = split(url)?;
+    let port = match (protocol, is_tls) {
+        (_, true) => 443,
+        (HopProtocol::Http, false) => 80,
+        (HopProtocol::Socks5 | HopProtocol::Socks5Names | HopProtocol::Socks4a, false) => 1080,
+    };
+    let backends = hosts.split(',').map(|host| backend(host, port)).collect::<Result<Vec<_>, Bad>>()?;
+    let Options { password, tls } = options(query, is_tls)?;
+    let login = self::login(login, password)?;
+    let name = format!("{} via {number}", pool.name).into();
+    // Who waits waits for the server; a proxy that fails is passed over at once where there is another.
+    let hop_pool = Pool {
+        name,
+        backends,
+        via: Vec::new(),
+        replay: Replay::Never,
+        hold: std::time::Duration::ZERO,
+        check: None,
+        send_proxy: None,
+        tls: None,
+        ..pool.clone()
+    };
+    Ok(Some(Hop { protocol, pool: Arc::new(hop_pool), login, tls }))
+}
+
+/// The variables may give a host and a port alone.
+fn with_scheme(value: String) -> String {
+    if value.contains("://") { value } else { format!("http://{value}") }
+}
+
+fn split(url: &str) -> Result<Parts<'_>, Bad> {
+    let hint = || format!("write {SCHEMES} and HOST:PORT behind it");
+    let (scheme, rest) =
+        url.split_once("://").ok_or_else(|| Bad::new("this is no URL of a proxy", hint()))?;
+    let scheme = scheme.to_ascii_lowercase();
+    let protocol = match scheme.as_str() {
+        "http" | "https" => HopProtocol::Http,
+        "socks5" => HopProtocol::Socks5,
+        "socks5h" => HopProtocol::Socks5Names,
+        "socks4a" => HopProtocol::Socks4a,
+        _ => return Err(Bad::new(format!("no proxy is asked by `{}://`", excerpt(&scheme)), hint())),
+    };
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (login, hosts) = match rest.rsplit_once('@') {
+        Some((login, hosts)) => (Some(login), hosts),
+        None => (None, rest),
+    };
+    let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
+    if hosts.contains('/') {
+        return Err(Bad::new("the URL of a proxy has no path", hint()));
+    }
+    Ok(Parts { protocol, is_tls: scheme == "https", login, hosts, query })
+}
+
+/// One proxy; the port may be left out.
+fn backend(host: &str, default: u16) -> Result<crate::Backend, Bad> {
+    let parsed =
+        host.parse::<Target>().or_else(|error| format!("{host}:{default}").parse().map_err(|_| error));
+    match parsed {
+        Ok(target @ (Target::Ip { .. } | Target::Name { .. }))
+            if target.count() == 1 && !host.starts_with(':') =>
+        {
+            Ok(plain(target))
+        }
+        Ok(target @ Target::Unix(_)) => Ok(plain(target)),
+        Ok(_) => Err(Bad::new(format!("`{}` is not one proxy", excerpt(host)), "write HOST:PORT")),
+        Err(error) => Err(Bad::new(error.to_string(), "write HOST:PORT, as in http://proxy:3128")),
+    }
+}
+
+/// What the query of a URL says.
+#[derive(Default)]
+struct Options {
+    password: Option<String>,
+    tls: Option<ClientTls>,
+}
+
+fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
+    let mut options = Options { password: None, tls: is_tls.then(ClientTls::default) };
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match (&*key, &mut options.tls) {
+            ("password_file", _) => options.password = Some(from_file(&value)?),
+            ("password_env", _) => {
+                let hint = "set it, or change `password_env`";
+                let unset = |_| Bad::new(format!("the variable `{}` is not set", excerpt(&value)), hint);
+                options.password = Some(env::var(&*value).map_err(unset)?);
+            }
+            ("insecure", Some(tls)) if value.is_empty() => tls.insecure = true,
+            ("server_name", Some(tls)) if !value.is_empty() => tls.server_name = Some(value.into_owned()),
+            ("ca", Some(tls)) => {
+                let bad = |reason| Bad::new(reason, "give a file with the certificate of the authority");
+                tls.ca = Some(tls::pem(Path::new(&*value)).map_err(bad)?);
+            }
+            _ => {
+                let message = format!("the URL of this proxy takes no `{}`", excerpt(&key));
+                let hint = "it takes password_file=PATH and password_env=NAME; and with https:// ca=PATH, \
+                            server_name=NAME and insecure";
+                return Err(Bad::new(message, hint));
+            }
+        }
+    }
+    Ok(options)
+}
+
+/// The name and the password, which may be in the URL or come from elsewhere.
+fn login(login: Option<&str>, password: Option<String>) -> Result<Option<Login>, Bad> {
+    let Some(text) = login else {
+        return match password {
+            Some(_) => Err(Bad::new("there is a password and no user", "write USER@ in front of the host")),
+            None => Ok(None),
+        };
+    };
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into).unwrap_or_default();
+    let (name, in_url): (String, Option<String>) = match text.split_once(':') {
+        Some((name, password)) => (decoded(name), Some(decoded(password))),
+        None => (decoded(text), None),
+    };
+    let password = password.or(in_url).unwrap_or_default();
+    if !is_login(&name) || name.contains(':') || !(password.is_empty() || is_login(&password)) {
+        let hint = "write USER:PASSWORD@, each of 1 to 255 bytes, with %40 for @ and %3A for :";
+        return Err(Bad::new("the user or the password of this URL cannot be one", hint));
+    }
+    Ok(Some(Login { name, password: Secret::new(password) }))
+}
+
+/// The first line of a small file.
+fn from_file(path: &str) -> Result<String, Bad> {
+    let unreadable = |reason: String| {
+        Bad::new(
+            format!("the password file `{}` {reason}", excerpt(path)),
+            "it holds the password in its first line",
+        )
+    };
+    let text = small_file(Path::new(path), PASSWORD_FILE_BYTES).map_err(unreadable)?;
+    Ok(text.lines().next().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,235 @@
+//! The way to a backend: straight, or through the proxies that its pool names, one after another.
+
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::time::timeout;
+use towpath_wire::addr::Target;
+use towpath_wire::destination::{Destination, Host};
+
+use crate::error::{ConnectError, HopError, HopFault, Reason};
+use crate::outbound;
+pub(crate) use crate::outbound::Connecting;
+use crate::place::Address;
+use crate::pool::{Backend, Hop, Lease, Picked, Pool};
+use crate::stream::Stream;
+
+/// A client whose proxies all fail tries no more than so many of one hop.
+const TRIES: usize = 8;
+
+/// Starts to connect to `address` as `pool` wants it, for `client`. `speaks` says that the first bytes are ready to be sent at once.
+///
+/// # Errors
+/// Why it cannot come about.
+pub(crate) fn connect(
+    address: Address<'_>,
+    pool: &Arc<Pool>,
+    client: Option<SocketAddr>,
+    speaks: bool,
+) -> Result<Connecting, ConnectError> {
+    if pool.hops.is_empty() && pool.tls.is_none() {
+        return outbound::connect(address, &pool.config, client, speaks);
+    }
+    let wanted = match address {
+        Address::Tcp(address) => destination(Host::Ip(address.ip()), address.port()),
+        Address::Name(name, port) => destination(Host::Name(name.clone()), port),
+        Address::Unix(_) if pool.hops.is_empty() => destination(Host::Ip(Ipv4Addr::LOCALHOST.into()), 1),
+        Address::Unix(_) => return Err(hop_error(pool.hops.len(), HopFault::Unnameable)),
+    };
+    let straight = match pool.hops.is_empty() {
+        true => Some(outbound::connect(address, &pool.config, client, true)?),
+        false => None,
+    };
+    let (hops, tls, limit) = (pool.hops.clone(), pool.tls.clone(), pool.config.connect_timeout);
+    let going = async move {
+        let stream = match straight {
+            Some(Connecting::Done(stream)) => stream,
+            Some(Connecting::Pending(pending)) => pending.await?,
+            None => go(&hops, &wanted, client).await?,
+        };
+        match tls {
+            None => Ok(stream),
+            Some(tls) => Ok(tls.connect(&wanted.host, stream).await.map_err(ConnectError::Tls)?.0),
+        }
+    };
+    Ok(Connecting::Pending(Box::pin(async move {
+        timeout(limit, going).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+    })))
+}
+
+/// Goes through all of `hops` to `wanted`. Where a hop has several proxies, the next is tried when one fails.
+async fn go(hops: &[Hop], wanted: &Destination, client: Option<SocketAddr>) -> Result<Stream, ConnectError> {
+    let mut failed = Failed(hops.iter().map(|_| Vec::new()).collect());
+    loop {
+        let (first, stream) = reach(&hops[0], client, &mut failed.0[0]).await?;
+        let Broken { error, place, lease } = match go_on(hops, wanted, first, stream, &failed).await {
+            Ok(stream) => return Ok(stream),
+            Err(broken) => broken,
+        };
+        let (Some(lease), Some(hop)) = (lease, hops.get(place)) else { return Err(ConnectError::Hop(error)) };
+        hop.pool.note_failure(&lease, lease.probe(), reason(error.fault));
+        failed.0[place].push(lease);
+        let has_other = hop.pool.has_other(|other| failed.has(place, other));
+        if !has_other || failed.0.iter().map(Vec::len).sum::<usize>() >= TRIES {
+            return Err(ConnectError::Hop(error));
+        }
+    }
+}
+
+/// The proxies of each hop that have failed one connection.
+struct Failed(Vec<Vec<Lease>>);
+
+impl Failed {
+    fn has(&self, place: usize, backend: &Backend) -> bool {
+        self.0[place].iter().any(|lease| lease.is_same(backend))
+    }
+}
+
+/// A way that leads nowhere.
+struct Broken {
+    error: HopError,
+    /// The hop that is to blame, and its proxy; behind the last, it is the server.
+    place: usize,
+    lease: Option<Lease>,
+}
+
+/// Asks each proxy in turn for the next, and the last for `wanted`.
+async fn go_on(
+    hops: &[Hop],
+    wanted: &Destination,
+    first: Lease,
+    mut stream: Stream,
+    failed: &Failed,
+) -> Result<Stream, Broken> {
+    let mut at = host_of(&first);
+    let mut leases = vec![first];
+    for (place, hop) in hops.iter().enumerate() {
+        let next = match hops.get(place + 1) {
+            None => wanted.clone(),
+            Some(next) => {
+                let Picked::Backend(lease) = next.pool.pick(0, |backend| failed.has(place + 1, backend))
+                else {
+                    return Err(broken(place + 1, place + 1, HopFault::NoBackend, leases));
+                };
+                let next = match lease.member.place.at(0) {
+                    Address::Tcp(address) => destination(Host::Ip(address.ip()), address.port()),
+                    Address::Name(name, port) => destination(Host::Name(name.clone()), port),
+                    Address::Unix(_) => return Err(broken(place, hops.len(), HopFault::Unnameable, leases)),
+                };
+                leases.push(lease);
+                next
+            }
+        };
+        match ask(hop, &at, &next, stream).await {
+            Ok(on) => stream = on,
+            // What a proxy cannot reach, or may not, is the fault of what is behind it.
+            Err(fault) => {
+                let blamed = if fault.is_behind() || fault.is_denial() { place + 1 } else { place };
+                return Err(broken(place, blamed, fault, leases));
+            }
+        }
+        hop.pool.note_success(&leases[place]);
+        at = match leases.get(place + 1) {
+            Some(lease) => host_of(lease),
+            None => next.host,
+        };
+    }
+    Ok(stream.holding(leases))
+}
+
+/// Asks one proxy, which is `at` a host, for `next`.
+async fn ask(hop: &Hop, at: &Host, next: &Destination, mut stream: Stream) -> Result<Stream, HopFault> {
+    if let Some(tls) = &hop.tls {
+        stream = match tls.connect(at, stream).await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!("pool {}: TLS: {error}", hop.pool.config.name);
+                return Err(HopFault::Tls);
+            }
+        };
+    }
+    outbound::ask(hop.protocol, hop.login.as_ref(), next, stream).await
+}
+
+fn broken(place: usize, blamed: usize, fault: HopFault, mut leases: Vec<Lease>) -> Broken {
+    let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+    let lease = (blamed < leases.len()).then(|| leases.swap_remove(blamed));
+    Broken { error: HopError { number, fault }, place: blamed, lease }
+}
+
+/// What the certificate of a proxy must be for: its name where it has one.
+fn host_of(lease: &Lease) -> Host {
+    let written = lease.member.target.parse::<Target>();
+    match (written, lease.member.place.at(0)) {
+        (Ok(Target::Name { host, .. }), _) => Host::Name(host),
+        (_, Address::Tcp(address)) => Host::Ip(address.ip()),
+        (_, Address::Name(name, _)) => Host::Name(name.clone()),
+        (_, Address::Unix(_)) => Host::Ip(Ipv4Addr::LOCALHOST.into()),
+    }
+}
+
+/// Connects to a proxy of the first hop, none of those that `failed`; those that fail now are added to them.
+async fn reach(
+    hop: &Hop,
+    client: Option<SocketAddr>,
+    failed: &mut Vec<Lease>,
+) -> Result<(Lease, Stream), ConnectError> {
+    let mut last = HopFault::NoBackend;
+    while failed.len() < TRIES {
+        let picked = hop.pool.pick(0, |backend| failed.iter().any(|lease| lease.is_same(backend)));
+        let Picked::Backend(lease) = picked else { break };
+        let begun = Instant::now();
+        let connecting = outbound::connect(lease.member.place.at(0), &hop.pool.config, client, true);
+        let result = match connecting {
+            Ok(Connecting::Done(stream)) => Ok(stream),
+            Ok(Connecting::Pending(pending)) => pending.await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(stream) => {
+                hop.pool.note_connected(&lease, begun.elapsed());
+                return Ok((lease, stream));
+            }
+            Err(error) => {
+                let reason = Reason::from(&error);
+                tracing::debug!("pool {}: proxy {}: {error}", hop.pool.config.name, lease.member.place);
+                if !reason.is_servers() {
+                    return Err(error);
+                }
+                hop.pool.note_failure(&lease, lease.probe(), reason);
+                last = fault(&error);
+                failed.push(lease);
+            }
+        }
+    }
+    Err(hop_error(1, last))
+}
+
+fn destination(host: Host, port: u16) -> Destination {
+    Destination { host, port }
+}
+
+fn hop_error(number: usize, fault: HopFault) -> ConnectError {
+    ConnectError::Hop(HopError { number: u8::try_from(number).unwrap_or(u8::MAX), fault })
+}
+
+/// What connecting to a proxy came to.
+fn fault(error: &ConnectError) -> HopFault {
+    match error {
+        ConnectError::TimedOut(_) => HopFault::TimedOut,
+        ConnectError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => HopFault::Refused,
+        ConnectError::Io(error) if error.kind() == ErrorKind::TimedOut => HopFault::TimedOut,
+        _ => HopFault::Unreachable,
+    }
+}
+
+/// The same for the proxy's own record of failures.
+fn reason(fault: HopFault) -> Reason {
+    match fault {
+        HopFault::Refused => Reason::ConnectRefused,
+        HopFault::TimedOut => Reason::ConnectTimedOut,
+        _ => Reason::ServerReset,
+    }
+}

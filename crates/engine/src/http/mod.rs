@@ -1,0 +1,148 @@
+//! The story of the HTTP of one client of a proxy: its requests, each passed on to where it wants to go.
+
+mod body;
+mod connect;
+mod fields;
+mod gated;
+mod request;
+mod upgraded;
+mod upstream;
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::spawn_local;
+use towpath_config::Proxy;
+
+use self::gated::{GateKey, Gated, Outcome};
+use self::upstream::Idle;
+use crate::error::Misasked;
+use crate::first_flight::FirstFlight;
+use crate::flow::{Flow, Stage};
+use crate::inbound;
+use crate::listen::Source;
+use crate::proxied::part;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// A client that asks nothing for so long is left, if the listener has no idle timeout of its own.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Streams that one client may have open at a time on one connection of HTTP/2.
+const STREAMS: u32 = 1024;
+
+/// What one stream of HTTP/2 may have under way to us, and all of a connection together.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// A client of a proxy that speaks HTTP, and what its requests have in common.
+pub(crate) struct Requester {
+    worker: Rc<Worker>,
+    source: Arc<Source>,
+    client: Option<SocketAddr>,
+    offset: u16,
+    /// Connections to servers that may serve its next requests.
+    idle: RefCell<Idle>,
+    /// What holds back what the client of HTTP/1 sends.
+    gate: Option<GateKey>,
+}
+
+impl Requester {
+    fn new(worker: &Rc<Worker>, flow: &Flow, gate: Option<GateKey>) -> Rc<Self> {
+        Rc::new(Self {
+            worker: worker.clone(),
+            source: flow.seat.source().clone(),
+            client: flow.client,
+            offset: flow.offset,
+            idle: RefCell::default(),
+            gate,
+        })
+    }
+
+    /// What the listener says of its clients; there is no request without.
+    fn proxy(&self) -> Option<&Proxy> {
+        self.source.listener.proxy.as_ref()
+    }
+}
+
+/// Serves the requests of a client of HTTP/1. It comes back when it asks for a tunnel: what it has sent is in `first` then.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    flow: &mut Flow,
+    client: Stream,
+    first: &mut FirstFlight,
+    proxy: &Proxy,
+) -> Option<Stream> {
+    let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
+    let (gated, gate) = Gated::new(client, std::mem::take(&mut first.0), proxy.header_timeout, patience);
+    let requester = Requester::new(worker, flow, Some(gate.clone()));
+    let service = service_fn(move |request| request::serve(requester.clone(), request));
+    let serving = http1::Builder::new()
+        .half_close(true)
+        .timer(TokioTimer::new())
+        .header_read_timeout(None)
+        .serve_connection(TokioIo::new(gated), service)
+        .with_upgrades();
+    flow.speaks_for_others();
+    if let Err(error) = serving.await {
+        tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
+    }
+    let (client, held, outcome) = gate.take()?;
+    match outcome {
+        Outcome::Connect => {
+            first.0 = held;
+            flow.speaks_for_itself();
+            return Some(client);
+        }
+        Outcome::Bad(why) => {
+            flow.speaks_for_itself();
+            flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(why));
+            part(client, &inbound::http_refusal(why).parting).await;
+        }
+        Outcome::Ended => {
+            if let Some(finishing) = client.finish() {
+                finishing.await;
+            }
+        }
+    }
+    None
+}
+
+/// Serves the streams of a client of HTTP/2; what it has sent so far is in `first`.
+pub(crate) async fn serve_h2(worker: &Rc<Worker>, flow: &mut Flow, client: Stream, first: FirstFlight) {
+    let requester = Requester::new(worker, flow, None);
+    let client = client.unread(&first.0);
+    let service = service_fn(move |request| request::serve(requester.clone(), request));
+    let mut builder = http2::Builder::new(LocalTasks);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(STREAM_WINDOW as usize)
+        .max_header_list_size(16 * 1024)
+        .keep_alive_interval(Duration::from_secs(60))
+        .enable_connect_protocol();
+    flow.speaks_for_others();
+    if let Err(error) = builder.serve_connection(TokioIo::new(client), service).await {
+        tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
+        flow.speaks_for_itself();
+        flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));
+    }
+}
+
+/// Runs the tasks of HTTP/2 beside those of connections, on the same worker.
+#[derive(Clone, Copy)]
+pub(crate) struct LocalTasks;
+
+impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalTasks {
+    fn execute(&self, task: F) {
+        spawn_local(task);
+    }
+}

@@ -1,0 +1,281 @@
+//! One request: who asks, where it may go, and the answer.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use tokio::task::spawn_local;
+use towpath_config::Proxy;
+use towpath_wire::destination::Destination;
+
+use super::body::{Down, SharedFlow, Up};
+use super::upstream::{Key, Upstream};
+use super::{Requester, connect, fields, upgraded};
+use crate::conn;
+use crate::error::{Misasked, Reason};
+use crate::first_flight::FirstFlight;
+use crate::flow::{Flow, Stage};
+use crate::inbound;
+use crate::listen::Seat;
+use crate::proxied::{find_way, told};
+
+pub(super) type Answer = Response<Down>;
+
+/// Why a request is not passed on, and what its client is told.
+pub(super) struct Refused {
+    status: u16,
+    told: String,
+    wants_login: bool,
+}
+
+impl Refused {
+    pub(super) fn of(reason: Reason, destination: &Destination) -> Self {
+        let (status, told) = (inbound::status(reason), told(reason, destination));
+        Self { status, told, wants_login: false }
+    }
+}
+
+impl From<Misasked> for Refused {
+    fn from(why: Misasked) -> Self {
+        let status = inbound::http_status(why);
+        Self { status, told: why.to_string(), wants_login: status == 407 }
+    }
+}
+
+/// Serves one request of a client, of HTTP/1 or 2.
+pub(super) async fn serve(
+    requester: Rc<Requester>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let Some(proxy) = requester.proxy().cloned() else { return Ok(own(StatusCode::BAD_GATEWAY, "no proxy")) };
+    let Some(flow) = requester.begin() else {
+        return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
+    };
+    let is_connect = request.method() == Method::CONNECT;
+    let result = match is_connect {
+        true => connect::serve(&requester, &proxy, flow, request).await,
+        false => pass_on(&requester, &proxy, flow, request).await,
+    };
+    let answer = result.unwrap_or_else(|refused| {
+        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut answer = own(status, &refused.told);
+        if refused.wants_login {
+            let challenge = HeaderValue::from_static("Basic realm=\"towpath\", charset=\"UTF-8\"");
+            answer.headers_mut().insert(PROXY_AUTHENTICATE, challenge);
+        }
+        answer
+    });
+    if let Some(gate) = requester.gate.as_ref().filter(|_| answer.status() != StatusCode::SWITCHING_PROTOCOLS)
+    {
+        gate.stays();
+    }
+    Ok(answer)
+}
+
+impl Requester {
+    /// The story of one of its requests, which has a place of its own.
+    fn begin(&self) -> Option<Flow> {
+        let seat = Seat::take_now(&self.source)?;
+        Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
+    }
+}
+
+/// Who a client is by the field of its request.
+pub(super) async fn log_in(
+    requester: &Requester,
+    flow: &mut Flow,
+    field: Option<HeaderValue>,
+) -> Result<(), Refused> {
+    let Some(users) = &requester.source.users else { return Ok(()) };
+    let ip = requester.client.map(|client| client.ip());
+    match inbound::log_in(users, ip, field.as_ref().map(HeaderValue::as_bytes)).await {
+        Ok(user) => {
+            flow.guest().user = Some(user);
+            Ok(())
+        }
+        Err(why) => {
+            flow.turned_away(Stage::Ask, Reason::BadRequest(why));
+            Err(why.into())
+        }
+    }
+}
+
+/// Where a request of the absolute form goes.
+fn destination(request: &Request<Incoming>) -> Result<(Destination, String), Misasked> {
+    let uri = request.uri();
+    let is_http = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+    let authority = uri.authority().filter(|_| is_http).ok_or(Misasked::NotForProxy)?;
+    let destination = Destination::parse(authority.as_str(), Some(80)).map_err(Misasked::Destination)?;
+    Ok((destination, authority.as_str().to_owned()))
+}
+
+async fn pass_on(
+    requester: &Rc<Requester>,
+    proxy: &Proxy,
+    mut flow: Flow,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Refused> {
+    let login = request.headers_mut().remove(PROXY_AUTHORIZATION);
+    log_in(requester, &mut flow, login).await?;
+    let (destination, authority) = destination(&request).map_err(|why| {
+        flow.turned_away(Stage::Ask, Reason::BadRequest(why));
+        Refused::from(why)
+    })?;
+    flow.guest().wanted = Some(destination.clone());
+    let upgrade = fields::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
+    let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let (mut parts, body) = request.into_parts();
+    let version = parts.version;
+    fields::strip(&mut parts.headers);
+    if let Some(upgrade) = &upgrade {
+        parts.headers.insert(UPGRADE, upgrade.clone());
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    fields::add_via(&mut parts.headers, version, proxy.via.as_deref());
+    if proxy.forwarded {
+        fields::set_forwarded(&mut parts.headers, requester.client);
+    }
+    fields::address_server(&mut parts, &authority).ok_or(Misasked::NotForProxy)?;
+    let flow = Rc::new(RefCell::new(flow));
+    let request = Request::from_parts(parts, Up::new(body, flow.clone()));
+    let (mut answer, upstream) = send(requester, proxy, &flow, &destination, request).await?;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return go_over(requester, flow, answer, client_side, upgrade);
+    }
+    let is_bodiless = answer.body().is_end_stream();
+    let version = answer.version();
+    fields::strip(answer.headers_mut());
+    fields::add_via(answer.headers_mut(), version, proxy.via.as_deref());
+    if is_bodiless {
+        flow.borrow_mut().not_connected(Reason::Served);
+    }
+    keep(requester, upstream);
+    *answer.version_mut() = Version::HTTP_11;
+    Ok(answer.map(|incoming| Down::Passed { incoming, flow }))
+}
+
+/// Keeps a connection for the next request, once it is ready for it.
+fn keep(requester: &Rc<Requester>, mut upstream: Upstream) {
+    let requester = Rc::downgrade(requester);
+    spawn_local(async move {
+        if upstream.sender.ready().await.is_ok()
+            && let Some(requester) = requester.upgrade()
+        {
+            requester.idle.borrow_mut().put(upstream);
+        }
+    });
+}
+
+/// Sends a request on a connection that is there, or on a new one. One that was there may have been closed by its server in
+/// the meantime: what was not sent is sent again.
+async fn send(
+    requester: &Rc<Requester>,
+    proxy: &Proxy,
+    flow: &SharedFlow,
+    destination: &Destination,
+    mut request: Request<Up>,
+) -> Result<(Response<Incoming>, Upstream), Refused> {
+    let key: Key = (destination.to_string(), flow.borrow().user());
+    // A place in between would hold its cell over a wait.
+    let reused = requester.idle.borrow_mut().take(&key);
+    if let Some(mut upstream) = reused {
+        match upstream.sender.try_send_request(request).await {
+            Ok(answer) => {
+                flow.borrow_mut().carries_on();
+                return Ok((answer, upstream));
+            }
+            Err(mut error) => match error.take_message() {
+                Some(unsent) => request = unsent,
+                None => return Err(broken(flow, destination)),
+            },
+        }
+    }
+    let mut upstream = connect(requester, proxy, flow, destination, key).await?;
+    match upstream.sender.send_request(request).await {
+        Ok(answer) => Ok((answer, upstream)),
+        Err(error) => {
+            tracing::debug!("{destination}: {error}");
+            Err(broken(flow, destination))
+        }
+    }
+}
+
+fn broken(flow: &SharedFlow, destination: &Destination) -> Refused {
+    flow.borrow_mut().not_connected(Reason::ServerReset);
+    Refused::of(Reason::ServerReset, destination)
+}
+
+#[expect(
+    clippy::await_holding_refcell_ref,
+    reason = "nobody else has the story before there is a connection"
+)]
+async fn connect(
+    requester: &Rc<Requester>,
+    proxy: &Proxy,
+    flow: &SharedFlow,
+    destination: &Destination,
+    key: Key,
+) -> Result<Upstream, Refused> {
+    let mut flow = flow.borrow_mut();
+    let way = find_way(&requester.worker, &flow, proxy, destination).await;
+    let pool = way.map_err(|reason| {
+        flow.turned_away(Stage::Route, reason);
+        Refused::of(reason, destination)
+    })?;
+    flow.guest().pool = Some(pool);
+    let reached = conn::reach(&mut flow, None, true).await;
+    let (lease, stream) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
+    flow.connected_with(&lease);
+    Upstream::new(stream, lease, key).await.map_err(|_| {
+        flow.not_connected(Reason::ServerReset);
+        Refused::of(Reason::ServerReset, destination)
+    })
+}
+
+/// Both sides go over to another protocol: the relay carries it.
+fn go_over(
+    requester: &Rc<Requester>,
+    flow: SharedFlow,
+    mut answer: Response<Incoming>,
+    client_side: Option<hyper::upgrade::OnUpgrade>,
+    upgrade: Option<HeaderValue>,
+) -> Result<Answer, Refused> {
+    // A server that goes over unasked has lost its way.
+    let (Some(client_side), Some(_)) = (client_side, upgrade) else {
+        return Err(Misasked::NotForProxy.into());
+    };
+    let server_side = hyper::upgrade::on(&mut answer);
+    let agreed = fields::upgrade(answer.headers());
+    fields::strip(answer.headers_mut());
+    if let Some(agreed) = agreed {
+        answer.headers_mut().insert(UPGRADE, agreed);
+        answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    let worker = requester.worker.clone();
+    spawn_local(async move {
+        let (Ok(client), Ok(server)) = futures_util::future::join(client_side, server_side).await else {
+            return;
+        };
+        let (Ok(client), Ok(server)) = (upgraded::into_stream(client), upgraded::into_stream(server)) else {
+            return;
+        };
+        if let Ok(flow) = Rc::try_unwrap(flow) {
+            conn::carry(worker, flow.into_inner(), client, server, FirstFlight::default()).await;
+        }
+    });
+    Ok(answer.map(|_| Down::Own(None)))
+}
+
+/// An answer of our own: a line for people.
+pub(super) fn own(status: StatusCode, told: &str) -> Answer {
+    let mut answer = Response::new(Down::Own(Some(Bytes::from(format!("{told}\n")))));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
+}

@@ -1,0 +1,8 @@
+//! Where clients go by what they say: by their first bytes, or by where they want to go and may.
+
+mod destinations;
+mod first_bytes;
+
+pub use destinations::Denial;
+pub(crate) use destinations::Rules;
+pub(crate) use first_bytes::matches;
