@@ -159,7 +159,7 @@ pub(crate) struct Proxy {
 /// How connections go out.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Way {
-    /// Go through this proxy: http://, https://, socks5://, socks5h:// or socks4a:// and [USER:PASSWORD@]HOST:PORT, or env for the one of
+    /// Go through this proxy: http://, https://, h2://, h2c://, socks5://, socks5h:// or socks4a:// and [USER:PASSWORD@]HOST:PORT, or env for the one of
     /// ALL_PROXY or HTTP_PROXY; repeatable, the nearest first
     #[arg(long, value_name = "URL")]
     pub(crate) via: Vec<String>,

@@ -89,6 +89,8 @@ pub struct Hop {
 pub enum HopProtocol {
     /// CONNECT of HTTP/1.1 (RFC 9110, section 9.3.6).
     Http,
+    /// CONNECT of HTTP/2 (RFC 9113, section 8.5), many on one connection.
+    H2,
     /// SOCKS version 5 (RFC 1928) with addresses: names are looked up here.
     Socks5,
     /// The same with names, which the proxy looks up.
@@ -107,6 +109,7 @@ impl HopProtocol {
     pub fn scheme(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::H2 => "h2c",
             Self::Socks5 => "socks5",
             Self::Socks5Names => "socks5h",
             Self::Socks4a => "socks4a",

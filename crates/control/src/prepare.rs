@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
-use towpath_config::Config;
+use towpath_config::{Config, HopProtocol};
 use towpath_engine::{Bound, Hop, Pool, Pools, Resolver, TlsIn, TlsOut, bind, check_users};
 use towpath_wire::addr::Listen;
 
@@ -122,8 +122,9 @@ fn hops(
     for hop in &shape.via {
         let Some(pool) = pools.get(&hop.pool.name).cloned() else { continue };
         let bad = |error| StartError::Tls { what: format!("pool {}", hop.pool.name), error };
-        let tls = hop.tls.as_ref().map(|tls| TlsOut::new(tls, &["http/1.1"])).transpose().map_err(bad)?;
-        hops.push(Hop { protocol: hop.protocol, pool, login: hop.login.clone(), tls });
+        let alpn = if hop.protocol == HopProtocol::H2 { &["h2"] } else { &["http/1.1"] };
+        let tls = hop.tls.as_ref().map(|tls| TlsOut::new(tls, alpn)).transpose().map_err(bad)?;
+        hops.push(Hop::new(hop, pool, tls));
     }
     let is_new =
         |hop: &Hop| before.get(&hop.pool.config.name).is_none_or(|before| !Arc::ptr_eq(before, &hop.pool));

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::time::timeout;
+use towpath_config::HopProtocol;
 use towpath_wire::addr::Target;
 use towpath_wire::destination::{Destination, Host};
 
 use crate::error::{ConnectError, HopError, HopFault, Reason};
-use crate::outbound;
 pub(crate) use crate::outbound::Connecting;
+use crate::outbound::{self, Opening};
 use crate::place::Address;
 use crate::pool::{Backend, Hop, Lease, Picked, Pool};
 use crate::stream::Stream;
@@ -62,12 +63,25 @@ pub(crate) fn connect(
 /// Goes through all of `hops` to `wanted`. Where a hop has several proxies, the next is tried when one fails.
 async fn go(hops: &[Hop], wanted: &Destination, client: Option<SocketAddr>) -> Result<Stream, ConnectError> {
     let mut failed = Failed(hops.iter().map(|_| Vec::new()).collect());
+    let mut may_be_stale = true;
     loop {
-        let (first, stream) = reach(&hops[0], client, &mut failed.0[0]).await?;
-        let Broken { error, place, lease } = match go_on(hops, wanted, first, stream, &failed).await {
+        let session = open_session(hops).filter(|_| may_be_stale);
+        let is_reused = session.is_some();
+        let start = match session {
+            Some((place, opening)) => Start::Session(place, opening),
+            None => {
+                let (lease, stream) = reach(&hops[0], client, &mut failed.0[0]).await?;
+                Start::First(lease, stream)
+            }
+        };
+        let Broken { error, place, lease } = match go_on(hops, wanted, start, &failed).await {
             Ok(stream) => return Ok(stream),
             Err(broken) => broken,
         };
+        if is_reused && error.fault == HopFault::Closed {
+            may_be_stale = false; // it was closed when we came: a new one tells whether the proxy is well
+            continue;
+        }
         let (Some(lease), Some(hop)) = (lease, hops.get(place)) else { return Err(ConnectError::Hop(error)) };
         hop.pool.note_failure(&lease, lease.probe(), reason(error.fault));
         failed.0[place].push(lease);
@@ -76,6 +90,20 @@ async fn go(hops: &[Hop], wanted: &Destination, client: Option<SocketAddr>) -> R
             return Err(ConnectError::Hop(error));
         }
     }
+}
+
+/// Where a way begins.
+enum Start {
+    /// At a connection of HTTP/2 to the proxy of this hop, which is there already.
+    Session(usize, Opening),
+    /// At a new connection to a proxy of the first hop.
+    First(Lease, Stream),
+}
+
+/// Room for a stream on a connection of HTTP/2, the farther the better.
+fn open_session(hops: &[Hop]) -> Option<(usize, Opening)> {
+    let speaking = hops.iter().enumerate().rev().filter(|(_, hop)| hop.protocol == HopProtocol::H2);
+    speaking.into_iter().find_map(|(place, hop)| Some((place, hop.sessions.take()?)))
 }
 
 /// The proxies of each hop that have failed one connection.
@@ -96,67 +124,111 @@ struct Broken {
 }
 
 /// Asks each proxy in turn for the next, and the last for `wanted`.
-async fn go_on(
-    hops: &[Hop],
-    wanted: &Destination,
-    first: Lease,
-    mut stream: Stream,
-    failed: &Failed,
-) -> Result<Stream, Broken> {
-    let mut at = host_of(&first);
-    let mut leases = vec![first];
-    for (place, hop) in hops.iter().enumerate() {
+async fn go_on(hops: &[Hop], wanted: &Destination, start: Start, failed: &Failed) -> Result<Stream, Broken> {
+    // The places of the proxies since the last connection of HTTP/2, which keeps those before.
+    let mut leases = Leases(Vec::new());
+    let (mut link, from) = match start {
+        Start::Session(place, opening) => (Link::Session(opening), place),
+        Start::First(lease, stream) => {
+            let host = host_of(&lease);
+            leases.0.push((0, lease));
+            (Link::Stream(host, stream), 0)
+        }
+    };
+    for (place, hop) in hops.iter().enumerate().skip(from) {
         let next = match hops.get(place + 1) {
             None => wanted.clone(),
             Some(next) => {
                 let Picked::Backend(lease) = next.pool.pick(0, |backend| failed.has(place + 1, backend))
                 else {
-                    return Err(broken(place + 1, place + 1, HopFault::NoBackend, leases));
+                    return Err(leases.broken(place + 1, place + 1, HopFault::NoBackend));
                 };
                 let next = match lease.member.place.at(0) {
                     Address::Tcp(address) => destination(Host::Ip(address.ip()), address.port()),
                     Address::Name(name, port) => destination(Host::Name(name.clone()), port),
-                    Address::Unix(_) => return Err(broken(place, hops.len(), HopFault::Unnameable, leases)),
+                    Address::Unix(_) => return Err(leases.broken(place, hops.len(), HopFault::Unnameable)),
                 };
-                leases.push(lease);
+                leases.0.push((place + 1, lease));
                 next
             }
         };
-        match ask(hop, &at, &next, stream).await {
-            Ok(on) => stream = on,
+        let asking = match link {
+            Link::Session(opening) => opening.ask(hop.login.as_ref(), &next).await,
+            Link::Stream(host, stream) => ask(hop, &host, &next, stream, &mut leases, place).await,
+        };
+        let stream = match asking {
+            Ok(stream) => stream,
             // What a proxy cannot reach, or may not, is the fault of what is behind it.
             Err(fault) => {
                 let blamed = if fault.is_behind() || fault.is_denial() { place + 1 } else { place };
-                return Err(broken(place, blamed, fault, leases));
+                return Err(leases.broken(place, blamed, fault));
             }
-        }
-        hop.pool.note_success(&leases[place]);
-        at = match leases.get(place + 1) {
-            Some(lease) => host_of(lease),
-            None => next.host,
         };
+        leases.of(place).into_iter().for_each(|lease| hop.pool.note_success(lease));
+        let host = leases.of(place + 1).map_or(next.host, host_of);
+        link = Link::Stream(host, stream);
     }
-    Ok(stream.holding(leases))
+    match link {
+        Link::Stream(_, stream) => Ok(stream.holding(leases.0.into_iter().map(|(_, lease)| lease).collect())),
+        Link::Session(_) => Err(leases.broken(from, from, HopFault::NoBackend)),
+    }
+}
+
+/// What leads to the next proxy.
+enum Link {
+    /// A connection to the proxy at this host.
+    Stream(Host, Stream),
+    /// A connection of HTTP/2 to it, with room.
+    Session(Opening),
 }
 
 /// Asks one proxy, which is `at` a host, for `next`.
-async fn ask(hop: &Hop, at: &Host, next: &Destination, mut stream: Stream) -> Result<Stream, HopFault> {
+async fn ask(
+    hop: &Hop,
+    at: &Host,
+    next: &Destination,
+    mut stream: Stream,
+    leases: &mut Leases,
+    place: usize,
+) -> Result<Stream, HopFault> {
     if let Some(tls) = &hop.tls {
         stream = match tls.connect(at, stream).await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::debug!("pool {}: TLS: {error}", hop.pool.config.name);
+                if hop.warnings.is_due() {
+                    tracing::warn!("pool {}: no TLS with the proxy at {at}: {error}", hop.pool.config.name);
+                }
                 return Err(HopFault::Tls);
             }
         };
     }
+    if hop.protocol == HopProtocol::H2 {
+        let held = leases.up_to(place);
+        return hop.sessions.begin(stream, held).await?.ask(hop.login.as_ref(), next).await;
+    }
     outbound::ask(hop.protocol, hop.login.as_ref(), next, stream).await
 }
 
-fn broken(place: usize, blamed: usize, fault: HopFault, mut leases: Vec<Lease>) -> Broken {
-    let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
-    let lease = (blamed < leases.len()).then(|| leases.swap_remove(blamed));
-    Broken { error: HopError { number, fault }, place: blamed, lease }
+/// The places at proxies that one connection holds, each with its hop.
+struct Leases(Vec<(usize, Lease)>);
+
+impl Leases {
+    fn of(&self, place: usize) -> Option<&Lease> {
+        self.0.iter().find(|(of, _)| *of == place).map(|(_, lease)| lease)
+    }
+
+    /// Takes those of the hops up to `place`.
+    fn up_to(&mut self, place: usize) -> Vec<Lease> {
+        self.0.extract_if(.., |(of, _)| *of <= place).map(|(_, lease)| lease).collect()
+    }
+
+    /// A way that broke at the hop `place`, for which `blamed` is to blame.
+    fn broken(mut self, place: usize, blamed: usize, fault: HopFault) -> Broken {
+        let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+        let found = self.0.iter().position(|(of, _)| *of == blamed);
+        let lease = found.map(|found| self.0.swap_remove(found).1);
+        Broken { error: HopError { number, fault }, place: blamed, lease }
+    }
 }
 
 /// What the certificate of a proxy must be for: its name where it has one.
@@ -230,6 +302,8 @@ fn reason(fault: HopFault) -> Reason {
     match fault {
         HopFault::Refused => Reason::ConnectRefused,
         HopFault::TimedOut => Reason::ConnectTimedOut,
-        _ => Reason::ServerReset,
+        HopFault::Tls => Reason::ServerTls,
+        HopFault::Closed | HopFault::BadAnswer => Reason::ServerReset,
+        fault => Reason::Hop(HopError { number: 1, fault }),
     }
 }

@@ -15,6 +15,7 @@ mod health;
 mod http;
 mod inbound;
 mod listen;
+mod local_tasks;
 mod metrics;
 mod options;
 mod outbound;
@@ -33,7 +34,7 @@ mod tls;
 mod visitor;
 mod worker;
 
-pub use auth::check_users;
+pub use auth::{check_user_name, check_users};
 pub use engine::{Engine, Limits, Pools};
 pub use error::{ConnectError, HeaderFault, HopError, HopFault, HttpStatus, Misasked, Reason};
 pub use flow::{Picked, Record, Stage};

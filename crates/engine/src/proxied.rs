@@ -131,13 +131,7 @@ pub(crate) async fn find_way(
 /// What a client is told of a connection that did not come about.
 pub(crate) fn told(reason: Reason, destination: &Destination) -> String {
     match reason {
-        Reason::Denied(denial) => {
-            let host = match &destination.host {
-                Host::Ip(ip) => ip.to_string(),
-                Host::Name(name) => name.to_string(),
-            };
-            denial.told(&host, destination.port)
-        }
+        Reason::Denied(denial) => denial.told(&destination.host.to_string(), destination.port),
         reason => format!("{destination}: {reason}"),
     }
 }

@@ -123,6 +123,15 @@ fn port_of(text: &str) -> Result<u16, DestinationError> {
     port.ok_or(DestinationError::Port)
 }
 
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(ip) => ip.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.host {
@@ -135,6 +144,8 @@ impl fmt::Display for Destination {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -200,6 +211,25 @@ mod tests {
         ];
         for text in hosts {
             assert_eq!(Destination::parse(text, None), Err(DestinationError::Host), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_one_that_prints_back_or_none(text in r"[a-fx0-9.:\[\]_-]{0,24}|.{0,40}", port in any::<u16>()) {
+            let default = Some(port).filter(|port| *port != 0);
+            if let Ok(destination) = Destination::parse(&text, default) {
+                prop_assert_ne!(destination.port, 0);
+                prop_assert_eq!(Destination::parse(&destination.to_string(), None), Ok(destination));
+            }
+        }
+
+        #[test]
+        fn every_address_is_a_destination(v4 in any::<[u8; 4]>(), v6 in any::<[u8; 16]>(), port in 1..=u16::MAX) {
+            for ip in [IpAddr::from(v4), IpAddr::from(v6)] {
+                let destination = Destination { host: Host::Ip(ip), port };
+                prop_assert_eq!(Destination::parse(&destination.to_string(), None), Ok(destination));
+            }
         }
     }
 }

@@ -7,3 +7,6 @@ pub mod http1;
 pub mod proxy_header;
 pub mod sniff;
 pub mod socks;
+
+#[cfg(test)]
+mod steady;

@@ -25,7 +25,7 @@ shape! {
     hash_key: HashKeyWord,
     /// Where its servers are: `HOST:PORT`, also with a range of ports, `unix:PATH` or `srv+NAME`.
     backend: OneOrMany<Backend>,
-    /// Proxies that its connections go through, in this order: `http://`, `https://`, `socks5://`, `socks5h://` or `socks4a://`, each
+    /// Proxies that its connections go through, in this order: `http://`, `https://`, `h2://`, `h2c://`, `socks5://`, `socks5h://` or `socks4a://`, each
     /// `[USER:PASSWORD@]HOST:PORT`, or several with commas; `env` is the one of ALL_PROXY or HTTP_PROXY.
     via: OneOrMany<ViaWord>,
     /// TLS to backends.

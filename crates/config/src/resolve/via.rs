@@ -27,7 +27,7 @@ const HOPS_MAX: usize = 8;
 /// The variables that `via = "env"` looks at, in this order (curl(1), ENVIRONMENT).
 const VARIABLES: [&str; 4] = ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
 
-const SCHEMES: &str = "http://, https://, socks5://, socks5h:// or socks4a://";
+const SCHEMES: &str = "http://, https://, h2://, h2c://, socks5://, socks5h:// or socks4a://";
 
 /// The hops of `pool`, each with a pool of its own.
 pub(crate) fn hops(field: Field<OneOrMany<ViaWord>>, pool: &Pool, report: &mut Report) -> Vec<Hop> {
@@ -67,7 +67,7 @@ fn from_url(url: &str, pool: &Pool, number: usize) -> Result<Option<Hop>, Bad> {
     let Parts { protocol, is_tls, login, hosts, query } = split(url)?;
     let port = match (protocol, is_tls) {
         (_, true) => 443,
-        (HopProtocol::Http, false) => 80,
+        (HopProtocol::Http | HopProtocol::H2, false) => 80,
         (HopProtocol::Socks5 | HopProtocol::Socks5Names | HopProtocol::Socks4a, false) => 1080,
     };
     let backends = hosts.split(',').map(|host| backend(host, port)).collect::<Result<Vec<_>, Bad>>()?;
@@ -101,6 +101,7 @@ fn split(url: &str) -> Result<Parts<'_>, Bad> {
     let scheme = scheme.to_ascii_lowercase();
     let protocol = match scheme.as_str() {
         "http" | "https" => HopProtocol::Http,
+        "h2" | "h2c" => HopProtocol::H2,
         "socks5" => HopProtocol::Socks5,
         "socks5h" => HopProtocol::Socks5Names,
         "socks4a" => HopProtocol::Socks4a,
@@ -115,7 +116,7 @@ fn split(url: &str) -> Result<Parts<'_>, Bad> {
     if hosts.contains('/') {
         return Err(Bad::new("the URL of a proxy has no path", hint()));
     }
-    Ok(Parts { protocol, is_tls: scheme == "https", login, hosts, query })
+    Ok(Parts { protocol, is_tls: matches!(scheme.as_str(), "https" | "h2"), login, hosts, query })
 }
 
 /// One proxy; the port may be left out.
@@ -159,7 +160,7 @@ fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
             }
             _ => {
                 let message = format!("the URL of this proxy takes no `{}`", excerpt(&key));
-                let hint = "it takes password_file=PATH and password_env=NAME; and with https:// ca=PATH, \
+                let hint = "it takes password_file=PATH and password_env=NAME; and with https:// and h2:// ca=PATH, \
                             server_name=NAME and insecure";
                 return Err(Bad::new(message, hint));
             }

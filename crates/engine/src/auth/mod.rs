@@ -1,35 +1,153 @@
-//! stub
+//! Whether those who log in are users. Hashes are slow, so right ones are kept in mind, and those who guess wait.
+
+mod back_off;
+mod basic;
+mod cache;
+mod hash;
+mod line;
+#[cfg(test)]
+mod tests;
+pub(crate) mod users;
+
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use towpath_config::Proxy;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
+use towpath_config::{Login, Proxy, Secret};
+
+use crate::visitor::visitor;
+use back_off::BackOff;
+use cache::{Cache, Finding, Known};
+use line::Line;
+use users::{Trial, Users};
+
+pub(crate) use basic::basic;
+pub use users::check_user_name;
+
+/// Who may use a proxy, if not everybody.
+pub(crate) fn of_proxy(proxy: &Proxy) -> Option<Authenticator> {
+    let has_users = !proxy.users.is_empty() || proxy.auth_file.is_some();
+    // Where something is wrong with them, which `check_users` tells, nobody may.
+    let read = || read_users(&proxy.users, proxy.auth_file.as_ref()).unwrap_or_default();
+    has_users.then(|| Authenticator::new(read()))
+}
+
+/// Fails with all that is wrong with the users of a proxy, and what to do about it.
+pub fn check_users(proxy: &Proxy) -> Result<(), Vec<String>> {
+    read_users(&proxy.users, proxy.auth_file.as_ref()).map(drop)
+}
+
+fn read_users(logins: &[Login], file: Option<&(PathBuf, Secret)>) -> Result<Users, Vec<String>> {
+    let mut faults = Vec::new();
+    let mut users = Users::default();
+    if let Some((path, text)) = file {
+        match Users::parse_file(text.reveal()) {
+            Ok(read) => users = read,
+            Err(found) => faults.extend(found.iter().map(|fault| format!("{}: {fault}", path.display()))),
+        }
+    }
+    for login in logins {
+        faults.extend(users.add_plain(&login.name, login.password.reveal()).err());
+    }
+    if faults.is_empty() { Ok(users) } else { Err(faults) }
+}
+
+/// The users of a listener, and what is known of those who logged in. All workers share it.
 #[derive(Debug)]
-pub(crate) struct Authenticator;
+pub(crate) struct Authenticator {
+    users: Arc<Users>,
+    cache: Arc<Cache>,
+    back_off: Arc<BackOff>,
+    line: Arc<Line>,
+}
+
+/// Whether a login is right.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
+    /// It is this user's.
     Welcome(Arc<str>),
+    /// It is nobody's.
     Wrong,
+    /// There are too many others, of all clients or of this one; nothing was looked at.
     Busy,
 }
-pub(crate) struct Credentials {
-    pub(crate) name: Vec<u8>,
-    pub(crate) password: Vec<u8>,
-}
-pub(crate) fn basic(_: &[u8]) -> Option<Credentials> {
-    None
-}
-pub(crate) fn of_proxy(p: &Proxy) -> Option<Authenticator> {
-    (!p.users.is_empty()).then_some(Authenticator)
-}
-/// x
-pub fn check_users(_: &Proxy) -> Result<(), Vec<String>> {
-    Ok(())
-}
+
 impl Authenticator {
-    pub(crate) async fn check(&self, _: Option<IpAddr>, _: &[u8], _: &[u8]) -> Verdict {
-        let _ = Verdict::Wrong;
-        let _ = Verdict::Busy;
-        Verdict::Welcome("x".into())
+    pub(crate) fn new(users: Users) -> Self {
+        Self {
+            users: Arc::new(users),
+            cache: Arc::new(Cache::new()),
+            back_off: Arc::new(BackOff::new()),
+            line: Arc::new(Line::new()),
+        }
     }
-    pub(crate) fn renewed(&self, _: &Self) -> Self {
-        Self
+
+    /// The one that a new configuration makes of this one: with the users of `new`, but guessers stay known.
+    pub(crate) fn renewed(&self, new: &Self) -> Self {
+        Self {
+            users: new.users.clone(),
+            cache: new.cache.clone(),
+            back_off: self.back_off.clone(),
+            line: self.line.clone(),
+        }
     }
+
+    /// Whether `name` is a user and has this password. Takes a long time for clients that guess. Those at a unix socket,
+    /// which have no address, never wait: they may be many behind one proxy.
+    pub(crate) async fn check(&self, client: Option<IpAddr>, name: &[u8], password: &[u8]) -> Verdict {
+        let client = client.map(visitor);
+        let wait = client.map(|client| BackOff::enter(&self.back_off, client, Instant::now()));
+        let Ok(wait) = wait.transpose() else { return Verdict::Busy };
+        let wait = wait.flatten();
+        if let Some(wait) = &wait {
+            sleep(wait.time).await;
+        }
+        let trial = self.users.trial(name, password);
+        if trial.is_quick() {
+            return note(&self.back_off, client, trial.outcome(password));
+        }
+        loop {
+            match Cache::look_up(&self.cache, name, password, Instant::now()) {
+                Known::Right(user) => return note(&self.back_off, client, Some(user)),
+                Known::Nothing(finding) => return self.find_out(finding, trial, client, password).await,
+                Known::Underway(underway) => {
+                    if let Ok(user) = underway.found().await {
+                        return note(&self.back_off, client, user);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Verifies a hash, beside the worker. That goes on to its end without the caller, so that a client that leaves early
+    /// has guessed all the same.
+    async fn find_out(
+        &self,
+        finding: Finding,
+        trial: Trial,
+        client: Option<IpAddr>,
+        password: &[u8],
+    ) -> Verdict {
+        let Some(place) = Line::join(&self.line, client) else { return Verdict::Busy };
+        let Ok(turn) = place.turn().await else { return Verdict::Busy };
+        let back_off = self.back_off.clone();
+        let password = password.to_vec();
+        let work = spawn_blocking(move || {
+            let _turn = turn;
+            let user = trial.outcome(&password);
+            let verdict = note(&back_off, client, user.clone());
+            finding.settle(user, Instant::now());
+            verdict
+        });
+        work.await.unwrap_or(Verdict::Busy)
+    }
+}
+
+fn note(back_off: &BackOff, client: Option<IpAddr>, user: Option<Arc<str>>) -> Verdict {
+    if let Some(client) = client {
+        back_off.note(client, user.is_some(), Instant::now());
+    }
+    user.map_or(Verdict::Wrong, Verdict::Welcome)
 }

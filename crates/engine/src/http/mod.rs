@@ -17,7 +17,6 @@ use std::time::Duration;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::task::spawn_local;
 use towpath_config::Proxy;
 
 use self::gated::{GateKey, Gated, Outcome};
@@ -27,6 +26,7 @@ use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::listen::Source;
+use crate::local_tasks::LocalTasks;
 use crate::proxied::part;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -38,8 +38,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(60);
 const STREAMS: u32 = 1024;
 
 /// What one stream of HTTP/2 may have under way to us, and all of a connection together.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// A client of a proxy that speaks HTTP, and what its requests have in common.
 pub(crate) struct Requester {
@@ -134,15 +134,5 @@ pub(crate) async fn serve_h2(worker: &Rc<Worker>, flow: &mut Flow, client: Strea
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
         flow.speaks_for_itself();
         flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));
-    }
-}
-
-/// Runs the tasks of HTTP/2 beside those of connections, on the same worker.
-#[derive(Clone, Copy)]
-pub(crate) struct LocalTasks;
-
-impl<F: Future<Output: 'static> + 'static> hyper::rt::Executor<F> for LocalTasks {
-    fn execute(&self, task: F) {
-        spawn_local(task);
     }
 }

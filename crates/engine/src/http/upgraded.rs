@@ -1,15 +1,12 @@
 //! Streams that HTTP has gone over to another protocol on, for the relay.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::task::{Context, Poll};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use towpath_config::SocketOptions;
 
 use super::gated::Gated;
-use crate::stream::{Io, Stream};
+use crate::stream::Stream;
 
 /// The stream behind an upgrade: the plain one where there is one of its own, else a stream of HTTP/2.
 pub(super) fn into_stream(upgraded: Upgraded) -> Result<Stream, ErrorKind> {
@@ -23,23 +20,4 @@ pub(super) fn into_stream(upgraded: Upgraded) -> Result<Stream, ErrorKind> {
         Ok(parts) => Ok(parts.io.into_inner().unread(&parts.read_buf)),
         Err(upgraded) => Ok(Stream::layered(TokioIo::new(upgraded))),
     }
-}
-
-impl Io for TokioIo<Upgraded> {
-    fn poll_hangup(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
-        // Its connection tells when it is read or written.
-        Poll::Pending
-    }
-
-    fn keep_alive(&self, _wanted: &SocketOptions) {}
-
-    fn local_address(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    fn unacknowledged(&self) -> usize {
-        0
-    }
-
-    fn finish(self: Box<Self>) {}
 }

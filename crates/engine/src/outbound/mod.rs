@@ -1,6 +1,7 @@
 //! Connecting to a server, and asking proxies to.
 
 mod direct;
+mod h2;
 mod http;
 mod socks;
 mod source;
@@ -17,6 +18,8 @@ use crate::error::{ConnectError, HopFault};
 use crate::place::Address;
 use crate::stream::Stream;
 
+pub(crate) use h2::{Opening, Sessions};
+
 /// Asks the proxy at the other end of `stream` to connect on to `wanted`. What it sends behind its answer is left to be read.
 ///
 /// # Errors
@@ -28,7 +31,7 @@ pub(crate) async fn ask(
     stream: Stream,
 ) -> Result<Stream, HopFault> {
     match protocol {
-        HopProtocol::Http => http::ask(login, wanted, stream).await,
+        HopProtocol::Http | HopProtocol::H2 => http::ask(login, wanted, stream).await,
         HopProtocol::Socks5 | HopProtocol::Socks5Names => socks::ask_v5(login, wanted, stream).await,
         HopProtocol::Socks4a => socks::ask_v4(login, wanted, stream).await,
     }

@@ -23,6 +23,8 @@ use towpath_config::{Hedge, HopProtocol, Login, SourceAddress};
 
 use crate::balance::Algorithm;
 use crate::error::Reason;
+use crate::metrics::NowAndThen;
+use crate::outbound::Sessions;
 use crate::place::Place;
 use crate::tls::TlsOut;
 
@@ -64,6 +66,24 @@ pub struct Hop {
     pub login: Option<Login>,
     /// TLS to it.
     pub tls: Option<TlsOut>,
+    /// Its connections of HTTP/2.
+    pub(crate) sessions: Arc<Sessions>,
+    /// When to warn of it again.
+    pub(crate) warnings: Arc<NowAndThen>,
+}
+
+impl Hop {
+    /// A hop as the configuration has it, whose pool and TLS are at work.
+    pub fn new(config: &towpath_config::Hop, pool: Arc<Pool>, tls: Option<TlsOut>) -> Self {
+        Self {
+            protocol: config.protocol,
+            pool,
+            login: config.login.clone(),
+            tls,
+            sessions: Arc::default(),
+            warnings: Arc::default(),
+        }
+    }
 }
 
 /// What a pool and those that reloads put in its place have in common.
@@ -265,7 +285,7 @@ impl Pool {
         // One that is out already takes nobody's place.
         let eject = eject.filter(|_| may_eject || backend.is_out(now));
         if let Some(time) = backend.note_failure(now, probe, eject) {
-            let (pool, place, why) = (&self.config.name, &backend.member.place, reason.as_str());
+            let (pool, place, why) = (&self.config.name, &backend.member.place, reason);
             tracing::warn!("pool {pool}: backend {place} is out for {time:.1?}: {why}");
         }
     }

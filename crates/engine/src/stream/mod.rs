@@ -2,6 +2,7 @@
 
 mod layered;
 mod plain;
+mod upgraded;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -74,6 +75,7 @@ impl Stream {
     /// Keeps places at proxies for as long as this lives.
     pub(crate) fn holding(self, held: Vec<Lease>) -> Self {
         match self {
+            stream if held.is_empty() => stream,
             Self::Plain(plain) => Self::Laden(Box::new(Laden { plain, ahead: Vec::new(), leases: held })),
             Self::Laden(mut laden) => {
                 laden.leases.extend(held);

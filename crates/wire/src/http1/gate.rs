@@ -3,25 +3,33 @@
 
 use super::HeadFault;
 use super::framing::{self, Chunks, Framing};
-use super::head;
+use super::head::{self, RequestHead, Version};
 
 /// Follows a stream of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gate {
-    body: Body,
-    /// Whether the last head asked to go over to another protocol.
-    asks_to_go_over: bool,
+    place: Place,
+    /// Whether the last head asks to go over to another protocol.
+    asks_to_upgrade: bool,
+    /// Whether it is the last that the client may send.
+    is_last: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Body {
-    /// No body is outstanding: a head comes.
+enum Place {
+    /// Where a head begins.
     #[default]
-    None,
-    /// So many bytes are.
-    Length(u64),
-    /// Chunks are.
+    Head,
+    /// In a body, of which so many bytes are left.
+    Counted(u64),
+    /// In a body in chunks.
     Chunked(Chunks),
+    /// Behind a request to go over to another protocol, which is not answered.
+    Held,
+    /// In another protocol.
+    Upgraded,
+    /// Behind the last request.
+    Over,
 }
 
 /// What may be done with what has come.
@@ -31,74 +39,99 @@ pub enum Passage {
     Wait,
     /// So many bytes, at least one, may pass; they must be taken away before the next look.
     Pass(usize),
-    /// Here begins a CONNECT, which is not for the implementation behind.
+    /// Here begins a CONNECT, whose head is whole and fine, and which is not for the implementation behind.
     Connect,
-    /// The client has asked to go over to another protocol: what has come behind that waits for the answer, after which there
-    /// is nothing to follow any more, or [`Gate::stays`].
+    /// Nothing, however much comes: it waits for [`Gate::upgraded`] or [`Gate::stays`], or it is behind a request that
+    /// said that it is the last (RFC 9112, section 9.6) and belongs to nobody.
     Hold,
-    /// It is no request.
+    /// It is no request, or its body is none.
     Bad(HeadFault),
 }
 
 impl Gate {
-    /// Looks at what has come and not passed.
+    /// Looks at what has come and not passed. Looking again before something passes changes nothing.
     pub fn look(&mut self, input: &[u8]) -> Passage {
         if input.is_empty() {
             return Passage::Wait;
         }
-        match &mut self.body {
-            Body::None if self.asks_to_go_over => Passage::Hold,
-            Body::None => self.look_at_head(input),
-            Body::Length(left) => {
+        match &mut self.place {
+            Place::Head => self.look_at_head(input),
+            Place::Counted(left) => {
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
                 *left -= count as u64;
                 if *left == 0 {
-                    self.body = Body::None;
+                    self.end_request();
                 }
                 Passage::Pass(count)
             }
-            Body::Chunked(chunks) => match chunks.take(input) {
-                Ok((count, is_done)) => {
-                    if is_done {
-                        self.body = Body::None;
+            Place::Chunked(chunks) => match chunks.take(input) {
+                Ok((count, has_ended)) => {
+                    if has_ended {
+                        self.end_request();
                     }
                     Passage::Pass(count)
                 }
                 Err(fault) => Passage::Bad(fault),
             },
+            Place::Held | Place::Over => Passage::Hold,
+            Place::Upgraded => Passage::Pass(input.len()),
+        }
+    }
+
+    /// Whether what comes next is a head, or the rest of one that has not passed: no body is outstanding, and no answer to a
+    /// request to go over to another protocol.
+    pub fn is_between(&self) -> bool {
+        self.place == Place::Head
+    }
+
+    /// The server has gone over to another protocol: all that comes passes.
+    pub fn upgraded(&mut self) {
+        self.place = Place::Upgraded;
+    }
+
+    /// The server has not gone over to another protocol: requests go on, behind the body that may be outstanding.
+    pub fn stays(&mut self) {
+        self.asks_to_upgrade = false;
+        if self.place == Place::Held {
+            self.end_request();
         }
     }
 
     fn look_at_head(&mut self, input: &[u8]) -> Passage {
-        let (head, length) = match head::parse(input) {
-            Ok(Some(found)) => found,
-            Ok(None) => return Passage::Wait,
-            Err(fault) => return Passage::Bad(fault),
-        };
-        let framing = match framing::of(&head) {
-            Ok(framing) => framing,
-            Err(fault) => return Passage::Bad(fault),
-        };
-        if head.method == "CONNECT" {
-            return Passage::Connect;
+        let checked = head::parse(input).and_then(|found| match found {
+            Some((head, length)) => Ok(Some((framing::of(&head)?, head, length))),
+            None => Ok(None),
+        });
+        match checked {
+            Ok(None) => Passage::Wait,
+            Ok(Some((_, head, _))) if head.method == "CONNECT" => Passage::Connect,
+            Ok(Some((framing, head, length))) => {
+                self.begin_request(&head, framing);
+                Passage::Pass(length)
+            }
+            Err(fault) => Passage::Bad(fault),
         }
-        self.asks_to_go_over =
-            head.field("upgrade").next().is_some() && head.has_word("connection", "upgrade");
-        self.body = match framing {
-            Framing::None => Body::None,
-            Framing::Length(length) => Body::Length(length),
-            Framing::Chunked => Body::Chunked(Chunks::default()),
+    }
+
+    fn begin_request(&mut self, head: &RequestHead<'_>, framing: Framing) {
+        let has_upgrade = head.field("upgrade").next().is_some() && head.has_word("connection", "upgrade");
+        // In HTTP/1.0 there is no going over (RFC 9110, section 7.8), and staying has to be asked for.
+        let is_1_1 = head.version == Version::V11;
+        self.asks_to_upgrade = is_1_1 && has_upgrade;
+        self.is_last =
+            head.has_word("connection", "close") || !(is_1_1 || head.has_word("connection", "keep-alive"));
+        match framing {
+            Framing::None => self.end_request(),
+            Framing::Length(length) => self.place = Place::Counted(length),
+            Framing::Chunked => self.place = Place::Chunked(Chunks::default()),
+        }
+    }
+
+    fn end_request(&mut self) {
+        self.place = match (self.asks_to_upgrade, self.is_last) {
+            (true, _) => Place::Held,
+            (false, true) => Place::Over,
+            (false, false) => Place::Head,
         };
-        Passage::Pass(length)
-    }
-
-    /// Whether no body is outstanding.
-    pub fn is_between(&self) -> bool {
-        self.body == Body::None
-    }
-
-    /// The server has not gone over to another protocol: requests go on.
-    pub fn stays(&mut self) {
-        self.asks_to_go_over = false;
     }
 }

@@ -1,8 +1,7 @@
 //! The head of a request (RFC 9112, sections 2 to 5).
 
-use httparse::{EMPTY_HEADER, Error, Status};
-
-use super::{FIELDS_MAX, HEAD_BYTES_MAX, HeadFault, LINE_BYTES_MAX};
+use super::HeadFault;
+use super::cursor::{Cursor, Fields, Stop, is_token};
 
 /// The version of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,112 +17,65 @@ pub enum Version {
 pub struct RequestHead<'a> {
     /// The method, as it is written.
     pub method: &'a str,
-    /// What it is for.
+    /// What it is for: visible ASCII, in whichever form.
     pub target: &'a str,
     /// The version.
     pub version: Version,
-    /// Names and values, in their order.
+    /// Names and values, in their order; values without the space around them.
     pub fields: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> RequestHead<'a> {
     /// The values of the fields of a name, whose case does not matter.
-    pub fn field<'b>(&'b self, name: &'b str) -> impl Iterator<Item = &'a [u8]> + 'b {
+    pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         let fields = self.fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
         fields.map(|(_, value)| *value)
     }
 
-    /// Whether a field of this name has this word among those that commas part.
+    /// Whether the fields of a name have this word among those that commas part; no case matters.
     pub fn has_word(&self, name: &str, word: &str) -> bool {
-        let words = self.field(name).flat_map(|value| value.split(|byte| *byte == b','));
-        words.into_iter().any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        let mut words = self.field(name).flat_map(|value| value.split(|byte| *byte == b','));
+        words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
     }
 }
 
-/// Reads the head that `input` begins with, and how long it is; `None` while it is not whole.
+/// Reads the head that `input` begins with, and how long it is; `None` while it is not whole. One empty line may be in front
+/// of it (RFC 9112, section 2.2), and counts.
 ///
 /// # Errors
-/// What is wrong with it, as early as it shows.
+/// The first fault in the order of its bytes, as early as it shows.
 pub fn parse(input: &[u8]) -> Result<Option<(RequestHead<'_>, usize)>, HeadFault> {
-    // One empty line in front is forgiven (section 2.2).
-    let skipped = if input.starts_with(b"\r\n") { 2 } else { 0 };
-    let head = &input[skipped..];
-    if head.first().is_some_and(|byte| !is_token(*byte)) && head != b"\r" {
-        return Err(HeadFault::Line);
-    }
-    let end = scan(head, LINE_BYTES_MAX)?;
-    let Some(length) = end else { return Ok(None) };
-    if head[..line_end(head)].iter().filter(|byte| **byte == b' ').count() != 2 {
-        return Err(HeadFault::Line);
-    }
-    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(&head[..length]) {
-        Ok(Status::Complete(parsed)) if parsed == length => {}
-        Ok(_) => return Err(HeadFault::Line),
-        Err(error) => return Err(fault(error)),
-    }
-    let (Some(method), Some(target)) = (request.method, request.path) else { return Err(HeadFault::Line) };
-    let version = match &head[..line_end(head)] {
-        line if line.ends_with(b" HTTP/1.1") => Version::V11,
-        line if line.ends_with(b" HTTP/1.0") => Version::V10,
-        _ => return Err(HeadFault::Version),
-    };
-    let fields = request.headers.iter().map(|field| (field.name, field.value)).collect();
-    Ok(Some((RequestHead { method, target, version, fields }, skipped + length)))
+    read(input).map_or_else(Stop::told, |found| Ok(Some(found)))
 }
 
-fn line_end(head: &[u8]) -> usize {
-    head.windows(2).position(|pair| pair == b"\r\n").unwrap_or(head.len())
-}
-
-pub(super) fn fault(error: Error) -> HeadFault {
-    match error {
-        Error::TooManyHeaders => HeadFault::Large,
-        Error::Version => HeadFault::Version,
-        Error::HeaderName => HeadFault::Name,
-        Error::HeaderValue | Error::NewLine => HeadFault::Control,
-        Error::Token | Error::Status => HeadFault::Line,
+fn read(input: &[u8]) -> Result<(RequestHead<'_>, usize), Stop> {
+    let mut cursor = Cursor::at_line(input, 0);
+    if cursor.peek()? == b'\r' {
+        cursor.line_end(HeadFault::Line)?;
+        cursor = Cursor::at_line(input, cursor.length());
     }
+    let method = cursor.word(is_token, HeadFault::Line)?;
+    cursor.expect(b' ', HeadFault::Line)?;
+    let target = cursor.word(|byte| byte.is_ascii_graphic(), HeadFault::Line)?;
+    cursor.expect(b' ', HeadFault::Line)?;
+    let version = version(&mut cursor)?;
+    cursor.line_end(HeadFault::Line)?;
+    let fields: Fields<'_> = cursor.fields()?;
+    Ok((RequestHead { method, target, version, fields }, cursor.length()))
 }
 
-/// Looks for the end of a head, and for characters that no head has: control characters, line ends other than CR LF, and
-/// fields that go on on a second line. `None` while the end has not come.
-pub(super) fn scan(head: &[u8], line_max: usize) -> Result<Option<usize>, HeadFault> {
-    let mut start = 0;
-    let mut lines = 0;
-    loop {
-        let rest = &head[start..];
-        // Only the end of a line may have a control character, but for the tab in a value.
-        let odd = rest.iter().position(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f);
-        let so_far = odd.unwrap_or(rest.len());
-        if lines == 0 && so_far > line_max {
-            return Err(HeadFault::LongLine);
-        }
-        if start + so_far > HEAD_BYTES_MAX || lines > FIELDS_MAX + 1 {
-            return Err(HeadFault::Large);
-        }
-        if lines > 0 && rest.first().is_some_and(|byte| matches!(byte, b' ' | b'\t')) {
-            return Err(HeadFault::Folded);
-        }
-        if lines == 0 && rest[..so_far].contains(&b'\t') {
-            return Err(HeadFault::Line);
-        }
-        let Some(at) = odd else {
-            return if head.len() >= HEAD_BYTES_MAX { Err(HeadFault::Large) } else { Ok(None) };
-        };
-        match rest[at..] {
-            [b'\r', b'\n', ..] if at == 0 && lines > 0 => return Ok(Some(start + 2)),
-            [b'\r', b'\n', ..] if at == 0 => return Err(HeadFault::Line),
-            [b'\r', b'\n', ..] => start += at + 2,
-            [b'\r'] => return if head.len() >= HEAD_BYTES_MAX { Err(HeadFault::Large) } else { Ok(None) },
-            _ => return Err(HeadFault::Control),
-        }
-        lines += 1;
+/// Takes `HTTP/1.0` or `HTTP/1.1`.
+pub(super) fn version(cursor: &mut Cursor<'_>) -> Result<Version, Stop> {
+    for letter in b"HTTP/" {
+        cursor.expect(*letter, HeadFault::Line)?;
     }
-}
-
-/// Whether a byte may be in a method or in the name of a field (RFC 9110, section 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    if cursor.digit()? != 1 {
+        return Err(Stop::Fault(HeadFault::Version));
+    }
+    cursor.expect(b'.', HeadFault::Line)?;
+    match cursor.digit()? {
+        0 => Ok(Version::V10),
+        1 => Ok(Version::V11),
+        _ => Err(Stop::Fault(HeadFault::Version)),
+    }
 }

@@ -1,21 +1,32 @@
 //! HTTP/1 (RFC 9112) as far as a proxy has to understand it itself, strictly: what is read in two ways by two servers lets
 //! requests through that nobody has judged.
+//!
+//! It is read in the order of its bytes, and the first fault among them is told, however they come: that is why httparse,
+//! which sees less in part of a head than in all of it, only checks this in the tests.
 
 pub mod framing;
 pub mod gate;
 pub mod head;
 pub mod response;
+pub mod target;
+
+mod chunks;
+mod cursor;
+
 #[cfg(test)]
 mod tests;
 
 /// Longest head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Longest first line.
+/// Longest first line, in bytes, with its end.
 pub const LINE_BYTES_MAX: usize = 8 * 1024;
 
 /// Most fields.
 pub const FIELDS_MAX: usize = 100;
+
+/// Longest body or chunk, in bytes: more than others can count with a sign.
+pub const BODY_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +50,7 @@ pub enum HeadFault {
     #[error("the name of a field")]
     Name,
     /// There are too many fields, or too long ones.
-    #[error("too many fields")]
+    #[error("too many or too long fields")]
     Large,
     /// There is no Host field, or more than one, or one that is none.
     #[error("the Host field")]
@@ -47,10 +58,13 @@ pub enum HeadFault {
     /// Content-Length is no number, or there are several.
     #[error("the Content-Length field")]
     Length,
-    /// Transfer-Encoding is not `chunked` alone, in HTTP/1.1.
-    #[error("the Transfer-Encoding field")]
+    /// Transfer-Encoding has another coding than `chunked`.
+    #[error("a transfer coding other than chunked")]
     Coding,
-    /// There are both.
+    /// Transfer-Encoding is there twice, or empty, or in HTTP/1.0.
+    #[error("the Transfer-Encoding field")]
+    Transfer,
+    /// There are both Content-Length and Transfer-Encoding.
     #[error("Content-Length and Transfer-Encoding together")]
     Both,
     /// CONNECT has a body.
@@ -62,7 +76,7 @@ pub enum HeadFault {
 }
 
 impl HeadFault {
-    /// The status that answers it.
+    /// The status that answers it, in a request.
     pub fn status(self) -> u16 {
         match self {
             Self::LongLine => 414,

@@ -1,37 +1,54 @@
 //! The head of an answer, as far as a client of a proxy needs it (RFC 9112, section 4).
 
-use httparse::{EMPTY_HEADER, Status};
-
-use super::head::{fault, scan};
-use super::{FIELDS_MAX, HEAD_BYTES_MAX, HeadFault};
+use super::HeadFault;
+use super::cursor::{Cursor, Stop, is_text};
+use super::head::version;
 
 /// A head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResponseHead {
     /// The status, from 100 to 999.
     pub status: u16,
+    /// What it says for people; often nothing.
+    pub reason: String,
     /// Names and values, in their order.
     pub fields: Vec<(String, Vec<u8>)>,
 }
 
-/// Reads the head that `input` begins with, and how long it is; `None` while it is not whole.
+/// Reads the head that `input` begins with, and how long it is; `None` while it is not whole. Interim answers (1xx) are told
+/// like others.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The first fault in the order of its bytes, as early as it shows.
 pub fn parse(input: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadFault> {
-    let begins = &b"HTTP/1."[..input.len().min(7)];
-    if !input.starts_with(begins) {
-        return Err(HeadFault::Line);
+    read(input).map_or_else(Stop::told, |found| Ok(Some(found)))
+}
+
+fn read(input: &[u8]) -> Result<(ResponseHead, usize), Stop> {
+    let mut cursor = Cursor::at_line(input, 0);
+    version(&mut cursor)?;
+    cursor.expect(b' ', HeadFault::Line)?;
+    let status = status(&mut cursor)?;
+    // The space in front of a reason that is missing is often missing too.
+    let reason: &[u8] = match cursor.peek()? {
+        b'\r' => b"",
+        _ => {
+            cursor.expect(b' ', HeadFault::Line)?;
+            cursor.run(is_text)?
+        }
+    };
+    cursor.line_end(HeadFault::Line)?;
+    let fields = cursor.fields()?;
+    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+    let reason = String::from_utf8_lossy(reason.trim_ascii()).into_owned();
+    Ok((ResponseHead { status, reason, fields }, cursor.length()))
+}
+
+fn status(cursor: &mut Cursor<'_>) -> Result<u16, Stop> {
+    let first = cursor.digit()?;
+    if first == 0 {
+        return Err(Stop::Fault(HeadFault::Line));
     }
-    let Some(length) = scan(input, HEAD_BYTES_MAX)? else { return Ok(None) };
-    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut fields);
-    match response.parse(&input[..length]) {
-        Ok(Status::Complete(parsed)) if parsed == length => {}
-        Ok(_) => return Err(HeadFault::Line),
-        Err(error) => return Err(fault(error)),
-    }
-    let status = response.code.filter(|code| *code >= 100).ok_or(HeadFault::Line)?;
-    let fields = response.headers.iter().map(|field| (field.name.to_owned(), field.value.to_vec())).collect();
-    Ok(Some((ResponseHead { status, fields }, length)))
+    let (second, third) = (cursor.digit()?, cursor.digit()?);
+    Ok(u16::from(first) * 100 + u16::from(second) * 10 + u16::from(third))
 }

@@ -1,5 +1,9 @@
 //! SOCKS, as both sides speak it: version 5 (RFC 1928, RFC 1929) and 4 with names (4a). Only CONNECT.
 
+use std::net::Ipv6Addr;
+
+use crate::destination::Host;
+
 pub mod v4;
 pub mod v5;
 
@@ -18,6 +22,16 @@ pub enum Parsed<T> {
         /// Its bytes; what is behind them is no part of it.
         length: usize,
     },
+}
+
+impl<T> Parsed<T> {
+    /// What the bytes say and how many they are, if they are all there.
+    pub fn complete(self) -> Option<(T, usize)> {
+        match self {
+            Self::Incomplete => None,
+            Self::Complete { value, length } => Some((value, length)),
+        }
+    }
 }
 
 /// How a client of version 5 says who it is.
@@ -65,10 +79,10 @@ pub enum SocksFault {
     /// Its address is of a type that there is not.
     #[error("address type")]
     AddressType,
-    /// Its address is none, or has port 0.
-    #[error("address")]
-    Address,
-    /// A name, a user or a password is longer than the protocol has room for, or empty where it must not be.
+    /// What it names is no host, or has port 0.
+    #[error("name")]
+    Name,
+    /// A name, a user or a password has more bytes than the protocol has room for, or none where it must have some.
     #[error("length")]
     Length,
 }
@@ -80,7 +94,34 @@ impl SocksFault {
             Self::Version => None,
             Self::Command => Some(Reply::Command),
             Self::AddressType => Some(Reply::AddressType),
-            Self::Address | Self::Length => Some(Reply::General),
+            Self::Name | Self::Length => Some(Reply::General),
         }
+    }
+}
+
+/// A host as clients name it: some write addresses where names belong, and those of version 6 with or without brackets.
+fn host(name: &[u8]) -> Result<Host, SocksFault> {
+    let text = std::str::from_utf8(name).map_err(|_| SocksFault::Name)?;
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<Ipv6Addr>() {
+        Ok(ip) => Ok(Host::Ip(ip.into())),
+        Err(_) => Host::parse(text).map_err(|_| SocksFault::Name),
+    }
+}
+
+/// The port in two bytes, if they are there.
+fn port(bytes: Option<&[u8]>) -> Result<Option<u16>, SocksFault> {
+    match bytes {
+        Some(&[0, 0]) => Err(SocksFault::Name),
+        Some(&[high, low]) => Ok(Some(u16::from_be_bytes([high, low]))),
+        _ => Ok(None),
+    }
+}
+
+/// Checks the byte that a message begins with, if it is there.
+fn version(input: &[u8], wanted: u8) -> Result<(), SocksFault> {
+    match input.first() {
+        Some(version) if *version != wanted => Err(SocksFault::Version),
+        _ => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
 //! SOCKS version 5 (RFC 1928), and its names and passwords (RFC 1929).
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::{Method, Parsed, Reply, SocksFault};
+use super::{Method, Parsed, Reply, SocksFault, host, port, version};
 use crate::destination::{Destination, Host};
 
 const VERSION: u8 = 5;
@@ -40,10 +40,6 @@ impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Login").field("name", &String::from_utf8_lossy(&self.name)).finish_non_exhaustive()
     }
-}
-
-fn version(input: &[u8], wanted: u8) -> Result<(), SocksFault> {
-    if input.first().is_some_and(|version| *version != wanted) { Err(SocksFault::Version) } else { Ok(()) }
 }
 
 /// A run of bytes with its length in front, from `at`, and where it ends.
@@ -92,50 +88,38 @@ pub fn write_login_reply(is_right: bool, to: &mut Vec<u8>) {
 /// Reads where a client wants to be connected to.
 ///
 /// # Errors
-/// What is wrong with it; [`SocksFault::reply`] is the answer.
+/// What is wrong with it, as early as it shows; [`SocksFault::reply`] is the answer.
 pub fn request(input: &[u8]) -> Result<Parsed<Destination>, SocksFault> {
     version(input, VERSION)?;
     if input.get(1).is_some_and(|command| *command != CONNECT) {
         return Err(SocksFault::Command);
     }
-    let (host, length) = match address(input)? {
-        Parsed::Incomplete => return Ok(Parsed::Incomplete),
-        Parsed::Complete { value, length } => (value, length),
+    // The byte between is reserved, and of no use to judge a client by.
+    let Some((address, end)) = address(input)? else { return Ok(Parsed::Incomplete) };
+    let host = match address {
+        Address::Ip(ip) => Host::Ip(ip),
+        Address::Name(name) => host(name)?,
     };
-    let Some(port) = input.get(length..length + 2) else { return Ok(Parsed::Incomplete) };
-    let port = u16::from_be_bytes([port[0], port[1]]);
-    if port == 0 {
-        return Err(SocksFault::Address);
-    }
-    let host = match host {
-        Bytes::Ip(ip) => Host::Ip(ip),
-        Bytes::Name(name) => super::v4::host(name)?,
-    };
-    Ok(Parsed::Complete { value: Destination { host, port }, length: length + 2 })
+    let Some(port) = port(input.get(end..end + 2))? else { return Ok(Parsed::Incomplete) };
+    Ok(Parsed::Complete { value: Destination { host, port }, length: end + 2 })
 }
 
-enum Bytes<'a> {
+/// An address as it is in a message.
+enum Address<'a> {
     Ip(IpAddr),
     Name(&'a [u8]),
 }
 
-/// The address of a request or of a reply, and where it ends.
-fn address(input: &[u8]) -> Result<Parsed<Bytes<'_>>, SocksFault> {
-    let Some(kind) = input.get(3) else { return Ok(Parsed::Incomplete) };
-    let found = match *kind {
-        V4 => input
-            .get(4..8)
-            .and_then(|ip| Some((Bytes::Ip(Ipv4Addr::from(<[u8; 4]>::try_from(ip).ok()?).into()), 8))),
-        V6 => input
-            .get(4..20)
-            .and_then(|ip| Some((Bytes::Ip(Ipv6Addr::from(<[u8; 16]>::try_from(ip).ok()?).into()), 20))),
-        NAME => match input.get(4) {
-            Some(0) => return Err(SocksFault::Address),
-            _ => counted(input, 4).map(|(name, end)| (Bytes::Name(name), end)),
-        },
-        _ => return Err(SocksFault::AddressType),
-    };
-    Ok(found.map_or(Parsed::Incomplete, |(value, length)| Parsed::Complete { value, length }))
+/// The address of a request or of a reply, and where it ends; `None` while it may come.
+fn address(input: &[u8]) -> Result<Option<(Address<'_>, usize)>, SocksFault> {
+    let rest = input.get(4..).unwrap_or_default();
+    match input.get(3) {
+        None => Ok(None),
+        Some(&V4) => Ok(rest.first_chunk::<4>().map(|ip| (Address::Ip((*ip).into()), 8))),
+        Some(&V6) => Ok(rest.first_chunk::<16>().map(|ip| (Address::Ip((*ip).into()), 20))),
+        Some(&NAME) => Ok(counted(input, 4).map(|(name, end)| (Address::Name(name), end))),
+        Some(_) => Err(SocksFault::AddressType),
+    }
 }
 
 /// Writes what came of a request, and the address that the connection is made from, if that is told.
@@ -221,29 +205,21 @@ pub fn write_request(wanted: &Destination, to: &mut Vec<u8>) {
     }
 }
 
-/// Reads what came of a request: 0, or why there is no connection.
+/// Reads what came of a request: 0, or why there is no connection; in the latter case nothing counts that is behind the code,
+/// and some servers do not send it.
 ///
 /// # Errors
 /// When it is of another version, or its address of an unknown type.
 pub fn reply(input: &[u8]) -> Result<Parsed<u8>, SocksFault> {
     version(input, VERSION)?;
-    let Some(code) = input.get(1).copied() else { return Ok(Parsed::Incomplete) };
-    // Where there is no connection nothing follows that matters, and some servers do not send all of it.
-    if code != 0 {
-        return Ok(Parsed::Complete { value: code, length: input.len() });
+    match input.get(1) {
+        None => return Ok(Parsed::Incomplete),
+        Some(0) => {}
+        Some(code) => return Ok(Parsed::Complete { value: *code, length: 2 }),
     }
-    // A name of no bytes is odd, and harmless here.
-    if let [_, _, _, NAME, 0, rest @ ..] = input {
-        return Ok(if rest.len() < 2 {
-            Parsed::Incomplete
-        } else {
-            Parsed::Complete { value: 0, length: 7 }
-        });
-    }
+    // The bound address is of no use, even where it is a name of no bytes.
     match address(input)? {
-        Parsed::Complete { length, .. } if input.len() >= length + 2 => {
-            Ok(Parsed::Complete { value: code, length: length + 2 })
-        }
+        Some((_, end)) if input.len() >= end + 2 => Ok(Parsed::Complete { value: 0, length: end + 2 }),
         _ => Ok(Parsed::Incomplete),
     }
 }

@@ -1,0 +1,9 @@
+//! What holds for any input: the fuzzer looks for one for which it does not, and the tests play what it starts with.
+
+pub(crate) mod client_hello;
+pub(crate) mod destination;
+pub(crate) mod http1;
+pub(crate) mod socks;
+
+#[path = "../../src/steady.rs"]
+mod steady;

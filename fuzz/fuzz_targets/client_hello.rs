@@ -1,0 +1,11 @@
+//! Any bytes are a ClientHello, not yet one or none, however they come.
+
+#![no_main]
+
+#[path = "../../crates/wire/tests/invariants/mod.rs"]
+#[allow(dead_code, reason = "each target has its own")]
+mod invariants;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| invariants::client_hello::hold(input));
