@@ -21,7 +21,7 @@ const PASSWORD_BYTES_MAX: usize = 255;
 pub(crate) enum Kind {
     /// bcrypt, of this cost.
     Bcrypt(u32),
-    /// argon2id, with the parameters of RFC 9106 or OWASP that the crate has by default.
+    /// argon2id with 19 MiB, two passes and one lane.
     Argon2,
 }
 

@@ -11,10 +11,11 @@ use towpath_wire::addr::Target;
 use towpath_wire::destination::{Destination, Host};
 
 use crate::error::{ConnectError, HopError, HopFault, Reason};
+use crate::outbound;
 pub(crate) use crate::outbound::Connecting;
-use crate::outbound::{self, Opening};
 use crate::place::Address;
 use crate::pool::{Backend, Hop, Lease, Picked, Pool};
+use crate::sessions::Opening;
 use crate::stream::Stream;
 
 /// A client whose proxies all fail tries no more than so many of one hop.

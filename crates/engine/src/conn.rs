@@ -110,10 +110,9 @@ async fn shake_hands(flow: &mut Flow, mut client: Stream, first: &mut FirstFligh
     let tls = flow.seat.tls.clone();
     let shaking = async { tls.ok_or(ErrorKind::NotFound)?.accept(client).await };
     match timeout(HANDSHAKE_TIME, shaking).await.unwrap_or(Err(ErrorKind::TimedOut.into())) {
-        Ok(Accepted { stream, server_name, .. }) => {
-            if server_name.is_some() {
-                flow.guest().server_name = server_name;
-            }
+        Ok(Accepted { stream, server_name, alpn }) => {
+            let guest = flow.guest();
+            (guest.server_name, guest.alpn) = (server_name.or(guest.server_name.take()), alpn);
             Some(stream)
         }
         Err(error) => {
@@ -207,7 +206,7 @@ fn introduction(flow: &mut Flow, client: &Stream) -> Option<Vec<u8>> {
         ProxyVersion::V2 => {
             let tlvs = Tlvs {
                 authority: flow.server_name(),
-                alpn: header.and_then(|header| header.alpn.as_deref()),
+                alpn: flow.alpn(),
                 unique_id: flow.unique_id(),
                 checksum: true,
             };

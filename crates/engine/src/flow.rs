@@ -6,47 +6,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use towpath_config::{Listener, Pool};
 use towpath_wire::destination::Destination;
 use towpath_wire::proxy_header::Header;
 
 use crate::attempts::{Attempts, Failure};
 use crate::error::Reason;
 use crate::listen::{Pass, Seat};
-use crate::pool::{Backend, Lease, Pool as LivePool, Probe};
+use crate::pool::{Backend, Lease, Pool, Probe};
+pub(crate) use crate::record::Stage;
+use crate::record::{Picked, Record};
 use crate::throttle::Throttle;
 use crate::worker::Colleague;
-
-/// The part of a connection's way in which it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// While it said who it is.
-    Identify,
-    /// At the rules of who may come in.
-    Admit,
-    /// While it said where it wants to go.
-    Ask,
-    /// At the rules of where it may go.
-    Route,
-    /// On the way to a server.
-    Connect,
-    /// While bytes were carried.
-    Relay,
-}
-
-impl Stage {
-    /// The word for it in a record.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identify => "identify",
-            Self::Admit => "admit",
-            Self::Ask => "ask",
-            Self::Route => "route",
-            Self::Connect => "connect",
-            Self::Relay => "relay",
-        }
-    }
-}
 
 /// The two ends of a connection, as towpath sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,48 +57,6 @@ pub(crate) trait Meter {
     fn lasts(&self);
 }
 
-/// What is left of a connection when it has ended: exactly one of these.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// Where it came in.
-    pub listener: Arc<Listener>,
-    /// The client's address; a unix client has none.
-    pub client: Option<SocketAddr>,
-    /// The unique id that came or went in a PROXY header.
-    pub unique_id: Option<String>,
-    /// Where a client of a proxy wants to go.
-    pub wanted: Option<String>,
-    /// The user that a client of a proxy is.
-    pub user: Option<Arc<str>>,
-    /// The server that was tried last.
-    pub backend: Option<Picked>,
-    /// When it was accepted.
-    pub start: SystemTime,
-    /// From accept to end.
-    pub duration: Duration,
-    /// What connecting took, all attempts together; `None` if none succeeded.
-    pub connect_time: Option<Duration>,
-    /// Bytes from client to server.
-    pub up_bytes: u64,
-    /// Bytes from server to client.
-    pub down_bytes: u64,
-    /// Where it ended.
-    pub stage: Stage,
-    /// Why it ended.
-    pub reason: Reason,
-}
-
-/// The server of a connection.
-#[derive(Clone, Debug)]
-pub struct Picked {
-    /// The pool.
-    pub pool: Arc<Pool>,
-    /// Which of its backends.
-    pub backend: Arc<Backend>,
-    /// The address that was connected to; a unix socket has none.
-    pub address: Option<SocketAddr>,
-}
-
 /// A connection under way. Its record leaves when it is dropped, however that comes about.
 #[derive(Debug)]
 pub(crate) struct Flow {
@@ -161,6 +89,8 @@ pub(crate) struct Guest {
     pub(crate) header: Option<Header>,
     /// The server name of its ClientHello, where that was asked for.
     pub(crate) server_name: Option<String>,
+    /// The protocol that it and we agreed on in a handshake of TLS (ALPN).
+    pub(crate) alpn: Option<Vec<u8>>,
     /// What servers know it by, made here because its PROXY header had none.
     pub(crate) unique_id: Option<Vec<u8>>,
     /// Where it wants to go, as a client of a proxy.
@@ -168,7 +98,7 @@ pub(crate) struct Guest {
     /// Which user it is, as a client of a proxy.
     pub(crate) user: Option<Arc<str>>,
     /// The way to where it wants to go, in place of the listener's pool.
-    pub(crate) pool: Option<Arc<LivePool>>,
+    pub(crate) pool: Option<Arc<Pool>>,
     /// Its place among the connections of its address.
     pub(crate) pass: Option<Box<Pass>>,
     /// No record is left of it: all those that were refused share a line, and requests have their own.
@@ -228,7 +158,7 @@ impl Flow {
     }
 
     /// Where it goes: the pool of its listener, or one of its own.
-    pub(crate) fn pool(&self) -> &Arc<LivePool> {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         self.guest.as_ref().and_then(|guest| guest.pool.as_ref()).unwrap_or(&self.seat.pool)
     }
 
@@ -263,6 +193,13 @@ impl Flow {
         let guest = self.guest.as_ref()?;
         let of_header = || guest.header.as_ref()?.authority.as_deref();
         guest.server_name.as_deref().or_else(of_header)
+    }
+
+    /// The protocol that it speaks within TLS, where that is known.
+    pub(crate) fn alpn(&self) -> Option<&[u8]> {
+        let guest = self.guest.as_ref()?;
+        let of_header = || guest.header.as_ref()?.alpn.as_deref();
+        guest.alpn.as_deref().or_else(of_header)
     }
 
     /// What servers know this connection by, if any was told: the unique id of its PROXY header, or our own.

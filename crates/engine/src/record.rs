@@ -1,18 +1,95 @@
-//! The way of records from the workers to whoever writes them down, which never makes a worker wait.
+//! What is left of a connection, and its way to whoever writes it down, which never makes a worker wait.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::flow::Record;
+use towpath_config::{Listener, Pool};
+
+use crate::error::Reason;
+use crate::pool::Backend;
 
 /// Records that may wait to be written; more are dropped and counted.
 const WAITING_RECORDS: usize = 16_384;
 
 /// How long a woken writer lets records gather, so that one wake-up serves many.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// The part of a connection's way in which it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// While it said who it is.
+    Identify,
+    /// At the rules of who may come in.
+    Admit,
+    /// While it said where it wants to go.
+    Ask,
+    /// At the rules of where it may go.
+    Route,
+    /// On the way to a server.
+    Connect,
+    /// While bytes were carried.
+    Relay,
+}
+
+impl Stage {
+    /// The word for it in a record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Identify => "identify",
+            Self::Admit => "admit",
+            Self::Ask => "ask",
+            Self::Route => "route",
+            Self::Connect => "connect",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// What is left of a connection when it has ended: exactly one of these.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it came in.
+    pub listener: Arc<Listener>,
+    /// The client's address; a unix client has none.
+    pub client: Option<SocketAddr>,
+    /// The unique id that came or went in a PROXY header.
+    pub unique_id: Option<String>,
+    /// Where a client of a proxy wants to go.
+    pub wanted: Option<String>,
+    /// The user that a client of a proxy is.
+    pub user: Option<Arc<str>>,
+    /// The server that was tried last.
+    pub backend: Option<Picked>,
+    /// When it was accepted.
+    pub start: SystemTime,
+    /// From accept to end.
+    pub duration: Duration,
+    /// What connecting took, all attempts together; `None` if none succeeded.
+    pub connect_time: Option<Duration>,
+    /// Bytes from client to server.
+    pub up_bytes: u64,
+    /// Bytes from server to client.
+    pub down_bytes: u64,
+    /// Where it ended.
+    pub stage: Stage,
+    /// Why it ended.
+    pub reason: Reason,
+}
+
+/// The server of a connection.
+#[derive(Clone, Debug)]
+pub struct Picked {
+    /// The pool.
+    pub pool: Arc<Pool>,
+    /// Which of its backends.
+    pub backend: Arc<Backend>,
+    /// The address that was connected to; a unix socket has none.
+    pub address: Option<SocketAddr>,
+}
 
 /// Where workers put records.
 #[derive(Clone, Debug)]

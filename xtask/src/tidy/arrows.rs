@@ -53,7 +53,7 @@ const STAGES: &[&str] =
     &["listen", "inbound", "admit", "route", "balance", "health", "outbound", "relay", "tunnel"];
 
 /// What tells the story of a connection or of a request; the stages do not call it.
-const STORIES: &[&str] = &["conn", "http"];
+const STORIES: &[&str] = &["conn", "http", "proxied"];
 
 /// What puts the stages into threads, before there is a connection.
 const WIRING: &[&str] = &["engine", "worker", "listen"];
@@ -123,9 +123,11 @@ pub(super) fn stages(source: &Source<'_>) -> Vec<Violation> {
         let reason = if used == top || !(is_stage || STORIES.contains(&used)) {
             continue;
         } else if STAGES.contains(&top) {
-            format!("stage `{top}` must not know `{used}`: stages meet in conn.rs and http/mod.rs")
+            format!(
+                "stage `{top}` must not know `{used}`: stages meet in conn.rs, proxied.rs and http/mod.rs"
+            )
         } else if is_stage && known.insert(used) && known.len() > 1 {
-            format!("a second stage, `{used}`: only conn.rs and http/mod.rs join stages")
+            format!("a second stage, `{used}`: only conn.rs, proxied.rs and http/mod.rs join stages")
         } else {
             continue;
         };

@@ -197,6 +197,7 @@ mod tests {
         let (back_off, now) = (Arc::new(BackOff::new()), Instant::now());
         for client in [1, 2, 1].into_iter().chain(3..=REMEMBERED as u32 + 1) {
             (0..FREE).for_each(|_| back_off.note(ip(client), false, now));
+            wait(&back_off, ip(2), now); // which does not make it any younger
         }
         assert_eq!(back_off.len(), REMEMBERED);
         assert_eq!((wait(&back_off, ip(1), now), wait(&back_off, ip(2), now)), (Some(2000), None));

@@ -5,8 +5,8 @@ mod connect;
 mod fields;
 mod gated;
 mod request;
+mod sender;
 mod upgraded;
-mod upstream;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -20,12 +20,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use towpath_config::Proxy;
 
 use self::gated::{GateKey, Gated, Outcome};
-use self::upstream::Idle;
+use self::sender::Idle;
 use crate::error::Misasked;
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::inbound;
-use crate::listen::Source;
+use crate::listen::{Seat, Source};
 use crate::local_tasks::LocalTasks;
 use crate::proxied::part;
 use crate::stream::Stream;
@@ -65,9 +65,10 @@ impl Requester {
         })
     }
 
-    /// What the listener says of its clients; there is no request without.
-    fn proxy(&self) -> Option<&Proxy> {
-        self.source.listener.proxy.as_ref()
+    /// The story of one of its requests, which has a place of its own; `None` when there is none.
+    fn begin(&self) -> Option<Flow> {
+        let seat = Seat::take_now(&self.source)?;
+        Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
     }
 }
 

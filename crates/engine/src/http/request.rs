@@ -15,14 +15,13 @@ use towpath_config::Proxy;
 use towpath_wire::destination::Destination;
 
 use super::body::{Down, SharedFlow, Up};
-use super::upstream::{Key, Upstream};
+use super::sender::{Key, Sender};
 use super::{Requester, connect, fields, upgraded};
 use crate::conn;
 use crate::error::{Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::inbound;
-use crate::listen::Seat;
 use crate::proxied::{find_way, told};
 
 pub(super) type Answer = Response<Down>;
@@ -53,14 +52,16 @@ pub(super) async fn serve(
     requester: Rc<Requester>,
     request: Request<Incoming>,
 ) -> Result<Answer, Infallible> {
-    let Some(proxy) = requester.proxy().cloned() else { return Ok(own(StatusCode::BAD_GATEWAY, "no proxy")) };
+    let source = requester.source.clone();
+    let Some(proxy) = &source.listener.proxy else { return Ok(own(StatusCode::BAD_GATEWAY, "no proxy")) };
     let Some(flow) = requester.begin() else {
         return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
     };
     let is_connect = request.method() == Method::CONNECT;
+    let asks_to_go_over = fields::upgrade(request.headers()).is_some();
     let result = match is_connect {
-        true => connect::serve(&requester, &proxy, flow, request).await,
-        false => pass_on(&requester, &proxy, flow, request).await,
+        true => connect::serve(&requester, proxy, flow, request).await,
+        false => pass_on(&requester, proxy, flow, request).await,
     };
     let answer = result.unwrap_or_else(|refused| {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_GATEWAY);
@@ -71,19 +72,9 @@ pub(super) async fn serve(
         }
         answer
     });
-    if let Some(gate) = requester.gate.as_ref().filter(|_| answer.status() != StatusCode::SWITCHING_PROTOCOLS)
-    {
-        gate.stays();
-    }
+    let stays = asks_to_go_over && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
+    requester.gate.as_ref().filter(|_| stays).inspect(|gate| gate.stays());
     Ok(answer)
-}
-
-impl Requester {
-    /// The story of one of its requests, which has a place of its own.
-    fn begin(&self) -> Option<Flow> {
-        let seat = Seat::take_now(&self.source)?;
-        Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
-    }
 }
 
 /// Who a client is by the field of its request.
@@ -144,7 +135,7 @@ async fn pass_on(
     fields::address_server(&mut parts, &authority).ok_or(Misasked::NotForProxy)?;
     let flow = Rc::new(RefCell::new(flow));
     let request = Request::from_parts(parts, Up::new(body, flow.clone()));
-    let (mut answer, upstream) = send(requester, proxy, &flow, &destination, request).await?;
+    let (mut answer, sender) = send(requester, proxy, &flow, &destination, request).await?;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return go_over(requester, flow, answer, client_side, upgrade);
     }
@@ -155,19 +146,19 @@ async fn pass_on(
     if is_bodiless {
         flow.borrow_mut().not_connected(Reason::Served);
     }
-    keep(requester, upstream);
+    keep(requester, sender);
     *answer.version_mut() = Version::HTTP_11;
     Ok(answer.map(|incoming| Down::Passed { incoming, flow }))
 }
 
 /// Keeps a connection for the next request, once it is ready for it.
-fn keep(requester: &Rc<Requester>, mut upstream: Upstream) {
+fn keep(requester: &Rc<Requester>, mut sender: Sender) {
     let requester = Rc::downgrade(requester);
     spawn_local(async move {
-        if upstream.sender.ready().await.is_ok()
+        if sender.requests.ready().await.is_ok()
             && let Some(requester) = requester.upgrade()
         {
-            requester.idle.borrow_mut().put(upstream);
+            requester.idle.borrow_mut().put(sender);
         }
     });
 }
@@ -180,15 +171,15 @@ async fn send(
     flow: &SharedFlow,
     destination: &Destination,
     mut request: Request<Up>,
-) -> Result<(Response<Incoming>, Upstream), Refused> {
+) -> Result<(Response<Incoming>, Sender), Refused> {
     let key: Key = (destination.to_string(), flow.borrow().user());
     // A place in between would hold its cell over a wait.
     let reused = requester.idle.borrow_mut().take(&key);
-    if let Some(mut upstream) = reused {
-        match upstream.sender.try_send_request(request).await {
+    if let Some(mut sender) = reused {
+        match sender.requests.try_send_request(request).await {
             Ok(answer) => {
                 flow.borrow_mut().carries_on();
-                return Ok((answer, upstream));
+                return Ok((answer, sender));
             }
             Err(mut error) => match error.take_message() {
                 Some(unsent) => request = unsent,
@@ -196,9 +187,9 @@ async fn send(
             },
         }
     }
-    let mut upstream = connect(requester, proxy, flow, destination, key).await?;
-    match upstream.sender.send_request(request).await {
-        Ok(answer) => Ok((answer, upstream)),
+    let mut sender = connect(requester, proxy, flow, destination, key).await?;
+    match sender.requests.send_request(request).await {
+        Ok(answer) => Ok((answer, sender)),
         Err(error) => {
             tracing::debug!("{destination}: {error}");
             Err(broken(flow, destination))
@@ -221,7 +212,7 @@ async fn connect(
     flow: &SharedFlow,
     destination: &Destination,
     key: Key,
-) -> Result<Upstream, Refused> {
+) -> Result<Sender, Refused> {
     let mut flow = flow.borrow_mut();
     let way = find_way(&requester.worker, &flow, proxy, destination).await;
     let pool = way.map_err(|reason| {
@@ -232,7 +223,7 @@ async fn connect(
     let reached = conn::reach(&mut flow, None, true).await;
     let (lease, stream) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
     flow.connected_with(&lease);
-    Upstream::new(stream, lease, key).await.map_err(|_| {
+    Sender::new(stream, lease, key).await.map_err(|_| {
         flow.not_connected(Reason::ServerReset);
         Refused::of(Reason::ServerReset, destination)
     })

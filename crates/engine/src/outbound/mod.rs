@@ -1,7 +1,6 @@
 //! Connecting to a server, and asking proxies to.
 
 mod direct;
-mod h2;
 mod http;
 mod socks;
 mod source;
@@ -17,8 +16,6 @@ use towpath_wire::destination::Destination;
 use crate::error::{ConnectError, HopFault};
 use crate::place::Address;
 use crate::stream::Stream;
-
-pub(crate) use h2::{Opening, Sessions};
 
 /// Asks the proxy at the other end of `stream` to connect on to `wanted`. What it sends behind its answer is left to be read.
 ///

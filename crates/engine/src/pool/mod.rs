@@ -24,8 +24,8 @@ use towpath_config::{Hedge, HopProtocol, Login, SourceAddress};
 use crate::balance::Algorithm;
 use crate::error::Reason;
 use crate::metrics::NowAndThen;
-use crate::outbound::Sessions;
 use crate::place::Place;
+use crate::sessions::Sessions;
 use crate::tls::TlsOut;
 
 pub use backend::{Backend, Member, Standing};

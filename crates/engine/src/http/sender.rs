@@ -17,8 +17,8 @@ const KEPT: usize = 4;
 const KEPT_FOR: Duration = Duration::from_secs(4);
 
 /// A connection to a server, and for whom it was made.
-pub(super) struct Upstream {
-    pub(super) sender: SendRequest<Up>,
+pub(super) struct Sender {
+    pub(super) requests: SendRequest<Up>,
     pub(super) key: Key,
 }
 
@@ -27,34 +27,34 @@ pub(super) type Key = (String, Option<std::sync::Arc<str>>);
 
 /// Those of one client that wait for its next request.
 #[derive(Default)]
-pub(super) struct Idle(Vec<(Upstream, Instant)>);
+pub(super) struct Idle(Vec<(Sender, Instant)>);
 
 impl Idle {
     /// One to this destination that seems to live.
-    pub(super) fn take(&mut self, key: &Key) -> Option<Upstream> {
-        self.0.retain(|(upstream, since)| upstream.sender.is_ready() && since.elapsed() < KEPT_FOR);
-        let place = self.0.iter().position(|(upstream, _)| upstream.key == *key)?;
+    pub(super) fn take(&mut self, key: &Key) -> Option<Sender> {
+        self.0.retain(|(sender, since)| sender.requests.is_ready() && since.elapsed() < KEPT_FOR);
+        let place = self.0.iter().position(|(sender, _)| sender.key == *key)?;
         Some(self.0.swap_remove(place).0)
     }
 
     /// Keeps one whose answer was read to its end.
-    pub(super) fn put(&mut self, upstream: Upstream) {
+    pub(super) fn put(&mut self, sender: Sender) {
         if self.0.len() >= KEPT {
             self.0.remove(0);
         }
-        self.0.push((upstream, Instant::now()));
+        self.0.push((sender, Instant::now()));
     }
 }
 
-impl Upstream {
+impl Sender {
     /// Speaks HTTP/1 on a new connection, whose place at its backend is `lease`.
     pub(super) async fn new(stream: Stream, lease: Lease, key: Key) -> Result<Self, hyper::Error> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
         spawn_local(async move {
             // What fails here fails the request too.
             let _ = connection.with_upgrades().await;
             drop(lease);
         });
-        Ok(Self { sender, key })
+        Ok(Self { requests, key })
     }
 }

@@ -1,0 +1,3 @@
+//! towpath goes out through the proxies of others.
+
+mod support;

@@ -1,0 +1,3 @@
+//! Bad input to a proxy.
+
+mod support;
