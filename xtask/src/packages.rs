@@ -45,6 +45,8 @@ pub(crate) const FOR_BENCH: &[Package] = &[
     package(&["golang-go"], "builds the contender that is io.Copy both ways"),
     package(&["iperf3"], "bulk streams"),
     package(&["wrk"], "HTTP requests"),
+    package(&["tinyproxy"], "contender: tinyproxy"),
+    package(&["squid"], "contender: Squid"),
 ];
 
 /// Installs what is missing of `packages`, and says so.

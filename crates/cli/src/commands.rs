@@ -30,7 +30,7 @@ fn one_liner(text: &str, print: bool) -> Result<(), Failure> {
     if print {
         return answer(&shorthand::shown(text));
     }
-    serve(config)
+    serve(config, text.to_owned())
 }
 
 fn file(args: &Run) -> Result<(), Failure> {
@@ -101,15 +101,22 @@ fn check(args: &Check) -> Result<(), Failure> {
         return answer(&towpath_config::schema());
     };
     let config = towpath_config::load(file).map_err(Failure::File)?;
+    towpath_control::check(&config)?;
     let count =
         |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
     let (listeners, pools) = (count(config.listeners.len(), "listener"), count(config.pools.len(), "pool"));
     answer(&format!("{}: fine, {listeners} and {pools}\n", file.display()))
 }
 
-fn serve(config: Config) -> Result<(), Failure> {
+/// Runs what `text` says, again whenever a file that it names has changed.
+fn serve(config: Config, text: String) -> Result<(), Failure> {
     let _messages = log::start(config.log.format);
-    Ok(Instance::start(config)?.run()?)
+    let mut instance = Instance::start(config)?;
+    instance.reloads(
+        move || towpath_config::parse(&text, "command line").map_err(|mistakes| mistakes.to_string()),
+        None,
+    );
+    Ok(instance.run()?)
 }
 
 /// Writes what was asked for to the standard output.

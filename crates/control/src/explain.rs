@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
@@ -91,8 +92,18 @@ pub(crate) fn explain(config: &Config, pools: &Pools, question: &Question) -> Re
     };
     let _ = writeln!(text, "client {client} at listener {}", listener.name);
     let admitted = admission(listener, question.client.ip(), &mut text);
-    let pool = pools.get(&listener.pool.name).ok_or("its pool does not run\n")?;
-    if admitted {
+    let own = Arc::new(Pool::new(listener.pool.clone()));
+    let pool = match listener.proxy {
+        Some(_) => pools.get(&listener.pool.name).unwrap_or(&own),
+        None => pools.get(&listener.pool.name).ok_or("its pool does not run\n")?,
+    };
+    if admitted && listener.proxy.is_some() {
+        let _ = writeln!(text, "a proxy: it says where it wants to go; pool {} is how", pool.config.name);
+        times(listener, pool, &mut text);
+    } else if admitted {
+        if !listener.routes.is_empty() {
+            let _ = writeln!(text, "routes by first bytes come before; without one of them:");
+        }
         route(pool, question, &mut text);
         times(listener, pool, &mut text);
     }
@@ -165,6 +176,12 @@ fn times(listener: &Listener, pool: &Pool, text: &mut String) {
         config.queue_timeout,
         or_off(idle)
     );
+    for (place, hop) in config.via.iter().enumerate() {
+        let targets: Vec<_> = hop.pool.backends.iter().map(|backend| backend.address.to_string()).collect();
+        let tls = if hop.tls.is_some() { " over TLS" } else { "" };
+        let (number, protocol, to) = (place + 1, hop.protocol.scheme(), targets.join(" or "));
+        let _ = writeln!(text, "hop {number}: {protocol}{tls} proxy at {to}");
+    }
     let source = match &config.source {
         SourceAddress::Any => return,
         SourceAddress::These(ips) => format!("one of {ips:?}"),

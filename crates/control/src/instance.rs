@@ -173,11 +173,11 @@ impl Instance {
         Ok(Self { runtime, live })
     }
 
-    /// From now on SIGHUP and orders have the configuration loaded again by `load`; if `watch` is a file, so does a
-    /// change of it.
+    /// From now on SIGHUP and orders have the configuration loaded again by `load`; so does a change of a file that it has
+    /// read besides, and of `watch`.
     pub fn reloads(&mut self, load: impl Fn() -> Result<Config, String> + 'static, watch: Option<PathBuf>) {
         let _inside = self.runtime.enter();
-        self.live.again = Some(Again::new(Box::new(load), watch));
+        self.live.again = Some(Again::new(Box::new(load), watch, &self.live.config));
     }
 
     /// What has been carried so far.
@@ -293,6 +293,9 @@ impl Live {
         gone.for_each(|name| self.keeper.leave(name.clone()));
         self.running.send_replace(running);
         discoveries.into_iter().for_each(|(pool, discovery)| self.keeper.keep(pool, discovery));
+        if let Some(again) = &mut self.again {
+            again.goes_over_to(&config);
+        }
         self.config = config;
         Ok(summary)
     }

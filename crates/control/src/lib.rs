@@ -20,5 +20,6 @@ pub use admin::{OrderError, order};
 pub use discover::DiscoverError;
 pub use explain::{Question, explain_file};
 pub use instance::{Instance, StartError};
+pub use prepare::check;
 pub use towpath_sys::limits::raise_descriptor_limit;
 pub use towpath_sys::memory;

@@ -33,7 +33,7 @@ pub(crate) async fn prepare(
     workers: usize,
 ) -> Result<Prepared, StartError> {
     sources::check(config)?;
-    check_listeners(config)?;
+    check(config)?;
     let resolver = Resolver::new(&config.dns);
     let (pools, discoveries) = find(config, before, keeps, &resolver).await?;
     let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);
@@ -59,8 +59,18 @@ pub(crate) async fn prepare(
     Ok(Prepared { running: Arc::new(running), bound, discoveries })
 }
 
-/// Fails where the certificates or the users of a listener cannot be used.
-pub(crate) fn check_listeners(config: &Config) -> Result<(), StartError> {
+/// Looks at what the text of a configuration does not tell: whether its certificates, keys and users can be used.
+///
+/// # Errors
+/// The first that cannot.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    for pool in &config.pools {
+        let bad = |error| StartError::Tls { what: format!("pool {}", pool.name), error };
+        let hops = pool.via.iter().filter_map(|hop| hop.tls.as_ref());
+        for tls in pool.tls.iter().chain(hops) {
+            TlsOut::new(tls, &[]).map_err(bad)?;
+        }
+    }
     for listener in &config.listeners {
         let what = || format!("listener {}", listener.name);
         if let Some(tls) = &listener.tls {

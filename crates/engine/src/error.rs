@@ -210,6 +210,8 @@ pub enum Reason {
     ConnectRefused,
     /// No server answered in time.
     ConnectTimedOut,
+    /// The server was reached, and did not answer in time.
+    AnswerTimedOut,
     /// No way to the server.
     Unreachable,
     /// The server's name does not exist.
@@ -314,6 +316,7 @@ impl Reason {
             Self::Idle => "idle",
             Self::ConnectRefused => "connect refused",
             Self::ConnectTimedOut => "connect timed out",
+            Self::AnswerTimedOut => "answer timed out",
             Self::Unreachable => "unreachable",
             Self::NoSuchHost => "no such host",
             Self::ResolveFailed => "name servers failed",

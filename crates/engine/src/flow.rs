@@ -224,7 +224,7 @@ impl Flow {
     /// It is not taken; `stage` says where that was found.
     pub(crate) fn turned_away(&mut self, stage: Stage, reason: Reason) {
         (self.stage, self.reason) = (stage, reason);
-        self.guest().is_silent = stage == Stage::Admit;
+        self.guest().is_silent |= stage == Stage::Admit;
     }
 
     /// This backend is tried now.

@@ -34,6 +34,7 @@ pub(crate) struct Worker {
     colleagues: Arc<[Arc<Colleague>]>,
     warnings: Arc<NowAndThen>,
     resolver: RefCell<Option<(Dns, Rc<Resolver>)>>,
+    phase: watch::Receiver<Phase>,
 }
 
 /// What workers know of each other, and connections of their worker wherever it is.
@@ -141,6 +142,11 @@ impl Worker {
         self.colleagues[self.id].clone()
     }
 
+    /// Waits until no more clients are taken: those that could go on for ever are to come to an end.
+    pub(crate) async fn draining(&self) {
+        hear(&mut self.phase.clone(), Phase::Draining).await;
+    }
+
     /// Looks up names that clients give, by the servers of `dns`.
     pub(crate) fn resolver(&self, dns: &Dns) -> Rc<Resolver> {
         let mut known = self.resolver.borrow_mut();
@@ -204,7 +210,14 @@ pub(crate) fn run(post: Post) -> io::Result<()> {
 async fn work(post: Post) {
     let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase, warnings } = post;
     let buffers = Buffers::new(&config.relay, pipe_limit);
-    let worker = Rc::new(Worker { buffers, id, colleagues, warnings, resolver: RefCell::default() });
+    let worker = Rc::new(Worker {
+        buffers,
+        id,
+        colleagues,
+        warnings,
+        resolver: RefCell::default(),
+        phase: phase.clone(),
+    });
     tracing::debug!("worker {} runs", worker.id);
     let mut doors = Doors::default();
     tokio::select! {

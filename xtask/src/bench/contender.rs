@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::load::Kind;
 use super::process::{self, Process};
+use super::tunnel::{self, Way};
 use crate::test;
 
 /// A way from the client to the backend, with one thread for the work.
@@ -21,6 +23,12 @@ pub(super) enum Contender {
     Go,
     /// No forwarder at all
     Direct,
+    Tinyproxy,
+    Squid,
+    /// A CONNECT proxy of 40 lines
+    Goconnect,
+    /// towpath as a forwarder, where the others are proxies
+    Raw,
 }
 
 impl Contender {
@@ -31,12 +39,28 @@ impl Contender {
             Contender::Nginx => "nginx",
             Contender::Go => "go io.Copy",
             Contender::Direct => "direct",
+            Contender::Tinyproxy => "tinyproxy",
+            Contender::Squid => "squid",
+            Contender::Goconnect => "go CONNECT",
+            Contender::Raw => "towpath tcp",
+        }
+    }
+
+    /// Whether it can do this kind of work.
+    pub(super) fn takes_part(self, kind: Kind) -> bool {
+        match self {
+            Contender::Towpath => true,
+            Contender::Haproxy | Contender::Nginx | Contender::Go | Contender::Direct => {
+                !kind.is_of_proxies()
+            }
+            Contender::Tinyproxy | Contender::Squid | Contender::Goconnect => kind.is_of_proxies(),
+            Contender::Raw => kind == Kind::Tunnelbulk,
         }
     }
 
     /// Others' forwarders, which towpath is compared with.
     pub(super) fn is_peer(self) -> bool {
-        !matches!(self, Contender::Towpath | Contender::Direct)
+        !matches!(self, Contender::Towpath | Contender::Direct | Contender::Raw)
     }
 
     /// The last byte of its loopback addresses. Each contender has its own, so that the ports which closed
@@ -50,6 +74,7 @@ impl Contender {
 pub(super) struct Programs {
     towpath: PathBuf,
     go_forwarder: PathBuf,
+    go_connect: PathBuf,
     descriptors: u64,
 }
 
@@ -64,23 +89,30 @@ impl Programs {
         let programs = Programs {
             towpath: target.join("bench-lto/towpath"),
             go_forwarder: target.join("bench/go-forwarder"),
+            go_connect: target.join("bench/go-connect"),
             descriptors: process::raise_descriptor_limit()?,
         };
         if contenders.contains(&Contender::Towpath) {
             test::cargo(root, &["build", "--profile", "bench-lto", "-p", "towpath"])?;
         }
-        if contenders.contains(&Contender::Go) {
+        for (contender, program, source) in [
+            (Contender::Go, &programs.go_forwarder, "xtask/peers/go-forwarder"),
+            (Contender::Goconnect, &programs.go_connect, "xtask/peers/go-connect"),
+        ] {
+            if !contenders.contains(&contender) {
+                continue;
+            }
             let status = Command::new("go")
                 .args(["build", "-o"])
-                .arg(&programs.go_forwarder)
+                .arg(program)
                 .arg("main.go")
-                .current_dir(root.join("xtask/peers/go-forwarder"))
+                .current_dir(root.join(source))
                 .envs([("GO111MODULE", "off"), ("GOFLAGS", ""), ("GOPROXY", "off")])
                 .env("GOCACHE", target.join("bench/go-cache"))
                 .status()
                 .context("cannot start go")?;
             if !status.success() {
-                bail!("go build of xtask/peers/go-forwarder ended with {status}");
+                bail!("go build of {source} ended with {status}");
             }
         }
         Ok(programs)
@@ -93,7 +125,9 @@ impl Programs {
             Contender::Haproxy => process::version(Path::new("haproxy"), &["-v"]),
             Contender::Nginx => process::version(Path::new("nginx"), &["-v"]),
             Contender::Go => process::version(Path::new("go"), &["version"]),
-            Contender::Direct => return None,
+            Contender::Tinyproxy => process::version(Path::new("tinyproxy"), &["-v"]),
+            Contender::Squid => process::version(Path::new("squid"), &["-v"]),
+            Contender::Goconnect | Contender::Raw | Contender::Direct => return None,
         })
     }
 }
@@ -103,6 +137,8 @@ pub(super) struct Running {
     pub(super) contender: Contender,
     /// Where clients connect.
     pub(super) address: SocketAddrV4,
+    /// What is behind it.
+    pub(super) backend: SocketAddrV4,
     process: Option<Process>,
 }
 
@@ -112,10 +148,15 @@ impl Running {
     /// # Errors
     ///
     /// When it does not start, with what it said.
-    pub(super) fn start(contender: Contender, programs: &Programs, backend_port: u16) -> Result<Running> {
+    pub(super) fn start(
+        contender: Contender,
+        programs: &Programs,
+        backend_port: u16,
+        as_proxy: bool,
+    ) -> Result<Running> {
         let backend = SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, contender.own_byte()), backend_port);
         if contender == Contender::Direct {
-            return Ok(Running { contender, address: backend, process: None });
+            return Ok(Running { contender, address: backend, backend, process: None });
         }
         let address =
             SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, contender.own_byte()), process::free_port()?);
@@ -123,6 +164,8 @@ impl Running {
         let files = match contender {
             Contender::Haproxy => vec![("haproxy.cfg", haproxy_config(&listen, &to, programs.descriptors))],
             Contender::Nginx => vec![("nginx.conf", nginx_stream_config(&listen, &to))],
+            Contender::Tinyproxy => vec![("tinyproxy.conf", tinyproxy_config(address))],
+            Contender::Squid => vec![("squid.conf", squid_config(address))],
             _ => Vec::new(),
         };
         let folder = process::folder(&files)?;
@@ -138,14 +181,42 @@ impl Running {
                 command.args([&listen, &to]).env("GOMAXPROCS", "1");
                 command
             }
-            Contender::Towpath | Contender::Direct => {
+            Contender::Goconnect => {
+                let mut command = Command::new(&programs.go_connect);
+                command.arg(&listen).env("GOMAXPROCS", "1");
+                command
+            }
+            Contender::Tinyproxy => {
+                let mut command = Command::new("tinyproxy");
+                command.args(["-d", "-c", "tinyproxy.conf"]);
+                command
+            }
+            Contender::Squid => {
+                let mut command = Command::new("squid");
+                command.args(["-N", "-f", "squid.conf"]);
+                command
+            }
+            Contender::Towpath if as_proxy => {
+                let mut command = Command::new(&programs.towpath);
+                command.args(["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--workers", "1"]);
+                command
+            }
+            Contender::Towpath | Contender::Raw | Contender::Direct => {
                 let mut command = Command::new(&programs.towpath);
                 command.args(["tcp", &listen, &to, "--workers", "1"]);
                 command
             }
         };
         let process = Process::start(contender.name(), &command, folder)?.wait_for(address)?;
-        Ok(Running { contender, address, process: Some(process) })
+        Ok(Running { contender, address, backend, process: Some(process) })
+    }
+
+    /// How clients of a tunnel get through it.
+    pub(super) fn way(&self) -> Way {
+        match self.contender {
+            Contender::Raw | Contender::Direct => Way::Straight(self.address),
+            _ => Way::Connect(self.address),
+        }
     }
 
     /// The ids of its processes; none for the direct path.
@@ -157,7 +228,7 @@ impl Running {
 /// What the contenders forward to, at one port of every loopback address.
 pub(super) struct Backend {
     pub(super) port: u16,
-    _process: Process,
+    _process: Option<Process>,
 }
 
 /// The size of the object that the HTTP backend serves.
@@ -181,9 +252,14 @@ impl Backend {
         Backend::ready("iperf3 (backend)", &command, process::folder(&[])?, port)
     }
 
+    /// A server of this process that sends without end.
+    pub(super) fn source() -> Result<Backend> {
+        Ok(Backend { port: tunnel::source()?, _process: None })
+    }
+
     fn ready(name: &str, command: &Command, folder: tempfile::TempDir, port: u16) -> Result<Backend> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        Ok(Backend { port, _process: Process::start(name, command, folder)?.wait_for(address)? })
+        Ok(Backend { port, _process: Some(Process::start(name, command, folder)?.wait_for(address)?) })
     }
 }
 
@@ -226,6 +302,29 @@ stream {{
 }}
 ",
         nginx_process()
+    )
+}
+
+fn tinyproxy_config(listen: SocketAddrV4) -> String {
+    let (ip, port) = (listen.ip(), listen.port());
+    format!(
+        "Port {port}\nListen {ip}\nTimeout 600\nMaxClients 1000\nLogLevel Critical\nDisableViaHeader Yes\n"
+    )
+}
+
+fn squid_config(listen: SocketAddrV4) -> String {
+    format!(
+        "http_port {listen}
+http_access allow all
+access_log none
+cache_log /dev/null
+cache deny all
+cache_mem 8 MB
+pid_filename none
+workers 1
+shutdown_lifetime 0 seconds
+cache_effective_user root
+"
     )
 }
 

@@ -10,8 +10,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::contender::Backend;
-use super::{openloop, process};
+use super::contender::{Backend, Running};
+use super::{openloop, process, tunnel};
 
 /// A kind of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
@@ -31,6 +31,10 @@ pub(super) enum Kind {
     Open,
     /// 3,000 connections that each had one request: memory of the forwarder's own
     Idle,
+    /// Through a proxy: CONNECT, one request, close; 16 at a time
+    Tunnel,
+    /// One stream through a tunnel of a proxy, as fast as it goes
+    Tunnelbulk,
 }
 
 /// Requests a second of [`Kind::Open`].
@@ -50,6 +54,8 @@ impl Kind {
             Kind::Bulk8 => "bulk8",
             Kind::Open => "open",
             Kind::Idle => "idle",
+            Kind::Tunnel => "tunnel",
+            Kind::Tunnelbulk => "tunnelbulk",
         }
     }
 
@@ -62,6 +68,8 @@ impl Kind {
             Kind::Bulk8 => "8 bulk streams",
             Kind::Open => "2,000 requests a second over 64 connections",
             Kind::Idle => "user memory per idle connection",
+            Kind::Tunnel => "CONNECT through a proxy, one request, close",
+            Kind::Tunnelbulk => "1 bulk stream through CONNECT",
         }
     }
 
@@ -69,8 +77,8 @@ impl Kind {
     pub(super) fn cost_unit(self) -> &'static str {
         match self {
             Kind::Request64 | Kind::Request1 | Kind::Open => "us/request",
-            Kind::Connect => "us/connection",
-            Kind::Bulk1 | Kind::Bulk8 => "cpu-s/GB",
+            Kind::Connect | Kind::Tunnel => "us/connection",
+            Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => "cpu-s/GB",
             Kind::Idle => "bytes/connection",
         }
     }
@@ -78,7 +86,7 @@ impl Kind {
     /// CPU seconds a unit, in the unit of the cost.
     pub(super) fn cost(self, seconds_per_unit: f64) -> f64 {
         match self {
-            Kind::Bulk1 | Kind::Bulk8 => seconds_per_unit,
+            Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => seconds_per_unit,
             _ => seconds_per_unit * 1e6,
         }
     }
@@ -86,8 +94,8 @@ impl Kind {
     pub(super) fn rate_unit(self) -> &'static str {
         match self {
             Kind::Request64 | Kind::Request1 | Kind::Open => "requests/s",
-            Kind::Connect => "connections/s",
-            Kind::Bulk1 | Kind::Bulk8 => "Gb/s",
+            Kind::Connect | Kind::Tunnel => "connections/s",
+            Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => "Gb/s",
             Kind::Idle => "",
         }
     }
@@ -95,7 +103,7 @@ impl Kind {
     /// Units a second, in the unit of the rate.
     pub(super) fn rate(self, units_per_second: f64) -> f64 {
         match self {
-            Kind::Bulk1 | Kind::Bulk8 => units_per_second * 8.0,
+            Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => units_per_second * 8.0,
             _ => units_per_second,
         }
     }
@@ -108,16 +116,23 @@ impl Kind {
     pub(super) fn backend(self) -> Result<Backend> {
         match self {
             Kind::Bulk1 | Kind::Bulk8 => Backend::bulk(),
+            Kind::Tunnelbulk => Backend::source(),
             _ => Backend::http(),
         }
     }
 
-    /// Puts the load on `address` for `seconds`; [`Kind::Idle`] has none of that sort.
+    /// Whether clients ask a proxy for their way.
+    pub(super) fn is_of_proxies(self) -> bool {
+        matches!(self, Kind::Tunnel | Kind::Tunnelbulk)
+    }
+
+    /// Puts the load on `running` for `seconds`; [`Kind::Idle`] has none of that sort.
     ///
     /// # Errors
     ///
     /// When the client fails.
-    pub(super) fn run(self, address: SocketAddrV4, seconds: u32) -> Result<Load> {
+    pub(super) fn run(self, running: &Running, seconds: u32) -> Result<Load> {
+        let address = running.address;
         let duration = Duration::from_secs(seconds.into());
         match self {
             Kind::Request64 => wrk(address, seconds, 64, false),
@@ -126,6 +141,8 @@ impl Kind {
             Kind::Bulk1 => iperf3(address, seconds, 1),
             Kind::Bulk8 => iperf3(address, seconds, 8),
             Kind::Open => openloop::run(address, OPEN_RATE, OPEN_CONNECTIONS, duration),
+            Kind::Tunnel => tunnel::connect(running.way(), running.backend, seconds),
+            Kind::Tunnelbulk => tunnel::bulk(running.way(), running.backend, seconds),
             Kind::Idle => Ok(Load::default()),
         }
     }

@@ -19,8 +19,9 @@ mod openloop;
 mod plot;
 mod process;
 mod report;
+mod tunnel;
 
-/// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path
+/// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path; as a proxy against tinyproxy, squid and one in Go
 ///
 /// CPU is user and system time of all threads of the forwarder, memory is that of its own (RssAnon), without
 /// sockets. Writes target/bench/bench.json and bench.svg.
@@ -131,10 +132,14 @@ impl Plan {
     /// All rounds of one kind.
     fn measure(&self, kind: Kind) -> Result<Vec<ContenderReport>> {
         let backend = kind.backend()?;
-        let start = |contender: &Contender| Running::start(*contender, &self.programs, backend.port);
+        let contenders: Vec<_> =
+            self.contenders.iter().copied().filter(|contender| contender.takes_part(kind)).collect();
+        let start = |contender: &Contender| {
+            Running::start(*contender, &self.programs, backend.port, kind.is_of_proxies())
+        };
         if kind == Kind::Idle {
             let forwarders: Vec<_> =
-                self.contenders.iter().copied().filter(|contender| *contender != Contender::Direct).collect();
+                contenders.iter().copied().filter(|contender| *contender != Contender::Direct).collect();
             // Each time a new process: one that has held connections before has kept memory from them.
             return self.take_turns(
                 &forwarders,
@@ -142,9 +147,9 @@ impl Plan {
                 |contender| idle(&start(contender)?),
             );
         }
-        let running = self.contenders.iter().map(start).collect::<Result<Vec<_>>>()?;
+        let running = contenders.iter().map(start).collect::<Result<Vec<_>>>()?;
         for running in &running {
-            kind.run(running.address, 1).with_context(|| format!("{} warms up", running.contender.name()))?;
+            kind.run(running, 1).with_context(|| format!("{} warms up", running.contender.name()))?;
         }
         self.take_turns(&running, |running| running.contender, |running| work(kind, running, self.seconds))
     }
@@ -175,7 +180,7 @@ impl Plan {
 fn work(kind: Kind, running: &Running, seconds: u32) -> Result<Sample> {
     let pids = running.pids();
     let before = measure::cpu_seconds(&pids)?;
-    let load = kind.run(running.address, seconds)?;
+    let load = kind.run(running, seconds)?;
     let used = measure::cpu_seconds(&pids)? - before;
     let forwards = !pids.is_empty() && load.units > 0.0;
     Ok(Sample {
@@ -205,7 +210,7 @@ mod tests {
 
     #[test]
     fn all_are_chosen_unless_some_are_named() {
-        assert_eq!(chosen::<Kind>(&[]).len(), 7);
+        assert_eq!(chosen::<Kind>(&[]).len(), 9);
         assert_eq!(chosen(&[Kind::Idle, Kind::Connect, Kind::Idle]), [Kind::Connect, Kind::Idle]);
     }
 }

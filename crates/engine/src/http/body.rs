@@ -1,6 +1,6 @@
 //! Bodies on their way through, counted, and what towpath itself has to say.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -18,11 +18,13 @@ pub(super) type SharedFlow = Rc<RefCell<Flow>>;
 pub(super) struct Up {
     incoming: Incoming,
     flow: SharedFlow,
+    has_failed: Rc<Cell<bool>>,
 }
 
 impl Up {
-    pub(super) fn new(incoming: Incoming, flow: SharedFlow) -> Self {
-        Self { incoming, flow }
+    /// `has_failed` tells later whether the client did not send all of it.
+    pub(super) fn new(incoming: Incoming, flow: SharedFlow, has_failed: Rc<Cell<bool>>) -> Self {
+        Self { incoming, flow, has_failed }
     }
 }
 
@@ -48,10 +50,14 @@ impl Body for Up {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame
-            && let Some(data) = frame.data_ref()
-        {
-            self.flow.borrow().up(data.len() as u64);
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.flow.borrow().up(data.len() as u64);
+                }
+            }
+            Some(Err(_)) => self.has_failed.set(true),
+            None => {}
         }
         Poll::Ready(frame)
     }

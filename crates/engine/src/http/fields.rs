@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use hyper::header::{
     CONNECTION, FORWARDED, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
     TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use hyper::http::request::Parts;
 use hyper::{Version, http};
+use towpath_config::Login;
 
 /// Fields that are for the next hop alone, whether `Connection` names them or not.
 const FOR_ONE_HOP: [HeaderName; 8] = [
@@ -67,6 +70,19 @@ pub(super) fn set_forwarded(fields: &mut HeaderMap, client: Option<SocketAddr>) 
     if let Ok(value) = HeaderValue::try_from(told) {
         fields.insert(FORWARDED, value);
     }
+}
+
+/// Leaves the form for a proxy, with what that wants to know of us.
+pub(super) fn address_proxy(parts: &mut Parts, authority: &str, login: Option<&Login>) -> Option<()> {
+    if let Some(Login { name, password }) = login {
+        let credentials = BASE64_STANDARD.encode(format!("{name}:{}", password.reveal()));
+        let mut value = HeaderValue::try_from(format!("Basic {credentials}")).ok()?;
+        value.set_sensitive(true);
+        parts.headers.insert(PROXY_AUTHORIZATION, value);
+    }
+    parts.headers.insert(hyper::header::HOST, HeaderValue::try_from(authority).ok()?);
+    parts.version = Version::HTTP_11;
+    Some(())
 }
 
 /// Puts the form for a server in place of the one for a proxy: the path alone, and the host as a field.

@@ -41,6 +41,16 @@ struct Inner {
     held_up: Option<Waker>,
 }
 
+/// A client when hyper has served its requests.
+pub(super) struct Left {
+    pub(super) stream: Stream,
+    /// What was read and not let through.
+    pub(super) held: Vec<u8>,
+    pub(super) outcome: Outcome,
+    /// Whether it has left in the middle of a request, which tells of that itself.
+    pub(super) in_body: bool,
+}
+
 /// What becomes of a client when hyper has served its requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -101,10 +111,19 @@ impl GateKey {
         }
     }
 
+    /// What is wrong with what the client sends, once something is.
+    pub(super) fn fault(&self) -> Option<Misasked> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.outcome {
+            Outcome::Bad(why) => Some(why),
+            Outcome::Ended | Outcome::Connect => None,
+        }
+    }
+
     /// The stream, what was read and not let through, and what is to become of it; `None` if it went over to another protocol.
-    pub(super) fn take(self) -> Option<(Stream, Vec<u8>, Outcome)> {
+    pub(super) fn take(self) -> Option<Left> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some((inner.stream, inner.held, inner.outcome))
+        let in_body = inner.gate.is_in_body();
+        Some(Left { stream: inner.stream, held: inner.held, outcome: inner.outcome, in_body })
     }
 }
 
@@ -143,7 +162,11 @@ impl Inner {
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut chunk = [0; HEAD_BYTES_MAX];
         let mut buffer = ReadBuf::new(&mut chunk);
-        if Pin::new(&mut self.stream).poll_read(cx, &mut buffer)?.is_pending() {
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        if let Poll::Ready(Err(_)) = &read {
+            self.has_ended = true;
+        }
+        if read?.is_pending() {
             if self.gate.is_between() {
                 self.poll_clock(cx);
             }
@@ -154,6 +177,9 @@ impl Inner {
             };
         }
         self.has_ended = buffer.filled().is_empty();
+        if self.has_ended && (self.gate.is_in_body() || !self.held.is_empty()) {
+            self.outcome = Outcome::Bad(Misasked::Ended);
+        }
         self.held.extend_from_slice(buffer.filled());
         Poll::Ready(Ok(()))
     }

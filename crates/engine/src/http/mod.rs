@@ -10,6 +10,7 @@ mod upgraded;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use towpath_config::Proxy;
 
-use self::gated::{GateKey, Gated, Outcome};
+use self::gated::{GateKey, Gated, Left, Outcome};
 use self::sender::Idle;
 use crate::error::Misasked;
 use crate::first_flight::FirstFlight;
@@ -91,10 +92,18 @@ pub(crate) async fn serve(
         .serve_connection(TokioIo::new(gated), service)
         .with_upgrades();
     flow.speaks_for_others();
-    if let Err(error) = serving.await {
+    let mut serving = pin!(serving);
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = worker.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
     }
-    let (client, held, outcome) = gate.take()?;
+    let Left { stream: client, held, outcome, in_body } = gate.take()?;
     match outcome {
         Outcome::Connect => {
             first.0 = held;
@@ -102,7 +111,9 @@ pub(crate) async fn serve(
             return Some(client);
         }
         Outcome::Bad(why) => {
-            flow.speaks_for_itself();
+            if !in_body {
+                flow.speaks_for_itself();
+            }
             flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(why));
             part(client, &inbound::http_refusal(why).parting).await;
         }
@@ -131,7 +142,15 @@ pub(crate) async fn serve_h2(worker: &Rc<Worker>, flow: &mut Flow, client: Strea
         .keep_alive_interval(Duration::from_secs(60))
         .enable_connect_protocol();
     flow.speaks_for_others();
-    if let Err(error) = builder.serve_connection(TokioIo::new(client), service).await {
+    let mut serving = pin!(builder.serve_connection(TokioIo::new(client), service));
+    let served = tokio::select! {
+        served = serving.as_mut() => served,
+        () = worker.draining() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = served {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
         flow.speaks_for_itself();
         flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));

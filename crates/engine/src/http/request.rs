@@ -1,8 +1,9 @@
 //! One request: who asks, where it may go, and the answer.
 
-use std::cell::RefCell;
-use std::convert::Infallible;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
@@ -11,6 +12,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 use towpath_config::Proxy;
 use towpath_wire::destination::Destination;
 
@@ -18,11 +20,15 @@ use super::body::{Down, SharedFlow, Up};
 use super::sender::{Key, Sender};
 use super::{Requester, connect, fields, upgraded};
 use crate::conn;
-use crate::error::{Misasked, Reason};
+use crate::error::{HopError, HopFault, Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::inbound;
+use crate::pool::Pool;
 use crate::proxied::{find_way, told};
+
+/// How long a server may take for the head of its answer, where no idle timeout says otherwise.
+const ANSWER_TIME: Duration = Duration::from_secs(300);
 
 pub(super) type Answer = Response<Down>;
 
@@ -31,27 +37,31 @@ pub(super) struct Refused {
     status: u16,
     told: String,
     wants_login: bool,
+    /// It did not come to its end: whoever serves the client answers, if anybody.
+    is_cut: bool,
 }
+
+/// A request of which the client did not send all.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the request did not come to its end")]
+pub(super) struct Cut;
 
 impl Refused {
     pub(super) fn of(reason: Reason, destination: &Destination) -> Self {
         let (status, told) = (inbound::status(reason), told(reason, destination));
-        Self { status, told, wants_login: false }
+        Self { status, told, wants_login: false, is_cut: false }
     }
 }
 
 impl From<Misasked> for Refused {
     fn from(why: Misasked) -> Self {
         let status = inbound::http_status(why);
-        Self { status, told: why.to_string(), wants_login: status == 407 }
+        Self { status, told: why.to_string(), wants_login: status == 407, is_cut: false }
     }
 }
 
 /// Serves one request of a client, of HTTP/1 or 2.
-pub(super) async fn serve(
-    requester: Rc<Requester>,
-    request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+pub(super) async fn serve(requester: Rc<Requester>, request: Request<Incoming>) -> Result<Answer, Cut> {
     let source = requester.source.clone();
     let Some(proxy) = &source.listener.proxy else { return Ok(own(StatusCode::BAD_GATEWAY, "no proxy")) };
     let Some(flow) = requester.begin() else {
@@ -63,6 +73,9 @@ pub(super) async fn serve(
         true => connect::serve(&requester, proxy, flow, request).await,
         false => pass_on(&requester, proxy, flow, request).await,
     };
+    if result.as_ref().is_err_and(|refused| refused.is_cut) {
+        return Err(Cut);
+    }
     let answer = result.unwrap_or_else(|refused| {
         let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut answer = own(status, &refused.told);
@@ -132,10 +145,41 @@ async fn pass_on(
     if proxy.forwarded {
         fields::set_forwarded(&mut parts.headers, requester.client);
     }
-    fields::address_server(&mut parts, &authority).ok_or(Misasked::NotForProxy)?;
+    let parent = requester.source.pool.parent();
+    match &parent {
+        // Another proxy of HTTP takes the request as it is: many let nobody CONNECT to port 80.
+        Some((_, login)) => fields::address_proxy(&mut parts, &authority, login.as_ref()),
+        None => fields::address_server(&mut parts, &authority),
+    }
+    .ok_or(Misasked::NotForProxy)?;
+    let has_parent = parent.is_some();
     let flow = Rc::new(RefCell::new(flow));
-    let request = Request::from_parts(parts, Up::new(body, flow.clone()));
-    let (mut answer, sender) = send(requester, proxy, &flow, &destination, request).await?;
+    let has_failed = Rc::new(Cell::new(false));
+    let request = Request::from_parts(parts, Up::new(body, flow.clone(), has_failed.clone()));
+    let sending = send(requester, proxy, &flow, &destination, request, parent.map(|(pool, _)| pool));
+    let sent = match timeout(flow.borrow().idle_timeout().unwrap_or(ANSWER_TIME), sending).await {
+        Ok(sent) => sent,
+        Err(_) => {
+            flow.borrow_mut().not_connected(Reason::AnswerTimedOut);
+            Err(Refused::of(Reason::AnswerTimedOut, &destination))
+        }
+    };
+    if sent.is_err() && has_failed.get() {
+        // The server has broken nothing: it was our end that told it.
+        let fault = requester.gate.as_ref().and_then(|gate| gate.fault());
+        let reason = fault.map_or(Reason::ClientReset, Reason::BadRequest);
+        flow.borrow_mut().turned_away(Stage::Ask, reason);
+        let refused = Refused::of(reason, &destination);
+        return Err(Refused { is_cut: true, ..refused });
+    }
+    let (mut answer, sender) = sent?;
+    if has_parent && answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        // It is we who are not known there, not the client.
+        let number = u8::try_from(requester.source.pool.hops.len()).unwrap_or(u8::MAX);
+        let reason = Reason::Hop(HopError { number, fault: HopFault::Login });
+        flow.borrow_mut().not_connected(reason);
+        return Err(Refused::of(reason, &destination));
+    }
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return go_over(requester, flow, answer, client_side, upgrade);
     }
@@ -171,8 +215,10 @@ async fn send(
     flow: &SharedFlow,
     destination: &Destination,
     mut request: Request<Up>,
+    parent: Option<Pool>,
 ) -> Result<(Response<Incoming>, Sender), Refused> {
-    let key: Key = (destination.to_string(), flow.borrow().user());
+    let to = if parent.is_some() { "parent".to_owned() } else { destination.to_string() };
+    let key: Key = (to, flow.borrow().user());
     // A place in between would hold its cell over a wait.
     let reused = requester.idle.borrow_mut().take(&key);
     if let Some(mut sender) = reused {
@@ -187,7 +233,7 @@ async fn send(
             },
         }
     }
-    let mut sender = connect(requester, proxy, flow, destination, key).await?;
+    let mut sender = connect(requester, proxy, flow, destination, key, parent).await?;
     match sender.requests.send_request(request).await {
         Ok(answer) => Ok((answer, sender)),
         Err(error) => {
@@ -212,6 +258,7 @@ async fn connect(
     flow: &SharedFlow,
     destination: &Destination,
     key: Key,
+    parent: Option<Pool>,
 ) -> Result<Sender, Refused> {
     let mut flow = flow.borrow_mut();
     let way = find_way(&requester.worker, &flow, proxy, destination).await;
@@ -219,7 +266,7 @@ async fn connect(
         flow.turned_away(Stage::Route, reason);
         Refused::of(reason, destination)
     })?;
-    flow.guest().pool = Some(pool);
+    flow.guest().pool = Some(parent.map_or(pool, Arc::new));
     let reached = conn::reach(&mut flow, None, true).await;
     let (lease, stream) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
     flow.connected_with(&lease);

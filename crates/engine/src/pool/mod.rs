@@ -134,6 +134,18 @@ impl Pool {
         to
     }
 
+    /// The last proxy on the way, as a pool, if it takes requests of HTTP as they are, and who we are to it.
+    pub(crate) fn parent(&self) -> Option<(Self, Option<Login>)> {
+        let (last, before) = self.hops.split_last()?;
+        if last.protocol != HopProtocol::Http || last.tls.is_some() {
+            return None;
+        }
+        let members = last.pool.backends().iter().map(|backend| backend.member.clone()).collect();
+        let parent = Self::new(last.pool.config.clone()).through(before.into(), None);
+        parent.set_members(members, None);
+        Some((parent, last.login.clone()))
+    }
+
     /// Where its connections go first: itself, or the nearest proxies on the way.
     pub fn first_stop(&self) -> &Pool {
         self.hops.first().map_or(self, |hop| &hop.pool)

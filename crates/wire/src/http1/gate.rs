@@ -84,6 +84,11 @@ impl Gate {
         self.place == Place::Head
     }
 
+    /// Whether a part of a body is outstanding: an end of the stream here cuts a request short.
+    pub fn is_in_body(&self) -> bool {
+        matches!(self.place, Place::Counted(_) | Place::Chunked(_))
+    }
+
     /// The server has gone over to another protocol: all that comes passes.
     pub fn upgraded(&mut self) {
         self.place = Place::Upgraded;

@@ -49,7 +49,7 @@ impl Answer {
 pub(crate) fn status(reason: Reason) -> u16 {
     match reason {
         Reason::Denied(_) => 403,
-        Reason::ConnectTimedOut | Reason::QueueTimedOut => 504,
+        Reason::ConnectTimedOut | Reason::AnswerTimedOut | Reason::QueueTimedOut => 504,
         Reason::Hop(error) => match error.fault {
             HopFault::TimedOut | HopFault::Code(6) => 504,
             HopFault::Status(status) if status.code() == 504 => 504,

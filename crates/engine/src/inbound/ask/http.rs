@@ -89,8 +89,5 @@ pub(crate) fn status(why: Misasked) -> u16 {
 
 /// What a client is told whose HTTP is not understood, or who is not known.
 pub(crate) fn refusal(why: Misasked) -> Refusal {
-    if why == Misasked::Ended {
-        return why.into();
-    }
     Refusal { why, parting: http_answer(status(why), &why.to_string(), None) }
 }
