@@ -33,6 +33,11 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package(&["iproute2"], "network namespaces and ss"),
     package(&["nftables"], "drops and rejects packets"),
     package(&["dnsmasq-base"], "a DNS server whose answers change"),
+    package(&["tinyproxy"], "an HTTP proxy to go out through"),
+    package(&["squid"], "another"),
+    package(&["microsocks"], "a SOCKS5 proxy to go out through"),
+    package(&["dante-server"], "one that speaks SOCKS4 too"),
+    package(&["apache2-utils"], "htpasswd"),
     package(&["strace"], "counts system calls"),
     package(&["procps"], "looks at processes"),
 ];

@@ -27,6 +27,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 /// Runs, or prints, what a one-liner stands for.
 fn one_liner(text: &str, print: bool) -> Result<(), Failure> {
     let config = shorthand::parse(text)?;
+    towpath_control::check(&config)?;
     if print {
         return answer(&shorthand::shown(text));
     }

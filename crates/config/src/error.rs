@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use crate::mask::masked;
+use crate::mask::{hidden_in, masked_in_place};
 use crate::render;
 
 /// One mistake of a configuration.
@@ -77,6 +77,10 @@ impl Mistakes {
         items.sort_by_key(|item| (!item.whole, item.span.start));
         let more = items.len().saturating_sub(limit);
         items.truncate(limit);
+        for item in &mut items {
+            item.message = hidden_in(&item.message, text);
+            item.hint = item.hint.as_ref().map(|hint| hidden_in(hint, text));
+        }
         let lines: Vec<usize> = text.match_indices('\n').map(|(newline, _)| newline + 1).collect();
         let place = |at: usize| {
             let before = lines.partition_point(|&start| start <= at);
@@ -91,7 +95,7 @@ impl Mistakes {
                 also.line = place(also.span.start).0;
             }
         }
-        Self { source: clean(source), text: Some(masked(text)), items, more }
+        Self { source: clean(source), text: Some(masked_in_place(text)), items, more }
     }
 
     /// One mistake about a file whose text is not at hand.

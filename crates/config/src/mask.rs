@@ -2,33 +2,84 @@
 
 use std::ops::Range;
 
-/// The text with an asterisk for each byte of a password: in the URL of a proxy, behind the name of a user, and as the value
-/// of a `password`. Every byte stays at its place.
+/// The text with three asterisks for each password.
 pub fn masked(text: &str) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    let secrets =
-        in_urls(text).chain(values_of(text, "users", true)).chain(values_of(text, "password", false));
-    for range in secrets {
-        bytes[range].fill(b'*');
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for range in secrets(text) {
+        out.push_str(&text[at..range.start]);
+        out.push_str("***");
+        at = range.end;
     }
-    // Whole strings were replaced by others of one byte a character.
+    out + &text[at..]
+}
+
+/// The same with an asterisk for each byte, so that every other byte stays at its place.
+pub(crate) fn masked_in_place(text: &str) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    secrets(text).into_iter().for_each(|range| bytes[range].fill(b'*'));
+    // Whole runs of characters were replaced by others of one byte a character.
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// The passwords of URLs: from the colon of the user info to its end.
-fn in_urls(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
-    text.match_indices("://").filter_map(|(at, scheme)| {
+/// `message` without the passwords of `text`: it may tell what was written.
+pub(crate) fn hidden_in(message: &str, text: &str) -> String {
+    let long = secrets(text).into_iter().map(|range| &text[range]).filter(|secret| secret.len() >= 3);
+    long.fold(message.to_owned(), |message, secret| message.replace(secret, "***"))
+}
+
+/// Where the passwords are: in the URLs of proxies, behind the names of users, and as values of `password`; in order, none in
+/// another.
+fn secrets(text: &str) -> Vec<Range<usize>> {
+    let in_vias = values_of(text, "via").map(|range| {
+        let url = &text[range.clone()];
+        let start = secret_of_url(url);
+        let end = url.rfind('@').filter(|at| *at >= start).unwrap_or(url.len());
+        range.start + start..range.start + end
+    });
+    let of_users = values_of(text, "users").map(|range| {
+        let colon = text[range.clone()].find(':').map_or(0, |colon| colon + 1);
+        range.start + colon..range.end
+    });
+    let in_urls = text.match_indices("://").filter_map(|(at, scheme)| {
         let start = at + scheme.len();
         let rest = &text[start..];
-        let end = rest.find(['"', '\'', '\n', ' ', '?']).unwrap_or(rest.len());
+        let end = rest.find(['"', '\'', '\n', ' ']).unwrap_or(rest.len());
         let at_sign = rest[..end].rfind('@')?;
         let colon = rest[..at_sign].find(':')?;
         Some(start + colon + 1..start + at_sign)
-    })
+    });
+    let mut all: Vec<_> = in_vias.chain(of_users).chain(values_of(text, "password")).chain(in_urls).collect();
+    all.retain(|range| !range.is_empty());
+    all.sort_by_key(|range| (range.start, range.end));
+    all.dedup_by(|next, before| {
+        let overlaps = next.start < before.end;
+        if overlaps {
+            before.end = before.end.max(next.end);
+        }
+        overlaps
+    });
+    all
 }
 
-/// The strings that a key has as its value, or as those of its array; with `named` from behind their first colon on.
-fn values_of<'a>(text: &'a str, key: &'a str, named: bool) -> impl Iterator<Item = Range<usize>> + 'a {
+/// Where the password of the URL of a proxy may begin: behind the colon of its user, or of what may be meant for one; at the
+/// end of a URL without a user.
+fn secret_of_url(url: &str) -> usize {
+    let single = || url.find(":/").map_or(0, |colon| colon + 2);
+    let authority = url.find("://").map_or_else(single, |scheme| scheme + 3);
+    let rest = &url[authority..];
+    let Some(colon) = rest.find(':') else { return url.len() };
+    let is_port = |text: &str| {
+        let digits = text.split([',', '/', '?']).next().unwrap_or_default();
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    // Several hosts, and addresses of version 6, have colons of their own.
+    let is_plain = rest.split(',').all(|host| host.rsplit_once(':').is_none_or(|(_, port)| is_port(port)));
+    if rest.contains('@') || !is_plain { authority + colon + 1 } else { url.len() }
+}
+
+/// The strings that a key has as its value, or as those of its array; of another value the rest of the line.
+fn values_of<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
     let values = text.match_indices(key).filter_map(move |(at, _)| {
         let before = text[..at].chars().next_back();
         let is_key =
@@ -37,10 +88,7 @@ fn values_of<'a>(text: &'a str, key: &'a str, named: bool) -> impl Iterator<Item
         let value = behind.strip_prefix('=').filter(|_| is_key)?;
         Some(text.len() - value.len())
     });
-    values.flat_map(move |start| strings(text, start)).filter_map(move |range| match named {
-        false => Some(range),
-        true => text[range.clone()].find(':').map(|colon| range.start + colon + 1..range.end),
-    })
+    values.flat_map(move |start| strings(text, start))
 }
 
 /// The contents of the string that begins at `start`, or of those of the array.
@@ -62,7 +110,13 @@ fn strings(text: &str, start: usize) -> Vec<Range<usize>> {
             }
             ' ' | '\t' | ',' => {}
             '\n' | '\r' if in_array => {}
-            _ => break,
+            ']' | '\n' | '\r' | '}' | '#' => break,
+            _ => {
+                // What has no quotes is a mistake, and may be a password all the same.
+                let end = text[at..].find('\n').map_or(text.len(), |end| at + end);
+                found.push(at..end);
+                break;
+            }
         }
         at = (at + next.len_utf8()).min(text.len());
     }
@@ -81,31 +135,45 @@ fn closing(text: &str, quote: char) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::masked;
+    use super::{hidden_in, masked, masked_in_place};
 
     #[test]
     fn passwords_are_hidden_wherever_they_are() {
         let hidden = [
             (
-                "via = [\"http://bob:pw@h:1\", 'socks5://x:y@[::1]:2']",
-                "via = [\"http://bob:**@h:1\", 'socks5://x:*@[::1]:2']",
+                r#"via = ["http://bob:pw@h:1", 'socks5://x:y@[::1]:2']"#,
+                r#"via = ["http://bob:***@h:1", 'socks5://x:***@[::1]:2']"#,
             ),
-            ("via = \"http://bob:p@w:x@h:1?ca=a@b:c\"", "via = \"http://bob:*****@h:1?ca=a@b:c\""),
-            ("users = \"al:s\"", "users = \"al:*\""),
+            (r#"via = "http://bob:p@w:x@h:1""#, r#"via = "http://bob:***@h:1""#),
+            (r#"via = "http://bob:p?w@h:1""#, r#"via = "http://bob:***@h:1""#),
+            (r#"via = "http:/bob:pw@h:1""#, r#"via = "http:/bob:***@h:1""#),
+            (r#"via = "http://bob:secret""#, r#"via = "http://bob:***""#),
+            (r#"via = ["http://h:1,[::1]:2", "env"]"#, r#"via = ["http://h:1,[::1]:2", "env"]"#),
+            (r#"users = "al:s""#, r#"users = "al:***""#),
+            (r#"users = "secret""#, r#"users = "***""#),
+            ("users = al:secret", "users = al:***"),
+            ("users = { al = 'secret' }", "users = ***"),
             (
                 "users = [ 'al:s',\n  \"bo:\\\"t:\" ]\nname = 'x:y'",
-                "users = [ 'al:*',\n  \"bo:****\" ]\nname = 'x:y'",
+                "users = [ 'al:***',\n  \"bo:***\" ]\nname = 'x:y'",
             ),
             (
-                "check = { kind = \"redis\", password = \"secret\" }",
-                "check = { kind = \"redis\", password = \"******\" }",
+                r#"check = { kind = "redis", password = "secret" }"#,
+                r#"check = { kind = "redis", password = "***" }"#,
             ),
-            ("password=\"unclosed\nname = \"x\"", "password=\"********\nname = \"x\""),
+            ("password=\"unclosed\nname = \"x\"", "password=\"***\nname = \"x\""),
             ("backend = 'http://h:80'", "backend = 'http://h:80'"),
-            ("\"password\" = 'ä'", "\"password\" = '**'"),
+            ("\"password\" = 'ä'", "\"password\" = '***'"),
+            ("via_name = 'gate'", "via_name = 'gate'"),
         ];
         for (text, wanted) in hidden {
             assert_eq!(masked(text), wanted);
+            assert_eq!(masked_in_place(text).len(), text.len());
         }
+    }
+
+    #[test]
+    fn messages_repeat_no_password() {
+        assert_eq!(hidden_in("write \"al:secret\"", "users = al:secret"), "write \"al:***\"");
     }
 }

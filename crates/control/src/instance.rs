@@ -92,7 +92,7 @@ pub enum StartError {
         error: TlsError,
     },
     /// Users of a proxy whose lines are not understood.
-    #[error("{what}: auth_file:\n  {faults}")]
+    #[error("{what}: users:\n  {faults}")]
     Users {
         /// Whose.
         what: String,

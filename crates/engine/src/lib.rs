@@ -15,7 +15,6 @@ mod health;
 mod http;
 mod inbound;
 mod listen;
-mod local_tasks;
 mod metrics;
 mod options;
 mod outbound;

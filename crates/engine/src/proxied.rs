@@ -16,7 +16,7 @@ use crate::flow::{Flow, Stage};
 use crate::inbound::{self, Answer, Asked, Asking, Refusal, Tunnel};
 use crate::place::Place;
 use crate::pool::{Member, Pool};
-use crate::route::{Denial, Rules};
+use crate::route::{Rules, meant};
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -58,9 +58,9 @@ pub(crate) async fn ask(
                     flow.guest().pool = Some(pool);
                     Wish::Tunnel(client, answer)
                 }
-                Err(reason) => {
+                Err(NoWay { reason, judged }) => {
                     flow.turned_away(Stage::Route, reason);
-                    part(client, &answer.refused(reason, &told(reason, &destination))).await;
+                    part(client, &answer.refused(reason, &told(reason, &destination, judged))).await;
                     Wish::None
                 }
             }
@@ -76,24 +76,38 @@ pub(crate) async fn ask(
     }
 }
 
+/// Why there is no way to a destination.
+pub(crate) struct NoWay {
+    pub(crate) reason: Reason,
+    /// The address that was judged, where one was.
+    pub(crate) judged: Option<IpAddr>,
+}
+
+impl From<Reason> for NoWay {
+    fn from(reason: Reason) -> Self {
+        Self { reason, judged: None }
+    }
+}
+
 /// The way to a destination: a pool of its own that holds the addresses to which this user may go.
 pub(crate) async fn find_way(
     worker: &Worker,
     flow: &Flow,
     proxy: &Proxy,
     destination: &Destination,
-) -> Result<Arc<Pool>, Reason> {
+) -> Result<Arc<Pool>, NoWay> {
     let user = flow.user();
     let rules = Rules { destinations: &proxy.destinations, user: user.as_deref() };
     let (way, own, port) = (&flow.seat.pool, &flow.seat.own, destination.port);
-    let ports = PortRange::single(port).ok_or(Reason::Unreachable)?;
+    let ports = PortRange::single(port).ok_or(NoWay::from(Reason::Unreachable))?;
     let check = |name: Option<&str>, ip: IpAddr| {
-        rules.check(name, ip, port, || own.has(SocketAddr::new(ip.to_canonical(), port)))
+        let denied = |denial| NoWay { reason: Reason::Denied(denial), judged: Some(meant(ip)) };
+        rules.check(name, ip, port, || own.has(SocketAddr::new(ip.to_canonical(), port))).map_err(denied)
     };
     let places = match &destination.host {
         Host::Ip(ip) => {
             let ip = ip.to_canonical();
-            check(None, ip).map_err(Reason::Denied)?;
+            check(None, ip)?;
             vec![Place::Tcp { ip, ports }]
         }
         Host::Name(name) => {
@@ -108,8 +122,8 @@ pub(crate) async fn find_way(
                 let judged = ips.iter().map(|ip| check(Some(name.as_str()), *ip).map(|()| *ip));
                 let (allowed, denied): (Vec<_>, Vec<_>) = judged.partition(Result::is_ok);
                 if allowed.is_empty() {
-                    let denial = denied.into_iter().find_map(Result::err).unwrap_or(Denial::Rule);
-                    return Err(Reason::Denied(denial));
+                    let no_way = denied.into_iter().find_map(Result::err);
+                    return Err(no_way.unwrap_or(Reason::NoSuchHost.into()));
                 }
                 allowed.into_iter().flatten().map(|ip| Place::Tcp { ip, ports }).collect()
             }
@@ -129,9 +143,13 @@ pub(crate) async fn find_way(
 }
 
 /// What a client is told of a connection that did not come about.
-pub(crate) fn told(reason: Reason, destination: &Destination) -> String {
+/// `judged` is the address that was found wanting.
+pub(crate) fn told(reason: Reason, destination: &Destination, judged: Option<IpAddr>) -> String {
     match reason {
-        Reason::Denied(denial) => denial.told(&destination.host.to_string(), destination.port),
+        Reason::Denied(denial) => {
+            let host = judged.map_or_else(|| destination.host.to_string(), |ip| ip.to_string());
+            denial.told(&host, destination.port)
+        }
         reason => format!("{destination}: {reason}"),
     }
 }
@@ -140,7 +158,7 @@ pub(crate) fn told(reason: Reason, destination: &Destination) -> String {
 pub(crate) async fn refuse(flow: &Flow, client: Stream, answer: Answer) {
     let Some(wanted) = flow.wanted() else { return };
     let reason = flow.reason();
-    part(client, &answer.refused(reason, &told(reason, wanted))).await;
+    part(client, &answer.refused(reason, &told(reason, wanted, None))).await;
 }
 
 /// Gives a client its last answer, and closes in order.

@@ -1,33 +1,24 @@
 //! Asking a proxy by HTTP/2 to connect on (RFC 9113, section 8.5): many streams over few connections.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http2::{self, SendRequest};
+use h2::client::{self, SendRequest};
 use hyper::header::PROXY_AUTHORIZATION;
-use hyper::upgrade::Upgraded;
 use hyper::{Method, Request, Uri};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
-use towpath_config::{Login, SocketOptions};
+use towpath_config::Login;
 use towpath_wire::destination::Destination;
 
 use crate::error::{HopFault, HttpStatus};
-use crate::local_tasks::LocalTasks;
 use crate::pool::Lease;
-use crate::stream::{Io, Stream};
+use crate::stream::{H2Stream, Stream};
 
 /// Streams of one connection; with more another one is opened, so that one that stalls holds up no more.
 const STREAMS_MAX: usize = 100;
@@ -45,14 +36,14 @@ pub(crate) struct Sessions(Mutex<Vec<Session>>);
 
 #[derive(Debug)]
 struct Session {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Bytes>,
     streams: Arc<AtomicUsize>,
     thread: ThreadId,
 }
 
 /// A connection with room for a stream, which is kept for this.
 pub(crate) struct Opening {
-    sender: SendRequest<Empty<Bytes>>,
+    sender: SendRequest<Bytes>,
     place: Place,
 }
 
@@ -78,16 +69,20 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Opens no more streams on a connection.
+    fn leave(&self, streams: &Arc<AtomicUsize>) {
+        self.lock().retain(|session| !Arc::ptr_eq(&session.streams, streams));
+    }
+
     /// Room on a connection that is there.
     pub(crate) fn take(&self) -> Option<Opening> {
-        let mut sessions = self.lock();
-        sessions.retain(|session| !session.sender.is_closed());
+        let sessions = self.lock();
         let here = thread::current().id();
         let ours = sessions.iter().filter(|session| session.thread == here);
         // The fullest first, so that those of quieter times can close.
         let (streams, session) = ours
             .map(|session| (session.streams.load(SeqCst), session))
-            .filter(|(streams, session)| *streams < STREAMS_MAX && session.sender.is_ready())
+            .filter(|(streams, _)| *streams < STREAMS_MAX)
             .max_by_key(|(streams, _)| *streams)?;
         debug_assert!(streams < STREAMS_MAX);
         Some(Opening { sender: session.sender.clone(), place: Place::take(&session.streams) })
@@ -99,13 +94,12 @@ impl Sessions {
         stream: Stream,
         leases: Vec<Lease>,
     ) -> Result<Opening, HopFault> {
-        let handshake = http2::Builder::new(LocalTasks)
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
+        let handshake = client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_send_buf_size(STREAM_WINDOW as usize)
-            .keep_alive_interval(Duration::from_secs(60))
-            .handshake(TokioIo::new(stream));
+            .max_send_buffer_size(STREAM_WINDOW as usize)
+            .enable_push(false)
+            .handshake(stream);
         let (sender, connection) = handshake.await.map_err(|_| HopFault::BadAnswer)?;
         let streams = Arc::new(AtomicUsize::new(0));
         let place = Place::take(&streams);
@@ -113,9 +107,13 @@ impl Sessions {
             Session { sender: sender.clone(), streams: streams.clone(), thread: thread::current().id() };
         self.lock().push(session);
         let sessions = Arc::downgrade(self);
+        let (of, ended) = (sessions.clone(), streams.clone());
         spawn_local(async move {
             // What fails here fails its streams too.
             let _ = connection.await;
+            if let Some(sessions) = of.upgrade() {
+                sessions.leave(&ended);
+            }
             drop(leases);
         });
         spawn_local(async move {
@@ -125,7 +123,7 @@ impl Sessions {
                 let Some(sessions) = sessions.upgrade() else { return };
                 let is_idle = streams.load(SeqCst) == 0;
                 if is_idle && was_idle {
-                    sessions.lock().retain(|session| !Arc::ptr_eq(&session.streams, &streams));
+                    sessions.leave(&streams);
                     return;
                 }
                 was_idle = is_idle;
@@ -137,11 +135,7 @@ impl Sessions {
 
 impl Opening {
     /// Asks for a stream to `wanted`.
-    pub(crate) async fn ask(
-        mut self,
-        login: Option<&Login>,
-        wanted: &Destination,
-    ) -> Result<Stream, HopFault> {
+    pub(crate) async fn ask(self, login: Option<&Login>, wanted: &Destination) -> Result<Stream, HopFault> {
         let authority = Uri::builder().authority(wanted.to_string()).build();
         let mut request =
             Request::builder().method(Method::CONNECT).uri(authority.map_err(|_| HopFault::Unnameable)?);
@@ -149,63 +143,15 @@ impl Opening {
             let credentials = BASE64_STANDARD.encode(format!("{name}:{}", password.reveal()));
             request = request.header(PROXY_AUTHORIZATION, format!("Basic {credentials}"));
         }
-        let request = request.body(Empty::new()).map_err(|_| HopFault::Unnameable)?;
-        self.sender.ready().await.map_err(|_| HopFault::Closed)?;
-        let answer = self.sender.send_request(request).await.map_err(|_| HopFault::Closed)?;
+        let request = request.body(()).map_err(|_| HopFault::Unnameable)?;
+        let mut sender = self.sender.ready().await.map_err(|_| HopFault::Closed)?;
+        let (answer, send) = sender.send_request(request, false).map_err(|_| HopFault::Closed)?;
+        let answer = answer.await.map_err(|_| HopFault::Closed)?;
         match answer.status().as_u16() {
             200..=299 => {}
             407 => return Err(HopFault::Login),
             status => return Err(HttpStatus::new(status).map_or(HopFault::BadAnswer, HopFault::Status)),
         }
-        let upgraded = hyper::upgrade::on(answer).await.map_err(|_| HopFault::Closed)?;
-        Ok(Stream::layered(Placed { io: TokioIo::new(upgraded), _place: self.place }))
+        Ok(Stream::layered(H2Stream::new(send, answer.into_body(), self.place)))
     }
-}
-
-/// A stream with its place on its connection.
-struct Placed {
-    io: TokioIo<Upgraded>,
-    _place: Place,
-}
-
-impl AsyncRead for Placed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-}
-
-impl Io for Placed {
-    fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.io.poll_hangup(cx)
-    }
-
-    fn keep_alive(&self, _wanted: &SocketOptions) {}
-
-    fn local_address(&self) -> Option<SocketAddr> {
-        None
-    }
-
-    fn unacknowledged(&self) -> usize {
-        0
-    }
-
-    fn finish(self: Box<Self>) {}
 }

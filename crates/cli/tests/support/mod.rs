@@ -10,7 +10,9 @@ pub(crate) mod odd;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod proc;
+pub(crate) mod proxies;
 pub(crate) mod services;
+pub(crate) mod tools;
 pub(crate) mod towpath;
 pub(crate) mod turns;
 

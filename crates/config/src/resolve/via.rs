@@ -107,32 +107,37 @@ fn split(url: &str) -> Result<Parts<'_>, Bad> {
         "socks4a" => HopProtocol::Socks4a,
         _ => return Err(Bad::new(format!("no proxy is asked by `{}://`", excerpt(&scheme)), hint())),
     };
+    // What is wrong is told without the text: a password may be in any part of it.
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (login, hosts) = match rest.rsplit_once('@') {
         Some((login, hosts)) => (Some(login), hosts),
         None => (None, rest),
     };
     let hosts = hosts.strip_suffix('/').unwrap_or(hosts);
-    if hosts.contains('/') {
-        return Err(Bad::new("the URL of a proxy has no path", hint()));
+    if hosts.is_empty() || hosts.contains('/') {
+        return Err(bad_host());
     }
     Ok(Parts { protocol, is_tls: matches!(scheme.as_str(), "https" | "h2"), login, hosts, query })
 }
 
 /// One proxy; the port may be left out.
 fn backend(host: &str, default: u16) -> Result<crate::Backend, Bad> {
-    let parsed =
-        host.parse::<Target>().or_else(|error| format!("{host}:{default}").parse().map_err(|_| error));
+    let parsed = host.parse::<Target>().or_else(|_| format!("{host}:{default}").parse());
     match parsed {
+        Ok(target @ Target::Unix(_)) => Ok(plain(target)),
         Ok(target @ (Target::Ip { .. } | Target::Name { .. }))
-            if target.count() == 1 && !host.starts_with(':') =>
+            if target.count() == 1 && !host.starts_with(':') && !host.is_empty() =>
         {
             Ok(plain(target))
         }
-        Ok(target @ Target::Unix(_)) => Ok(plain(target)),
-        Ok(_) => Err(Bad::new(format!("`{}` is not one proxy", excerpt(host)), "write HOST:PORT")),
-        Err(error) => Err(Bad::new(error.to_string(), "write HOST:PORT, as in http://proxy:3128")),
+        _ => Err(bad_host()),
     }
+}
+
+fn bad_host() -> Bad {
+    let hint = "write [USER:PASSWORD@]HOST:PORT behind the scheme, as in http://proxy:3128; in a user or a password \
+                write %3A for :, %2F for /, %3F for ? and %40 for @";
+    Bad::new("the URL of this proxy has no host and port that are understood", hint)
 }
 
 /// What the query of a URL says.
@@ -159,7 +164,7 @@ fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
                 tls.ca = Some(tls::pem(Path::new(&*value)).map_err(bad)?);
             }
             _ => {
-                let message = format!("the URL of this proxy takes no `{}`", excerpt(&key));
+                let message = "the URL of this proxy has something behind its ? that it does not take";
                 let hint = "it takes password_file=PATH and password_env=NAME; and with https:// and h2:// ca=PATH, \
                             server_name=NAME and insecure";
                 return Err(Bad::new(message, hint));
@@ -177,10 +182,14 @@ fn login(login: Option<&str>, password: Option<String>) -> Result<Option<Login>,
             None => Ok(None),
         };
     };
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into).unwrap_or_default();
-    let (name, in_url): (String, Option<String>) = match text.split_once(':') {
-        Some((name, password)) => (decoded(name), Some(decoded(password))),
-        None => (decoded(text), None),
+    let not_text =
+        |_| Bad::new("the user or the password of this URL is not UTF-8", "write it in UTF-8, or in a file");
+    let decoded = |text: &str| -> Result<String, Bad> {
+        percent_decode_str(text).decode_utf8().map(Into::into).map_err(not_text)
+    };
+    let (name, in_url) = match text.split_once(':') {
+        Some((name, password)) => (decoded(name)?, Some(decoded(password)?)),
+        None => (decoded(text)?, None),
     };
     let password = password.or(in_url).unwrap_or_default();
     if !is_login(&name) || name.contains(':') || !(password.is_empty() || is_login(&password)) {

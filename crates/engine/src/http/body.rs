@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use h2::RecvStream;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::error::Reason;
@@ -14,17 +15,57 @@ use crate::flow::{Flow, Meter};
 /// The story of one request, which its two bodies add to.
 pub(super) type SharedFlow = Rc<RefCell<Flow>>;
 
+/// The body of a request as it comes.
+pub(super) enum Coming {
+    /// By HTTP/1.
+    H1(Incoming),
+    /// By HTTP/2.
+    H2(RecvStream),
+}
+
+impl Coming {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        let receive = match self {
+            Self::H1(incoming) => {
+                return Pin::new(incoming).poll_frame(cx).map_err(|_| Failed);
+            }
+            Self::H2(receive) => receive,
+        };
+        if let Some(data) = ready!(receive.poll_data(cx)) {
+            return Poll::Ready(Some(data.map_err(|_| Failed).map(|data| {
+                let _ = receive.flow_control().release_capacity(data.len());
+                Frame::data(data)
+            })));
+        }
+        match ready!(receive.poll_trailers(cx)) {
+            Ok(trailers) => Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers)))),
+            Err(_) => Poll::Ready(Some(Err(Failed))),
+        }
+    }
+}
+
+/// A client has not sent all of its request.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the body did not come to its end")]
+pub(super) struct Failed;
+
 /// The body of a request on its way to a server.
 pub(super) struct Up {
-    incoming: Incoming,
+    incoming: Coming,
+    length: Option<u64>,
     flow: SharedFlow,
     has_failed: Rc<Cell<bool>>,
 }
 
 impl Up {
     /// `has_failed` tells later whether the client did not send all of it.
-    pub(super) fn new(incoming: Incoming, flow: SharedFlow, has_failed: Rc<Cell<bool>>) -> Self {
-        Self { incoming, flow, has_failed }
+    pub(super) fn new(
+        incoming: Coming,
+        length: Option<u64>,
+        flow: SharedFlow,
+        has_failed: Rc<Cell<bool>>,
+    ) -> Self {
+        Self { incoming, length, flow, has_failed }
     }
 }
 
@@ -43,13 +84,13 @@ pub(super) enum Down {
 
 impl Body for Up {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Failed;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
+        let frame = ready!(self.incoming.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -63,11 +104,19 @@ impl Body for Up {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.incoming {
+            Coming::H1(incoming) => incoming.is_end_stream(),
+            Coming::H2(receive) => receive.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match (&self.incoming, self.length) {
+            (Coming::H1(incoming), _) => incoming.size_hint(),
+            (Coming::H2(_), Some(length)) => SizeHint::with_exact(length),
+            (Coming::H2(receive), None) if receive.is_end_stream() => SizeHint::with_exact(0),
+            (Coming::H2(_), None) => SizeHint::default(),
+        }
     }
 }
 

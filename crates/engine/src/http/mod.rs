@@ -6,6 +6,7 @@ mod fields;
 mod gated;
 mod request;
 mod sender;
+mod streams;
 mod upgraded;
 
 use std::cell::RefCell;
@@ -15,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use towpath_config::Proxy;
@@ -27,20 +28,14 @@ use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::listen::{Seat, Source};
-use crate::local_tasks::LocalTasks;
 use crate::proxied::part;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
+pub(crate) use streams::serve as serve_h2;
+
 /// A client that asks nothing for so long is left, if the listener has no idle timeout of its own.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-
-/// Streams that one client may have open at a time on one connection of HTTP/2.
-const STREAMS: u32 = 1024;
-
-/// What one stream of HTTP/2 may have under way to us, and all of a connection together.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// A client of a proxy that speaks HTTP, and what its requests have in common.
 pub(crate) struct Requester {
@@ -84,7 +79,7 @@ pub(crate) async fn serve(
     let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
     let (gated, gate) = Gated::new(client, std::mem::take(&mut first.0), proxy.header_timeout, patience);
     let requester = Requester::new(worker, flow, Some(gate.clone()));
-    let service = service_fn(move |request| request::serve(requester.clone(), request));
+    let service = service_fn(move |request| request::serve_h1(requester.clone(), request));
     let serving = http1::Builder::new()
         .half_close(true)
         .timer(TokioTimer::new())
@@ -102,6 +97,10 @@ pub(crate) async fn serve(
     };
     if let Err(error) = served {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
+        if error.is_parse() {
+            flow.speaks_for_itself();
+            flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));
+        }
     }
     let Left { stream: client, held, outcome, in_body } = gate.take()?;
     match outcome {
@@ -124,35 +123,4 @@ pub(crate) async fn serve(
         }
     }
     None
-}
-
-/// Serves the streams of a client of HTTP/2; what it has sent so far is in `first`.
-pub(crate) async fn serve_h2(worker: &Rc<Worker>, flow: &mut Flow, client: Stream, first: FirstFlight) {
-    let requester = Requester::new(worker, flow, None);
-    let client = client.unread(&first.0);
-    let service = service_fn(move |request| request::serve(requester.clone(), request));
-    let mut builder = http2::Builder::new(LocalTasks);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(STREAM_WINDOW as usize)
-        .max_header_list_size(16 * 1024)
-        .keep_alive_interval(Duration::from_secs(60))
-        .enable_connect_protocol();
-    flow.speaks_for_others();
-    let mut serving = pin!(builder.serve_connection(TokioIo::new(client), service));
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = worker.draining() => {
-            serving.as_mut().graceful_shutdown();
-            serving.await
-        }
-    };
-    if let Err(error) = served {
-        tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
-        flow.speaks_for_itself();
-        flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));
-    }
 }

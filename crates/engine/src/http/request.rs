@@ -8,24 +8,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE,
 };
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Version};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 use towpath_config::Proxy;
 use towpath_wire::destination::Destination;
 
-use super::body::{Down, SharedFlow, Up};
+use super::body::{Coming, Down, SharedFlow, Up};
 use super::sender::{Key, Sender};
-use super::{Requester, connect, fields, upgraded};
+use super::{Requester, fields, upgraded};
 use crate::conn;
 use crate::error::{HopError, HopFault, Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::pool::Pool;
-use crate::proxied::{find_way, told};
+use crate::proxied::{NoWay, find_way, told};
 
 /// How long a server may take for the head of its answer, where no idle timeout says otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
@@ -34,9 +35,9 @@ pub(super) type Answer = Response<Down>;
 
 /// Why a request is not passed on, and what its client is told.
 pub(super) struct Refused {
-    status: u16,
-    told: String,
-    wants_login: bool,
+    pub(super) status: u16,
+    pub(super) told: String,
+    pub(super) wants_login: bool,
     /// It did not come to its end: whoever serves the client answers, if anybody.
     is_cut: bool,
 }
@@ -47,9 +48,32 @@ pub(super) struct Refused {
 pub(super) struct Cut;
 
 impl Refused {
+    /// There is no place for another connection.
+    pub(super) fn full() -> Self {
+        let told = "too many connections".to_owned();
+        Self { status: 503, told, wants_login: false, is_cut: false }
+    }
+
     pub(super) fn of(reason: Reason, destination: &Destination) -> Self {
-        let (status, told) = (inbound::status(reason), told(reason, destination));
+        Self::no_way(NoWay::from(reason), destination)
+    }
+
+    pub(super) fn no_way(NoWay { reason, judged }: NoWay, destination: &Destination) -> Self {
+        let (status, told) = (inbound::status(reason), told(reason, destination, judged));
         Self { status, told, wants_login: false, is_cut: false }
+    }
+}
+
+impl Refused {
+    /// The same as an answer.
+    pub(super) fn into_answer(self) -> Answer {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut answer = own(status, &self.told);
+        if self.wants_login {
+            let challenge = HeaderValue::from_static("Basic realm=\"towpath\", charset=\"UTF-8\"");
+            answer.headers_mut().insert(PROXY_AUTHENTICATE, challenge);
+        }
+        answer
     }
 }
 
@@ -60,31 +84,34 @@ impl From<Misasked> for Refused {
     }
 }
 
-/// Serves one request of a client, of HTTP/1 or 2.
-pub(super) async fn serve(requester: Rc<Requester>, request: Request<Incoming>) -> Result<Answer, Cut> {
+/// Serves one request of a client of HTTP/1.
+pub(super) async fn serve_h1(
+    requester: Rc<Requester>,
+    mut request: Request<Incoming>,
+) -> Result<Answer, Cut> {
+    // Only those that ask for it go over to another protocol.
+    let asks = fields::upgrade(request.headers()).is_some();
+    let client_side = asks.then(|| hyper::upgrade::on(&mut request));
+    serve(requester, request.map(Coming::H1), client_side).await
+}
+
+/// Serves one request of a client; `client_side` is what is left of its connection when it goes over to another protocol.
+pub(super) async fn serve(
+    requester: Rc<Requester>,
+    request: Request<Coming>,
+    client_side: Option<OnUpgrade>,
+) -> Result<Answer, Cut> {
     let source = requester.source.clone();
     let Some(proxy) = &source.listener.proxy else { return Ok(own(StatusCode::BAD_GATEWAY, "no proxy")) };
     let Some(flow) = requester.begin() else {
         return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
     };
-    let is_connect = request.method() == Method::CONNECT;
-    let asks_to_go_over = fields::upgrade(request.headers()).is_some();
-    let result = match is_connect {
-        true => connect::serve(&requester, proxy, flow, request).await,
-        false => pass_on(&requester, proxy, flow, request).await,
-    };
+    let asks_to_go_over = client_side.is_some();
+    let result = pass_on(&requester, proxy, flow, request, client_side).await;
     if result.as_ref().is_err_and(|refused| refused.is_cut) {
         return Err(Cut);
     }
-    let answer = result.unwrap_or_else(|refused| {
-        let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::BAD_GATEWAY);
-        let mut answer = own(status, &refused.told);
-        if refused.wants_login {
-            let challenge = HeaderValue::from_static("Basic realm=\"towpath\", charset=\"UTF-8\"");
-            answer.headers_mut().insert(PROXY_AUTHENTICATE, challenge);
-        }
-        answer
-    });
+    let answer = result.unwrap_or_else(Refused::into_answer);
     let stays = asks_to_go_over && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
     requester.gate.as_ref().filter(|_| stays).inspect(|gate| gate.stays());
     Ok(answer)
@@ -111,7 +138,7 @@ pub(super) async fn log_in(
 }
 
 /// Where a request of the absolute form goes.
-fn destination(request: &Request<Incoming>) -> Result<(Destination, String), Misasked> {
+fn destination(request: &Request<Coming>) -> Result<(Destination, String), Misasked> {
     let uri = request.uri();
     let is_http = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
     let authority = uri.authority().filter(|_| is_http).ok_or(Misasked::NotForProxy)?;
@@ -123,7 +150,8 @@ async fn pass_on(
     requester: &Rc<Requester>,
     proxy: &Proxy,
     mut flow: Flow,
-    mut request: Request<Incoming>,
+    mut request: Request<Coming>,
+    client_side: Option<OnUpgrade>,
 ) -> Result<Answer, Refused> {
     let login = request.headers_mut().remove(PROXY_AUTHORIZATION);
     log_in(requester, &mut flow, login).await?;
@@ -132,10 +160,10 @@ async fn pass_on(
         Refused::from(why)
     })?;
     flow.guest().wanted = Some(destination.clone());
-    let upgrade = fields::upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
-    let client_side = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
+    let upgrade = fields::upgrade(request.headers()).filter(|_| client_side.is_some());
     let (mut parts, body) = request.into_parts();
     let version = parts.version;
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     fields::strip(&mut parts.headers);
     if let Some(upgrade) = &upgrade {
         parts.headers.insert(UPGRADE, upgrade.clone());
@@ -155,7 +183,7 @@ async fn pass_on(
     let has_parent = parent.is_some();
     let flow = Rc::new(RefCell::new(flow));
     let has_failed = Rc::new(Cell::new(false));
-    let request = Request::from_parts(parts, Up::new(body, flow.clone(), has_failed.clone()));
+    let request = Request::from_parts(parts, Up::new(body, length, flow.clone(), has_failed.clone()));
     let sending = send(requester, proxy, &flow, &destination, request, parent.map(|(pool, _)| pool));
     let sent = match timeout(flow.borrow().idle_timeout().unwrap_or(ANSWER_TIME), sending).await {
         Ok(sent) => sent,
@@ -262,9 +290,9 @@ async fn connect(
 ) -> Result<Sender, Refused> {
     let mut flow = flow.borrow_mut();
     let way = find_way(&requester.worker, &flow, proxy, destination).await;
-    let pool = way.map_err(|reason| {
-        flow.turned_away(Stage::Route, reason);
-        Refused::of(reason, destination)
+    let pool = way.map_err(|no_way| {
+        flow.turned_away(Stage::Route, no_way.reason);
+        Refused::no_way(no_way, destination)
     })?;
     flow.guest().pool = Some(parent.map_or(pool, Arc::new));
     let reached = conn::reach(&mut flow, None, true).await;
@@ -281,7 +309,7 @@ fn go_over(
     requester: &Rc<Requester>,
     flow: SharedFlow,
     mut answer: Response<Incoming>,
-    client_side: Option<hyper::upgrade::OnUpgrade>,
+    client_side: Option<OnUpgrade>,
     upgrade: Option<HeaderValue>,
 ) -> Result<Answer, Refused> {
     // A server that goes over unasked has lost its way.

@@ -8,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use super::gated::Gated;
 use crate::stream::Stream;
 
-/// The stream behind an upgrade: the plain one where there is one of its own, else a stream of HTTP/2.
+/// The stream behind an upgrade, with what was read ahead.
 pub(super) fn into_stream(upgraded: Upgraded) -> Result<Stream, ErrorKind> {
     let upgraded = match upgraded.downcast::<TokioIo<Gated>>() {
         Ok(parts) => {
@@ -18,6 +18,6 @@ pub(super) fn into_stream(upgraded: Upgraded) -> Result<Stream, ErrorKind> {
     };
     match upgraded.downcast::<TokioIo<Stream>>() {
         Ok(parts) => Ok(parts.io.into_inner().unread(&parts.read_buf)),
-        Err(upgraded) => Ok(Stream::layered(TokioIo::new(upgraded))),
+        Err(_) => Err(ErrorKind::Unsupported),
     }
 }

@@ -170,7 +170,7 @@ fn plain(name: &str) -> String {
 
 /// The address that another form of it leads to: v4 in v6 (RFC 4291, section 2.5.5), NAT64 (RFC 6052, RFC 8215) and 6to4
 /// (RFC 3056).
-fn meant(ip: IpAddr) -> IpAddr {
+pub(crate) fn meant(ip: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = ip.to_canonical() else { return ip.to_canonical() };
     let parts = v6.segments();
     let v4 = |high: u16, low: u16| {

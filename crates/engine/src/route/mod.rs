@@ -4,5 +4,5 @@ mod destinations;
 mod first_bytes;
 
 pub use destinations::Denial;
-pub(crate) use destinations::Rules;
+pub(crate) use destinations::{Rules, meant};
 pub(crate) use first_bytes::matches;

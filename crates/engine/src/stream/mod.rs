@@ -1,8 +1,8 @@
 //! A connection of either kind, a socket or a stream within another protocol: the one type that stages pass on.
 
+mod h2;
 mod layered;
 mod plain;
-mod upgraded;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use towpath_config::SocketOptions;
 use towpath_sys::pipe::Pipe;
 
+pub(crate) use self::h2::H2Stream;
 pub(crate) use layered::{Io, Layered};
 pub(crate) use plain::Plain;
 

@@ -4,6 +4,7 @@
 use super::HeadFault;
 use super::framing::{self, Chunks, Framing};
 use super::head::{self, RequestHead, Version};
+use super::target::is_target;
 
 /// Follows a stream of requests.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -110,6 +111,7 @@ impl Gate {
         match checked {
             Ok(None) => Passage::Wait,
             Ok(Some((_, head, _))) if head.method == "CONNECT" => Passage::Connect,
+            Ok(Some((_, head, _))) if !is_target(head.target) => Passage::Bad(HeadFault::Target),
             Ok(Some((framing, head, length))) => {
                 self.begin_request(&head, framing);
                 Passage::Pass(length)

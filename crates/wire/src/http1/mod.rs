@@ -31,6 +31,9 @@ pub const BODY_BYTES_MAX: u64 = i64::MAX as u64;
 /// What is wrong with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadFault {
+    /// What it is for is no URL, or one with user info or a fragment.
+    #[error("the URL")]
+    Target,
     /// The first line is none.
     #[error("the first line")]
     Line,

@@ -67,6 +67,22 @@ pub fn absolute(target: &str) -> Result<Absolute<'_>, TargetFault> {
     Ok(Absolute { destination, path, authority })
 }
 
+/// Whether the target of a request that is not CONNECT can be one at all, be it for a server or of another scheme.
+pub fn is_target(target: &str) -> bool {
+    if target.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'`')) {
+        return false;
+    }
+    match absolute(target) {
+        Ok(_) => true,
+        Err(TargetFault::Form) => target == "*" || target.starts_with('/'),
+        Err(TargetFault::Scheme) => target.split_once("://").is_some_and(|(_, rest)| {
+            let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+            Destination::parse(authority, Some(PORT)).is_ok()
+        }),
+        Err(_) => false,
+    }
+}
+
 /// Whether it is the name of a scheme (RFC 3986, section 3.1).
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|first: char| first.is_ascii_alphabetic())

@@ -1,0 +1,3 @@
+//! The proxy clients that people use.
+
+mod support;

@@ -1,0 +1,136 @@
+//! The proxies of others, each on a port of 127.0.0.1, and certificates for those that speak TLS.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::peers::{Program, program, run_well};
+use super::ports::free_port;
+use super::services::{Service, Ssh, configured, ssh};
+
+/// tinyproxy; `login` is a name and a password that its clients must have.
+pub(crate) fn tinyproxy(login: Option<(&str, &str)>) -> Service {
+    let basic = login.map_or(String::new(), |(name, password)| format!("BasicAuth {name} {password}\n"));
+    let text = format!("Port PORT\nListen 127.0.0.1\nTimeout 60\nMaxClients 100\nAllow 127.0.0.1\n{basic}");
+    start("tinyproxy", &["-d", "-c"], &text)
+}
+
+/// Squid, which lets everything through, or nothing.
+pub(crate) fn squid(is_open: bool) -> Service {
+    let access = if is_open { "allow" } else { "deny" };
+    let text = format!(
+        "http_port 127.0.0.1:PORT\nhttp_access {access} all\ncache deny all\naccess_log none\n\
+         cache_log stdio:/dev/stderr\npid_filename none\npinger_enable off\nshutdown_lifetime 0 seconds\n\
+         coredump_dir none\nmemory_pools off\nmax_filedescriptors 1024\n"
+    );
+    start("squid", &["-N", "-f"], &text)
+}
+
+/// microsocks: SOCKS 5; `login` as above.
+pub(crate) fn microsocks(login: Option<(&str, &str)>) -> Service {
+    let port = free_port();
+    let mut command = program("microsocks");
+    command.args(["-i", "127.0.0.1", "-p", &port.to_string()]);
+    if let Some((name, password)) = login {
+        command.args(["-u", name, "-P", password]);
+    }
+    on(port, folder(), command)
+}
+
+/// Dante: SOCKS 4 and 5. The port that `blocked` names is behind its rules.
+pub(crate) fn dante(blocked: Option<u16>) -> Service {
+    let blocked = blocked.map_or(String::new(), |port| {
+        format!("socks block {{ from: 0.0.0.0/0 to: 0.0.0.0/0 port = {port} command: connect }}\n")
+    });
+    let text = format!(
+        "logoutput: stderr\ninternal: 127.0.0.1 port = PORT\nexternal: lo\nclientmethod: none\nsocksmethod: none\n\
+         client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n{blocked}\
+         socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect }}\n"
+    );
+    start("danted", &["-p", "/dev/null", "-f"], &text)
+}
+
+/// `ssh -D`: SOCKS 4a and 5, through an SSH server of its own.
+pub(crate) fn ssh_dynamic() -> (Service, Ssh) {
+    let (server, port) = (ssh(), free_port());
+    let mut command = server.client("ssh", server.service.port);
+    command.args(["-N", "-D", &format!("127.0.0.1:{port}"), "127.0.0.1"]);
+    (on(port, folder(), command), server)
+}
+
+/// HAProxy that ends TLS in front of `server`.
+pub(crate) fn haproxy_tls(certificate: &Certificate, server: &str) -> Service {
+    let port = free_port();
+    let text = format!(
+        "global\n maxconn 100\ndefaults\n mode tcp\n timeout client 30s\n timeout server 30s\n timeout connect 5s\n\
+         frontend in\n bind 127.0.0.1:{port} ssl crt {}\n default_backend out\nbackend out\n server one {server}\n",
+        certificate.both
+    );
+    configured("haproxy", port, &text)
+}
+
+/// nginx that ends TLS in front of `server`, with HTTP/2 by ALPN.
+pub(crate) fn nginx_tls(certificate: &Certificate, server: &str) -> Service {
+    let port = free_port();
+    let both = &certificate.both;
+    let text = format!(
+        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;\n\
+         daemon off; master_process off; pid FOLDER/pid; error_log stderr;\nevents {{ worker_connections 256; }}\n\
+         stream {{ server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {both}; ssl_certificate_key {both};\n\
+         ssl_alpn h2 http/1.1; proxy_pass {server}; }} }}\n"
+    );
+    configured("nginx", port, &text)
+}
+
+/// A certificate for 127.0.0.1, and the authority that vouches for it.
+pub(crate) struct Certificate {
+    /// Path of the certificate with its key behind it.
+    pub(crate) both: String,
+    /// Path of the authority's certificate.
+    pub(crate) ca: String,
+    _folder: TempDir,
+}
+
+/// Has an authority and a certificate made by openssl.
+pub(crate) fn certificate() -> Certificate {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ca, ca_key, leaf, key) = (path("ca.pem"), path("ca.key"), path("leaf.pem"), path("leaf.key"));
+    let make = |certificate: &str, key: &str, more: &[&str]| {
+        let mut command = program("openssl");
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+        command.args(["-days", "2", "-out", certificate, "-keyout", key]).args(more);
+        run_well(command);
+    };
+    make(&ca, &ca_key, &["-subj", "/CN=authority"]);
+    let names = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
+    make(&leaf, &key, &[&["-subj", "/CN=proxy", "-CA", &ca, "-CAkey", &ca_key][..], &names].concat());
+    let both = path("both.pem");
+    fs::write(&both, [leaf, key].map(|path| fs::read_to_string(path).unwrap()).concat()).unwrap();
+    Certificate { both, ca, _folder: folder }
+}
+
+/// `name` with a configuration of this text, in which PORT is to be its port; `arguments` come before its path.
+fn start(name: &str, arguments: &[&str], text: &str) -> Service {
+    let (folder, port) = (folder(), free_port());
+    let file: PathBuf = folder.path().join("config");
+    fs::write(&file, text.replace("PORT", &port.to_string())).unwrap();
+    let mut command = program(name);
+    command.args(arguments).arg(file);
+    on(port, folder, command)
+}
+
+fn on(port: u16, folder: TempDir, command: Command) -> Service {
+    let program = Program::start(command, folder.path()).listening_on(port);
+    Service { program, port, folder }
+}
+
+/// A folder that other users may enter: some of these programs give up being root.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}

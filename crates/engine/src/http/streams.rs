@@ -1,0 +1,141 @@
+//! The streams of a client of HTTP/2: tunnels and requests beside each other on one connection.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::ready;
+
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use hyper::body::{Body, Frame};
+use hyper::{Method, Request};
+use tokio::task::spawn_local;
+
+use super::body::Coming;
+use super::request::{Answer, Cut};
+use super::{Requester, connect, request};
+use crate::first_flight::FirstFlight;
+use crate::flow::Flow;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// Streams that one client may have open at a time.
+const STREAMS: u32 = 1024;
+
+/// What one stream may have under way to us, and all of a connection together: streams that stall hold up no others as long
+/// as there is room for them.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+
+/// Longest fields of a request together.
+const FIELDS_BYTES: u32 = 16 * 1024;
+
+/// Serves a client of HTTP/2; what it has sent so far is in `first`.
+pub(crate) async fn serve(worker: &Rc<Worker>, flow: &mut Flow, client: Stream, first: FirstFlight) {
+    let requester = Requester::new(worker, flow, None);
+    flow.speaks_for_others();
+    if let Err(error) = serve_all(worker, requester, client.unread(&first.0)).await {
+        tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
+    }
+}
+
+async fn serve_all(worker: &Rc<Worker>, requester: Rc<Requester>, client: Stream) -> Result<(), h2::Error> {
+    let mut connection = server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(FIELDS_BYTES)
+        .max_send_buffer_size(STREAM_WINDOW as usize)
+        .enable_connect_protocol()
+        .handshake::<_, Bytes>(client)
+        .await?;
+    let mut draining = pin!(worker.draining());
+    let mut is_draining = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = draining.as_mut(), if !is_draining => {
+                is_draining = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+        };
+        let Some(accepted) = accepted else { return Ok(()) };
+        let (request, answering) = accepted?;
+        spawn_local(serve_stream(requester.clone(), request, answering));
+    }
+}
+
+async fn serve_stream(
+    requester: Rc<Requester>,
+    request: Request<RecvStream>,
+    mut answering: SendResponse<Bytes>,
+) {
+    if request.method() == Method::CONNECT {
+        if let Err(refused) = connect::serve(&requester, request, &mut answering).await {
+            send(refused.into_answer(), &mut answering).await;
+        }
+        return;
+    }
+    match request::serve(requester, request.map(Coming::H2), None).await {
+        Ok(answer) => send(answer, &mut answering).await,
+        Err(Cut) => answering.send_reset(Reason::CANCEL),
+    }
+}
+
+/// Sends an answer to its end, or resets its stream where it has none.
+async fn send(answer: Answer, answering: &mut SendResponse<Bytes>) {
+    let (head, body) = answer.map(Box::pin).into_parts();
+    let mut head = hyper::Response::from_parts(head, ());
+    *head.version_mut() = hyper::Version::HTTP_2;
+    let is_bodiless = body.is_end_stream();
+    let Ok(mut stream) = answering.send_response(head, is_bodiless) else { return };
+    if is_bodiless {
+        return;
+    }
+    let mut body = body;
+    loop {
+        let sent = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+            None => {
+                let _ = stream.send_data(Bytes::new(), true);
+                return;
+            }
+            Some(Ok(frame)) => send_frame(frame, &mut stream).await,
+            Some(Err(_)) => None,
+        };
+        match sent {
+            Some(false) => {}
+            Some(true) => return,
+            None => {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+                return;
+            }
+        }
+    }
+}
+
+/// Sends a part of a body, and tells whether it was the last; `None` when nobody takes it.
+async fn send_frame(frame: Frame<Bytes>, stream: &mut SendStream<Bytes>) -> Option<bool> {
+    let mut data = match frame.into_data() {
+        Ok(data) => data,
+        Err(frame) => {
+            let Ok(trailers) = frame.into_trailers() else { return Some(false) };
+            return stream.send_trailers(trailers).ok().map(|()| true);
+        }
+    };
+    while !data.is_empty() {
+        stream.reserve_capacity(data.len());
+        let room = poll_fn(|cx| {
+            if stream.capacity() > 0 {
+                return std::task::Poll::Ready(Some(stream.capacity()));
+            }
+            let room = ready!(stream.poll_capacity(cx));
+            std::task::Poll::Ready(room.and_then(Result::ok))
+        })
+        .await?;
+        let part = data.split_to(room.min(data.len()));
+        stream.send_data(part, false).ok()?;
+    }
+    Some(false)
+}
