@@ -101,7 +101,7 @@ Examples:
 
 const PROXY_EXAMPLES: &str = "\
 Clients speak HTTP (CONNECT and plain requests), SOCKS5 or SOCKS4a; the first bytes tell which.
-Addresses of this machine and of its link, and port 25, are closed unless --allow-dest names them.
+Loopback and link-local addresses, and port 25, are closed unless --allow-dest names them.
 A rule for destinations is [USER@]HOST[:PORTS], where HOST is *, a network, a name or *.NAME.
 
 Examples:

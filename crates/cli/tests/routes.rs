@@ -27,7 +27,7 @@ fn front(listen: &str, rest: &str) -> Towpath {
         .map(|kind| format!("[[pool]]\nname = '{kind}'\nbackend = '{}'\n", telling_server(kind)))
         .collect();
     Towpath::file(&format!(
-        "[[listener]]\nname = 'front'\nbind = '{listen}'\nroute_timeout = '300ms'\n{rest}
+        "[[listener]]\nname = 'front'\nbind = '{listen}'\nfirst_bytes_timeout = '300ms'\n{rest}
          route = [
            {{ match = 'tls_sni', name = '*.example.com', alpn = 'h2', pool = 'web' }},
            {{ match = 'tls_sni', pool = 'other' }},

@@ -104,7 +104,7 @@ pub struct Listener {
     /// Whether the rest goes nowhere.
     pub refuses_rest: bool,
     /// How long a client may take for the bytes that routes go by.
-    pub route_timeout: Duration,
+    pub first_bytes_timeout: Duration,
     /// What clients may do, if it is a proxy.
     pub proxy: Option<Proxy>,
     /// Live connections of this listener; `None` is no limit of its own.

@@ -149,7 +149,7 @@ async fn take_route(worker: &Worker, flow: &mut Flow, client: &mut Stream, first
         }
     };
     // Whoever waits for the server to speak is one of the rest.
-    let _ = timeout(source.listener.route_timeout, waiting).await;
+    let _ = timeout(source.listener.first_bytes_timeout, waiting).await;
     let routes = source.listener.routes.iter().zip(&source.route_pools);
     let found = routes.into_iter().find(|(route, _)| route::matches(&route.matches, &sniffed));
     if let Sniffed::Tls(hello) = sniffed {

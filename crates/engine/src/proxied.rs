@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use towpath_config::Proxy;
 use towpath_wire::addr::PortRange;
 use towpath_wire::destination::{Destination, Host};
@@ -48,8 +48,10 @@ pub(crate) async fn ask(
 ) -> Wish {
     let source = flow.seat.source().clone();
     let users = source.users.as_deref();
-    let asking = Asking { client: &mut client, first, buffers: &worker.buffers, users, address: flow.client };
-    match inbound::ask(asking, proxy).await {
+    let until = Instant::now() + proxy.header_timeout;
+    let asking =
+        Asking { client: &mut client, first, buffers: &worker.buffers, users, address: flow.client, until };
+    match inbound::ask(asking).await {
         Ok(Asked::Tunnel(Tunnel { destination, user, answer })) => {
             flow.guest().user = user;
             flow.guest().wanted = Some(destination.clone());

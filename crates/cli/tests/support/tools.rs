@@ -146,7 +146,8 @@ impl Proxy {
 
     /// The same where how many a client makes of it is its own affair: at least one for each of `wanted`.
     pub(crate) fn carried_some(self, wanted: &[&str]) -> Vec<Record> {
-        let has_all = |records: &[String]| wanted.iter().all(|to| records.iter().any(|line| line.contains(to)));
+        let has_all =
+            |records: &[String]| wanted.iter().all(|to| records.iter().any(|line| line.contains(to)));
         self.towpath.stdout.wait("records of each", |lines| has_all(lines).then_some(()));
         let count = self.towpath.stdout.so_far().len();
         let records = self.towpath.records(count);

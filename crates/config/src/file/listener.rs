@@ -60,7 +60,7 @@ shape! {
     /// Mode tcp: other pools for clients whose first bytes are of a kind; `pool` is for the rest, who are refused without it.
     route: Tables<Route>,
     /// How long a client may take for the bytes that routes go by; then it is one of the rest.
-    route_timeout: Timespan = "500ms",
+    first_bytes_timeout: Timespan = "500ms",
     /// TLS that its clients have to speak.
     tls: ServerTls,
     /// Mode proxy: users, each `NAME:PASSWORD`.

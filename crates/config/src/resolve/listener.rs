@@ -104,7 +104,10 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
         tls,
         refuses_rest: !has_pool && !routes.is_empty(),
         routes,
-        route_timeout: shape.route_timeout.given().map_or(Duration::from_millis(500), |time| time.0),
+        first_bytes_timeout: shape
+            .first_bytes_timeout
+            .given()
+            .map_or(Duration::from_millis(500), |time| time.0),
         proxy,
         max_connections: shape.max_connections.given().map(|count| count.number() as usize),
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use towpath_wire::destination::Destination;
 use towpath_wire::http1::{framing, head};
 
@@ -27,7 +28,7 @@ pub(super) async fn ask(asking: &mut Asking<'_>) -> Result<Asked, Refusal> {
         if asking.first.0.len() == PREFACE.len() {
             break;
         }
-        asking.more().await?;
+        asking.more().await.map_err(unless_gone)?;
     }
     if asking.first.0.starts_with(PREFACE) {
         return Ok(Asked::Streams);
@@ -35,7 +36,7 @@ pub(super) async fn ask(asking: &mut Asking<'_>) -> Result<Asked, Refusal> {
     let heard = loop {
         match hear(&asking.first.0).map_err(refusal)? {
             Some(heard) => break heard,
-            None => asking.more().await?,
+            None => asking.more().await.map_err(unless_gone)?,
         }
     };
     let Heard::Connect(destination, login, length) = heard else { return Ok(Asked::Requests) };
@@ -44,11 +45,19 @@ pub(super) async fn ask(asking: &mut Asking<'_>) -> Result<Asked, Refusal> {
         None => None,
         Some(users) => {
             let ip = asking.address.map(|address| address.ip());
-            Some(log_in(users, ip, login.as_deref()).await.map_err(refusal)?)
+            let begun = Instant::now();
+            let user = log_in(users, ip, login.as_deref()).await.map_err(refusal)?;
+            asking.until += begun.elapsed();
+            Some(user)
         }
     };
     let destination = destination.map_err(refusal)?;
     Ok(Asked::Tunnel(Tunnel { destination, user, answer: Answer::Http }))
+}
+
+/// A client that has gone is told nothing.
+fn unless_gone(why: Misasked) -> Refusal {
+    if why == Misasked::Ended { why.into() } else { refusal(why) }
 }
 
 fn hear(input: &[u8]) -> Result<Option<Heard>, Misasked> {

@@ -7,11 +7,10 @@ mod socks;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::time::timeout;
-use towpath_config::Proxy;
+use tokio::time::{Instant, timeout_at};
 use towpath_wire::destination::Destination;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Verdict};
 use crate::buffers::Buffers;
 use crate::error::Misasked;
 use crate::first_flight::FirstFlight;
@@ -60,21 +59,13 @@ pub(crate) struct Asking<'a> {
     pub(crate) buffers: &'a Buffers,
     pub(crate) users: Option<&'a Authenticator>,
     pub(crate) address: Option<SocketAddr>,
+    /// When the client has to have said what it wants.
+    pub(crate) until: Instant,
 }
 
-/// Reads what a client asks for, within the time that the proxy gives it. Bytes behind that are left in `first`.
-pub(crate) async fn ask(mut asking: Asking<'_>, proxy: &Proxy) -> Result<Asked, Refusal> {
-    let is_http = asking.first.0.first().is_some_and(u8::is_ascii_uppercase);
-    match timeout(proxy.header_timeout, hear(&mut asking)).await {
-        Ok(result) => result,
-        Err(_) if is_http || asking.first.0.first().is_some_and(u8::is_ascii_uppercase) => {
-            Err(http::refusal(Misasked::Late))
-        }
-        Err(_) => Err(Misasked::Late.into()),
-    }
-}
-
-async fn hear(asking: &mut Asking<'_>) -> Result<Asked, Refusal> {
+/// Reads what a client asks for, within the time that it has. Bytes behind that are left in `first`.
+pub(crate) async fn ask(mut asking: Asking<'_>) -> Result<Asked, Refusal> {
+    let asking = &mut asking;
     while asking.first.is_empty() {
         asking.more().await?;
     }
@@ -90,7 +81,19 @@ async fn hear(asking: &mut Asking<'_>) -> Result<Asked, Refusal> {
 impl Asking<'_> {
     /// Waits for more bytes.
     async fn more(&mut self) -> Result<(), Misasked> {
-        if self.first.wait_for_more(self.client, self.buffers).await { Ok(()) } else { Err(Misasked::Ended) }
+        match timeout_at(self.until, self.first.wait_for_more(self.client, self.buffers)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Misasked::Ended),
+            Err(_) => Err(Misasked::Late),
+        }
+    }
+
+    /// Looks whether a login is right. That takes as long as it takes us, which is not the client's time.
+    async fn check(&mut self, users: &Authenticator, name: &[u8], password: &[u8]) -> Verdict {
+        let begun = Instant::now();
+        let verdict = users.check(self.address.map(|address| address.ip()), name, password).await;
+        self.until += begun.elapsed();
+        verdict
     }
 
     /// Takes bytes that were understood off the front.
@@ -100,6 +103,9 @@ impl Asking<'_> {
 
     /// Answers within the negotiation.
     async fn say(&mut self, bytes: &[u8]) -> Result<(), Misasked> {
-        self.client.send_all(bytes, false).await.map_err(|_| Misasked::Ended)
+        match timeout_at(self.until, self.client.send_all(bytes, false)).await {
+            Ok(sent) => sent.map_err(|_| Misasked::Ended),
+            Err(_) => Err(Misasked::Late),
+        }
     }
 }

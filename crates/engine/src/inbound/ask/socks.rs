@@ -35,14 +35,11 @@ async fn log_in(asking: &mut Asking<'_>) -> Result<Option<Arc<str>>, Refusal> {
     let login = read(asking, v5::login).await?;
     let verdict = match asking.users {
         None => Ok(None),
-        Some(users) => {
-            let ip = asking.address.map(|address| address.ip());
-            match users.check(ip, &login.name, &login.password).await {
-                Verdict::Welcome(user) => Ok(Some(user)),
-                Verdict::Wrong => Err(Misasked::WrongLogin),
-                Verdict::Busy => Err(Misasked::BusyLogin),
-            }
-        }
+        Some(users) => match asking.check(users, &login.name, &login.password).await {
+            Verdict::Welcome(user) => Ok(Some(user)),
+            Verdict::Wrong => Err(Misasked::WrongLogin),
+            Verdict::Busy => Err(Misasked::BusyLogin),
+        },
     };
     let mut bytes = Vec::new();
     v5::write_login_reply(verdict.is_ok(), &mut bytes);
