@@ -105,27 +105,32 @@ fn assert_hides(towpath: &Towpath, secrets: &[&str]) {
     }
 }
 
+/// The URL of a proxy that asks for no login.
+fn open(scheme: &str, proxy: &Service) -> String {
+    format!("{scheme}://{}", proxy.address())
+}
+
 #[test]
 fn proxies_of_http() {
-    assert_carries(&[&format!("http://{}", tinyproxy(None).address())]);
-    assert_carries(&[&url("http", &tinyproxy(Some(("bob", PASSWORD))), PASSWORD)]);
-    assert_carries(&[&format!("http://{}", squid(true).address())]);
+    let (lax, strict, squid) = (tinyproxy(None), tinyproxy(Some(("bob", PASSWORD))), squid(true));
+    assert_carries(&[&open("http", &lax)]);
+    assert_carries(&[&url("http", &strict, PASSWORD)]);
+    assert_carries(&[&open("http", &squid)]);
 }
 
 #[test]
 fn proxies_of_socks() {
-    assert_carries(&[&format!("socks5://{}", microsocks(None).address())]);
-    let strict = microsocks(Some(("bob", PASSWORD)));
+    let (lax, strict, dante) = (microsocks(None), microsocks(Some(("bob", PASSWORD))), dante(None));
+    let (ssh, _server) = ssh_dynamic();
+    assert_carries(&[&open("socks5", &lax)]);
     assert_carries(&[&url("socks5", &strict, PASSWORD)]);
     assert_carries(&[&url("socks5h", &strict, PASSWORD)]);
-    let dante = dante(None);
-    assert_carries(&[&format!("socks5://{}", dante.address())]);
-    assert_carries(&[&format!("socks4a://{}", dante.address())]);
-    // One that asks for no login is not told it.
+    assert_carries(&[&open("socks5", &dante)]);
+    assert_carries(&[&open("socks4a", &dante)]);
+    assert_carries(&[&open("socks5h", &ssh)]);
+    assert_carries(&[&open("socks4a", &ssh)]);
+    // Those that ask for no login are not told it.
     assert_carries(&[&url("socks5", &dante, PASSWORD)]);
-    let (ssh, _server) = ssh_dynamic();
-    assert_carries(&[&format!("socks5h://{}", ssh.address())]);
-    assert_carries(&[&format!("socks4a://{}", ssh.address())]);
 }
 
 /// Nobody but the last proxy knows this name; one whose addresses are looked up here fails at once.
@@ -134,12 +139,9 @@ fn names_are_left_to_the_last_proxy() {
     let echo = Server::start();
     let target = format!("localhost:{}", echo.port());
     echo.echo();
-    let (ssh, _server) = ssh_dynamic();
-    for url in [
-        format!("socks5h://{}", ssh.address()),
-        format!("socks4a://{}", ssh.address()),
-        format!("http://{}", squid(true).address()),
-    ] {
+    let (squid, socks, (ssh, _server)) = (squid(true), microsocks(None), ssh_dynamic());
+    let urls = [open("http", &squid), open("socks5h", &socks), open("socks5h", &ssh), open("socks4a", &ssh)];
+    for url in urls {
         // Left to itself towpath would ask this name server, where nobody is.
         let listen = free_address();
         let towpath = Towpath::file(&format!(
@@ -181,13 +183,12 @@ fn chains_of_three() {
     let (microsocks, dante) = (microsocks(Some(("bob", PASSWORD))), dante(None));
     let (ssh, _server) = ssh_dynamic();
     let (proxy, _towpath) = towpath_proxy(&["--user", &format!("bob:{PASSWORD}")]);
-    let (socks, h2c) =
-        (url("socks5h", &microsocks, PASSWORD), format!("h2c://bob:{PASSWORD}@{proxy}"));
-    let (http, dante) = (url("http", &tinyproxy, PASSWORD), dante.address());
-    let (squid, ssh) = (format!("http://{}", squid.address()), format!("socks5h://{}", ssh.address()));
+    let (socks, h2c) = (url("socks5h", &microsocks, PASSWORD), format!("h2c://bob:{PASSWORD}@{proxy}"));
+    let http = url("http", &tinyproxy, PASSWORD);
+    let (squid, ssh) = (open("http", &squid), open("socks5h", &ssh));
     assert_carries(&[&squid, &socks, &h2c]);
-    assert_carries(&[&h2c, &http, &format!("socks4a://{dante}")]);
-    assert_carries(&[&format!("socks5://{dante}"), &ssh, &http]);
+    assert_carries(&[&h2c, &http, &open("socks4a", &dante)]);
+    assert_carries(&[&open("socks5", &dante), &ssh, &http]);
 }
 
 #[test]
@@ -195,24 +196,24 @@ fn a_wrong_login_is_told_at_once_by_the_hop_that_wants_another() {
     let (http, socks) = (tinyproxy(Some(("bob", PASSWORD))), microsocks(Some(("bob", PASSWORD))));
     let (proxy, _towpath) = towpath_proxy(&["--user", &format!("bob:{PASSWORD}")]);
     let echo = echo_server();
-    let none = |scheme: &str, proxy: &Service| format!("{scheme}://{}", proxy.address());
     let (good, squid) = (url("http", &http, PASSWORD), squid(true));
-    let open = none("http", &squid);
+    let wants = "wants another login";
     let bad = [
-        (vec![url("http", &http, WRONG)], 1),
-        (vec![none("http", &http)], 1),
-        (vec![url("socks5h", &socks, WRONG)], 1),
-        (vec![none("socks5", &socks)], 1),
-        (vec![format!("h2c://bob:{WRONG}@{proxy}")], 1),
-        (vec![format!("http://bob:{WRONG}@{proxy}")], 1),
-        (vec![open.clone(), url("socks5h", &socks, WRONG)], 2),
-        (vec![open, good, format!("h2c://bob:{WRONG}@{proxy}")], 3),
+        // tinyproxy says what servers say.
+        (vec![url("http", &http, WRONG)], "1: status 401".to_owned()),
+        (vec![open("http", &http)], format!("1: {wants}")),
+        (vec![url("socks5h", &socks, WRONG)], format!("1: {wants}")),
+        (vec![open("socks5", &socks)], format!("1: {wants}")),
+        (vec![format!("h2c://bob:{WRONG}@{proxy}")], format!("1: {wants}")),
+        (vec![format!("http://bob:{WRONG}@{proxy}")], format!("1: {wants}")),
+        (vec![open("http", &squid), url("socks5h", &socks, WRONG)], format!("2: {wants}")),
+        (vec![open("http", &squid), good, format!("h2c://bob:{WRONG}@{proxy}")], format!("3: {wants}")),
     ];
-    for (urls, hop) in bad {
+    for (urls, end) in bad {
         let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
         // Waiting does not mend it: the client is not held.
         let (record, towpath) = refused(&echo, &urls, &[]);
-        assert_eq!(record.end(), format!("connect: hop {hop}: wants another login"), "{urls:?}");
+        assert_eq!(record.end(), format!("connect: hop {end}"), "{urls:?}");
         assert!(record.seconds() < 3.0, "{record:?}");
         assert_hides(&towpath, &[PASSWORD, WRONG]);
     }
@@ -220,23 +221,22 @@ fn a_wrong_login_is_told_at_once_by_the_hop_that_wants_another() {
 
 #[test]
 fn a_hop_that_refuses_is_named() {
-    let (open, shut, socks) = (squid(true), squid(false), microsocks(None));
+    let (lax, shut, socks) = (squid(true), squid(false), microsocks(None));
     let (echo, dead) = (echo_server(), free_address());
     let blocked = dante(Some(echo.rsplit_once(':').unwrap().1.parse().unwrap()));
-    let (open, shut) = (format!("http://{}", open.address()), format!("http://{}", shut.address()));
-    let (socks, blocked) = (format!("socks5h://{}", socks.address()), blocked.address());
+    let (lax, shut, socks) = (open("http", &lax), open("http", &shut), open("socks5h", &socks));
     assert_refuses(&echo, &[&shut], "hop 1: status 403");
     assert_refuses(&echo, &[&socks, &shut], "hop 2: status 403");
-    assert_refuses(&echo, &[&open, &socks, &shut], "hop 3: status 403");
-    assert_refuses(&echo, &[&format!("socks5://{blocked}")], "hop 1: SOCKS code 2");
-    assert_refuses(&echo, &[&socks, &format!("socks4a://{blocked}")], "hop 2: SOCKS 4 refused");
+    assert_refuses(&echo, &[&lax, &socks, &shut], "hop 3: status 403");
+    assert_refuses(&echo, &[&open("socks5", &blocked)], "hop 1: SOCKS code 2");
+    assert_refuses(&echo, &[&socks, &open("socks4a", &blocked)], "hop 2: SOCKS 4 refused");
     // A server, or a proxy, behind it where nobody listens.
-    assert_refuses(&dead, &[&open], "hop 1: status 503");
-    assert_refuses(&dead, &[&open, &socks], "hop 2: SOCKS code 5");
+    assert_refuses(&dead, &[&lax], "hop 1: status 503");
+    assert_refuses(&dead, &[&lax, &socks], "hop 2: SOCKS code 5");
     assert_refuses(&echo, &[&socks, &format!("http://{dead}")], "hop 1: SOCKS code 5");
     assert_refuses(&echo, &[&format!("http://bob:{PASSWORD}@{dead}"), &socks], "hop 1: connect refused");
     // Of another protocol than its URL says.
-    assert_refuses(&echo, &[&socks.replace("socks5h", "http")], "hop 1: closed");
+    assert_refuses(&echo, &[&socks.replace("socks5h", "http")], "hop 1: bad answer");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn one_dead_proxy_of_two_fails_nobody() {
         vec![format!("http://{},{dead}", http.address())],
         vec![format!("socks5h://{dead},{}", socks.address())],
         vec![format!("h2c://{dead},{proxy}")],
-        vec![format!("http://{}", http.address()), format!("socks5h://{dead},{}", socks.address())],
+        vec![open("http", &http), format!("socks5h://{dead},{}", socks.address())],
         vec![format!("http://{dead},{}", http.address()), format!("h2c://{dead},{proxy}")],
     ];
     for urls in ways {

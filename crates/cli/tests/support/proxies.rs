@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::peers::{Program, program, run_well};
@@ -23,10 +24,12 @@ pub(crate) fn squid(is_open: bool) -> Service {
     let access = if is_open { "allow" } else { "deny" };
     let text = format!(
         "http_port 127.0.0.1:PORT\nhttp_access {access} all\ncache deny all\naccess_log none\n\
-         cache_log stdio:/dev/stderr\npid_filename none\npinger_enable off\nshutdown_lifetime 0 seconds\n\
+         cache_log /dev/null\npid_filename none\npinger_enable off\nshutdown_lifetime 0 seconds\n\
          coredump_dir none\nmemory_pools off\nmax_filedescriptors 1024\n"
     );
-    start("squid", &["-N", "-f"], &text)
+    let squid = start("squid", &["-N", "-f"], &text);
+    // It takes seconds to leave in order.
+    Service { program: squid.program.stopped_with(Signal::KILL), ..squid }
 }
 
 /// microsocks: SOCKS 5; `login` as above.
@@ -50,7 +53,7 @@ pub(crate) fn dante(blocked: Option<u16>) -> Service {
          client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n{blocked}\
          socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 command: connect }}\n"
     );
-    start("danted", &["-p", "/dev/null", "-f"], &text)
+    start("danted", &["-p", "pid", "-f"], &text)
 }
 
 /// `ssh -D`: SOCKS 4a and 5, through an SSH server of its own.
@@ -119,7 +122,7 @@ fn start(name: &str, arguments: &[&str], text: &str) -> Service {
     let file: PathBuf = folder.path().join("config");
     fs::write(&file, text.replace("PORT", &port.to_string())).unwrap();
     let mut command = program(name);
-    command.args(arguments).arg(file);
+    command.args(arguments).arg(file).current_dir(folder.path());
     on(port, folder, command)
 }
 

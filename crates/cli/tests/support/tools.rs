@@ -1,8 +1,11 @@
 //! What proxy clients need around them: towpath as a proxy, sites over HTTP and TLS, and a clean environment.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use rustix::process::Signal;
 
 use super::data::Data;
 use super::peers::{Program, program, run_well};
@@ -144,14 +147,12 @@ impl Proxy {
         records
     }
 
-    /// The same where how many a client makes of it is its own affair: at least one for each of `wanted`.
+    /// The same where how many a client makes of it is its own affair: at least one to each of `wanted`.
     pub(crate) fn carried_some(self, wanted: &[&str]) -> Vec<Record> {
-        let has_all =
-            |records: &[String]| wanted.iter().all(|to| records.iter().any(|line| line.contains(to)));
-        self.towpath.stdout.wait("records of each", |lines| has_all(lines).then_some(()));
-        let count = self.towpath.stdout.so_far().len();
-        let records = self.towpath.records(count);
-        assert!(records.iter().all(|record| wanted.contains(&record.text("wanted"))), "{records:#?}");
+        self.towpath.signal(Signal::TERM);
+        let records = self.towpath.wait().records;
+        let all: HashSet<_> = records.iter().map(|record| record.text("wanted")).collect();
+        assert_eq!(all, wanted.iter().copied().collect(), "{records:#?}");
         records
     }
 
