@@ -9,6 +9,7 @@ mod bench;
 mod packages;
 mod test;
 mod tidy;
+mod tools;
 
 /// The project's chores
 #[derive(Parser)]

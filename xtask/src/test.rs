@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{packages, root, tidy};
+use crate::{packages, root, tidy, tools};
 
 /// Run every check and every test, as CI does
 #[derive(clap::Args)]
@@ -14,7 +14,7 @@ pub(crate) struct Args {
     /// Run the longer forms of the tests too (sets TOWPATH_NIGHTLY=1)
     #[arg(long)]
     nightly: bool,
-    /// Install no Debian package; tests whose peer is missing will fail
+    /// Install no Debian package and no library; tests whose peer is missing will fail
     #[arg(long)]
     no_install: bool,
 }
@@ -29,6 +29,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let mut steps = Steps::default();
     if !args.no_install {
         steps.run("packages", || packages::install_missing(packages::FOR_TESTS))?;
+        steps.run("client libraries", || tools::install_clients(&root))?;
     }
     steps.run("format", || cargo(&root, &["fmt", "--all", "--check"]))?;
     steps.run("clippy", || {
@@ -38,9 +39,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     steps.run("deny", || deny(&root))?;
     steps.run("release build", || cargo(&root, &["build", "--release", "-p", "towpath"]))?;
     let binary = target_dir(&root)?.join("release/towpath");
+    let clients = tools::clients_dir(&root)?;
     let test = |words: &[&str]| {
         let mut command = cargo_command(&root, words);
-        command.env("TOWPATH_BIN", &binary);
+        command.env("TOWPATH_BIN", &binary).env("TOWPATH_CLIENTS", &clients);
         if args.nightly {
             command.env("TOWPATH_NIGHTLY", "1");
         }
@@ -101,10 +103,10 @@ impl Steps {
     fn print(&self) {
         println!();
         for (name, took) in &self.taken {
-            println!("{name:<14} {:>7.1} s", took.as_secs_f64());
+            println!("{name:<16} {:>7.1} s", took.as_secs_f64());
         }
         let total: Duration = self.taken.iter().map(|(_, took)| *took).sum();
-        println!("{:<14} {:>7.1} s", "total", total.as_secs_f64());
+        println!("{:<16} {:>7.1} s", "total", total.as_secs_f64());
     }
 }
 

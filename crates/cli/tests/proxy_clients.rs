@@ -48,7 +48,8 @@ fn curl_by_every_protocol() {
     let certificate = Certificate::make();
     let site = Site::start(&certificate);
     let (open, secure) = (Proxy::start(&[]), Proxy::secure(&certificate, &[]));
-    let (home, ca, page) = (certificate.folder.path(), certificate.file(), format!("http://{}/page", site.plain()));
+    let (home, ca, page) =
+        (certificate.folder.path(), certificate.file(), format!("http://{}/page", site.plain()));
     for (scheme, tunnels) in WAYS {
         let proxy = if scheme == "https" { &secure } else { &open };
         let proxy = proxy.url(scheme, "");
@@ -68,7 +69,8 @@ fn curl_with_a_name_and_a_password() {
     let certificate = Certificate::make();
     let site = Site::start(&certificate);
     let (plain, secure) = (Proxy::guarded(), Proxy::secure(&certificate, &["--user", "alice:secret"]));
-    let (home, ca, page) = (certificate.folder.path(), certificate.file(), format!("http://{}/page", site.plain()));
+    let (home, ca, page) =
+        (certificate.folder.path(), certificate.file(), format!("http://{}/page", site.plain()));
     for (scheme, tunnels) in WAYS {
         let proxy = if scheme == "https" { &secure } else { &plain };
         let proxy = proxy.url(scheme, "");
@@ -105,7 +107,8 @@ fn curl_speaks_http_2_through_a_tunnel_and_keeps_its_connections() {
     let (site, proxy) = (Site::start(&certificate), Proxy::start(&[]));
     random_file(&site.root().join("large"), 1, LARGE);
     let (home, ca, by) = (certificate.folder.path(), certificate.file(), proxy.url("http", ""));
-    let (page, large) = (format!("https://{}/page", site.secure()), format!("https://{}/large", site.secure()));
+    let (page, large) =
+        (format!("https://{}/page", site.secure()), format!("https://{}/large", site.secure()));
     let got = home.join("got");
     let to = got.display().to_string();
     let words = ["-x", &by, "--cacert", &ca, "--http2", &page, "-o", "-", &large, "-o", &to];
@@ -129,7 +132,8 @@ fn curl_of_large_bodies_both_ways() {
     let certificate = Certificate::make();
     let origin = origin();
     let (open, secure) = (Proxy::start(&[]), Proxy::secure(&certificate, &[]));
-    let (home, ca, url) = (certificate.folder.path(), certificate.file(), format!("http://{}/echo", origin.address()));
+    let (home, ca, url) =
+        (certificate.folder.path(), certificate.file(), format!("http://{}/echo", origin.address()));
     let (file, got) = (home.join("large"), home.join("got"));
     random_file(&file, 2, LARGE);
     let (put, to) = (file.display().to_string(), got.display().to_string());
@@ -156,7 +160,14 @@ fn curl_of_large_bodies_both_ways() {
 /// git in `folder`, with the words of the command line.
 fn git(folder: &Path, words: &[&str]) -> String {
     let mut command = client("git", folder);
-    command.args(["-c", "user.name=Alice", "-c", "user.email=alice@example.com", "-c", "init.defaultBranch=main"]);
+    command.args([
+        "-c",
+        "user.name=Alice",
+        "-c",
+        "user.email=alice@example.com",
+        "-c",
+        "init.defaultBranch=main",
+    ]);
     command.args(words);
     run_well(command)
 }
@@ -202,7 +213,10 @@ fn git_clones_and_pushes_over_http() {
     assert_eq!(git(&bare, &["log", "--format=%s", "main"]), "Two\nOne");
     let records = open.carried_some(&[&origin.address()]);
     assert!(records.iter().any(|record| record.bytes().0 > 5_000_000), "the push went through: {records:#?}");
-    guarded.carried(1, &[&site.secure()]);
+    // git shows its password when it is asked for one.
+    let records = guarded.stop(2);
+    let ends: Vec<_> = records.iter().map(|record| (record.text("user"), record.text("wanted"))).collect();
+    assert_eq!(ends, [("", ""), ("alice", &*site.secure())]);
 }
 
 #[test]
@@ -275,7 +289,11 @@ fn a_browser_shows_pages_by_http_https_and_socks() {
             let profile = tempfile::tempdir().unwrap();
             let mut chromium = client("chromium-headless-shell", profile.path());
             chromium.args(["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
-            chromium.args(["--disable-background-networking", "--disable-component-update", "--disable-sync"]);
+            chromium.args([
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ]);
             chromium.args(["--ignore-certificate-errors", "--virtual-time-budget=5000", "--dump-dom"]);
             chromium.arg(format!("--user-data-dir={}", profile.path().join("profile").display()));
             chromium.args(["--proxy-bypass-list=<-loopback>", &format!("--proxy-server={by}"), &url]);
@@ -302,24 +320,30 @@ fn redis_behind_chains_of_proxies() {
     let value = certificate.folder.path().join("value");
     random_file(&value, 5, 5_000_000);
     let ca = format!("?ca={}", certificate.file());
-    let schemes =
-        [["socks5h", "http", "h2c"], ["h2c", "socks4a", "h2"], ["https", "h2", "socks5"], ["http", "https", "http"]];
+    let schemes = [
+        ["socks5h", "http", "h2c"],
+        ["h2c", "socks4a", "h2"],
+        ["https", "h2", "socks5"],
+        ["http", "https", "http"],
+    ];
     for schemes in schemes {
         let proxies = schemes.map(|scheme| match scheme {
             "https" | "h2" => Proxy::secure(&certificate, &["--user", "alice:secret"]),
             "socks4a" => Proxy::start(&[]),
             _ => Proxy::guarded(),
         });
-        let url = |(scheme, proxy): (&&str, &Proxy)| match *scheme {
-            "https" | "h2" => proxy.url(scheme, "alice:secret@") + &ca,
-            "socks4a" => proxy.url(scheme, ""),
-            _ => proxy.url(scheme, "alice:secret@"),
+        let url = |(scheme, proxy): (&&str, &Proxy)| {
+            let login = if *scheme == "socks4a" { "" } else { "alice:secret@" };
+            let trusted = if ["https", "h2"].contains(scheme) { &*ca } else { "" };
+            format!("{scheme}://{login}{}{trusted}", proxy.number())
         };
         let ways: Vec<String> = schemes.iter().zip(&proxies).map(url).collect();
         let (towpath, port) = chain(&redis, &ways);
         let redis_cli = |words: &str| {
             let mut command = program("sh");
-            command.args(["-c", &format!("redis-cli -p {port} {words}")]).current_dir(certificate.folder.path());
+            command
+                .args(["-c", &format!("redis-cli -p {port} {words}")])
+                .current_dir(certificate.folder.path());
             run_well(command)
         };
         assert_eq!(redis_cli("-x SET large < value"), "OK", "{ways:?}");
@@ -327,7 +351,7 @@ fn redis_behind_chains_of_proxies() {
         assert_same(&certificate.folder.path().join("got"), &value);
         let records = towpath.stop(2);
         assert!(records[1].bytes().1 > 5_000_000, "{records:#?}");
-        let reach = [proxies[1].address(), proxies[2].address(), redis.address()];
+        let reach = [proxies[1].number(), proxies[2].number(), redis.address()];
         for (proxy, wanted) in proxies.into_iter().zip(&reach) {
             // A connection of HTTP/2 carries both tunnels.
             let records = proxy.carried_some(&[wanted]);
@@ -337,9 +361,21 @@ fn redis_behind_chains_of_proxies() {
 }
 
 #[test]
+fn each_proxy_of_a_chain_finds_the_next_by_its_name() {
+    let (redis, first, second) = (redis(), Proxy::start(&[]), Proxy::start(&[]));
+    let (towpath, port) = chain(&redis, &[first.url("socks5h", ""), second.url("http", "")]);
+    let mut redis_cli = program("redis-cli");
+    redis_cli.args(["-p", &port.to_string(), "PING"]);
+    assert_eq!(run_well(redis_cli), "PONG");
+    towpath.stop(1);
+    first.carried_some(&[&second.address()]);
+}
+
+#[test]
 fn postgres_behind_two_proxies() {
     let (postgres, first, second) = (postgres(), Proxy::start(&[]), Proxy::guarded());
-    let (towpath, port) = chain(&postgres, &[first.url("h2c", ""), second.url("socks5h", "alice:secret@")]);
+    let ways = [format!("h2c://{}", first.number()), format!("socks5h://alice:secret@{}", second.number())];
+    let (towpath, port) = chain(&postgres, &ways);
     let port = port.to_string();
     let to_database = |name: &str, words: &[&str]| {
         let mut command = program(&postgres_program(name));
@@ -353,7 +389,7 @@ fn postgres_behind_two_proxies() {
     assert_eq!(to_database("psql", &["-At", "-c", query]), "100000|10000000");
     let count = towpath.records(7).len();
     towpath.stop(count);
-    first.carried_some(&[&second.address()]);
+    first.carried_some(&[&second.number()]);
     let records = second.carried(count, &[&postgres.address()]);
     assert!(records.iter().all(|record| record.text("user") == "alice"), "{records:#?}");
 }

@@ -76,8 +76,15 @@ fn npm_views_and_installs_from_a_registry() {
     let npm = |words: &[&str]| {
         let mut npm = client("npm", home.path());
         npm.args(["--registry", &format!("http://{}/npm/", site.plain()), "--noproxy", ""]);
-        npm.args(["--proxy", &proxy.url("http", "alice:secret@"), "--cache", "cache", "--no-audit", "--no-fund"]);
-        npm.args(["--no-update-notifier", "--userconfig", "/dev/null", "--globalconfig", "/dev/null"]);
+        npm.args([
+            "--proxy",
+            &proxy.url("http", "alice:secret@"),
+            "--cache",
+            "cache",
+            "--no-audit",
+            "--no-fund",
+        ]);
+        npm.args(["--no-update-notifier", "--userconfig", "none", "--globalconfig", "none too"]);
         npm.args(words);
         run_well(npm)
     };
@@ -104,7 +111,8 @@ fn libraries_of_python_over_http_https_and_socks() {
     for library in ["requests", "httpx", "aiohttp"] {
         for by in &ways {
             // Debian's httpx cannot speak TLS within TLS.
-            let urls = if library == "httpx" && by.starts_with("https") { &[&plain][..] } else { &[&plain, &tls] };
+            let urls =
+                if library == "httpx" && by.starts_with("https") { &[&plain][..] } else { &[&plain, &tls] };
             for url in urls {
                 let got = run_well(python(library, by, url, &certificate));
                 assert_eq!(got, "200 the page", "{library} {by} {url}");

@@ -4,20 +4,25 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use support::data::Data;
 use support::net::{
     End, Server, assert_echo, connect, echo_server, end_writes, read_to_end, read_with, reset_after_delivery,
 };
 use support::ports::free_address;
+use support::proc::open_descriptors;
 use support::proxies::{
-    certificate, dante, haproxy_tls, microsocks, nginx_tls, squid, ssh_dynamic, tinyproxy,
+    ask, certificate, dante, haproxy_tls, microsocks, nginx_tls, proxy, read_head, squid, ssh_dynamic,
+    tinyproxy,
 };
 use support::services::Service;
-use support::towpath::{Record, Towpath, command};
+use support::towpath::{Record, Towpath};
+use support::{PATIENCE, wait_for};
 
 /// The password that nobody may ever see.
 const PASSWORD: &str = "hop-password";
@@ -33,14 +38,6 @@ fn through(target: &str, urls: &[&str], flags: &[&str]) -> (String, Towpath) {
     let listen = free_address();
     let vias = urls.iter().flat_map(|url| ["--via", url]);
     let towpath = Towpath::tcp(&listen, target, &vias.chain(flags.iter().copied()).collect::<Vec<_>>());
-    (listen, towpath)
-}
-
-/// A towpath that is a proxy itself.
-fn towpath_proxy(flags: &[&str]) -> (String, Towpath) {
-    let listen = free_address();
-    let arguments = ["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--log-format", "json"];
-    let towpath = Towpath::start(command(arguments.iter().chain(flags)));
     (listen, towpath)
 }
 
@@ -157,7 +154,7 @@ fn names_are_left_to_the_last_proxy() {
 #[test]
 fn tls_in_front_of_proxies() {
     let certificate = certificate();
-    let (proxy, towpath) = towpath_proxy(&[]);
+    let (proxy, towpath) = proxy(&[]);
     let (haproxy, nginx) = (haproxy_tls(&certificate, &proxy), nginx_tls(&certificate, &proxy));
     let ca = &certificate.ca;
     assert_carries(&[&format!("https://{}?ca={ca}", haproxy.address())]);
@@ -182,7 +179,7 @@ fn chains_of_three() {
     let (squid, tinyproxy) = (squid(true), tinyproxy(Some(("bob", PASSWORD))));
     let (microsocks, dante) = (microsocks(Some(("bob", PASSWORD))), dante(None));
     let (ssh, _server) = ssh_dynamic();
-    let (proxy, _towpath) = towpath_proxy(&["--user", &format!("bob:{PASSWORD}")]);
+    let (proxy, _towpath) = proxy(&["--user", &format!("bob:{PASSWORD}")]);
     let (socks, h2c) = (url("socks5h", &microsocks, PASSWORD), format!("h2c://bob:{PASSWORD}@{proxy}"));
     let http = url("http", &tinyproxy, PASSWORD);
     let (squid, ssh) = (open("http", &squid), open("socks5h", &ssh));
@@ -194,7 +191,7 @@ fn chains_of_three() {
 #[test]
 fn a_wrong_login_is_told_at_once_by_the_hop_that_wants_another() {
     let (http, socks) = (tinyproxy(Some(("bob", PASSWORD))), microsocks(Some(("bob", PASSWORD))));
-    let (proxy, _towpath) = towpath_proxy(&["--user", &format!("bob:{PASSWORD}")]);
+    let (proxy, _towpath) = proxy(&["--user", &format!("bob:{PASSWORD}")]);
     let echo = echo_server();
     let (good, squid) = (url("http", &http, PASSWORD), squid(true));
     let wants = "wants another login";
@@ -242,7 +239,7 @@ fn a_hop_that_refuses_is_named() {
 #[test]
 fn one_dead_proxy_of_two_fails_nobody() {
     let (http, socks) = (squid(true), microsocks(None));
-    let (proxy, _towpath) = towpath_proxy(&[]);
+    let (proxy, _towpath) = proxy(&[]);
     let dead = free_address();
     let ways = [
         vec![format!("http://{dead},{}", http.address())],
@@ -266,7 +263,7 @@ fn one_dead_proxy_of_two_fails_nobody() {
 /// Starts a server and a client on the way through a proxy that speaks `scheme`, which is towpath too.
 fn pair_through(scheme: &str) -> (TcpStream, TcpStream, [Towpath; 2]) {
     let server = Server::start();
-    let (proxy, far) = towpath_proxy(&[]);
+    let (proxy, far) = proxy(&[]);
     let (listen, near) = through(&server.address(), &[&format!("{scheme}://{proxy}")], &[]);
     let client = connect(&listen);
     (client, server.accept(), [near, far])
@@ -318,4 +315,130 @@ fn resets_pass_through_connect_and_socks() {
 #[test]
 fn resets_pass_through_streams_of_http2() {
     assert_resets_pass_through("h2c");
+}
+
+/// A proxy that does as `act` says with each connection; returns its address.
+fn parent(act: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> String {
+    let (server, act) = (Server::start(), Arc::new(act));
+    let address = server.address();
+    thread::spawn(move || {
+        loop {
+            let (mut stream, act) = (server.accept(), act.clone());
+            thread::spawn(move || act(&mut stream));
+        }
+    });
+    address
+}
+
+/// One that reads the head of a CONNECT, says `answer` and ends.
+fn saying(answer: &'static str) -> String {
+    parent(move |stream| {
+        read_head(stream);
+        let _ = stream.write_all(answer.as_bytes());
+        end_writes(stream);
+        let _ = read_to_end(stream);
+    })
+}
+
+/// A server whose name only the parent knows, asked for by CONNECT, SOCKS 5 and SOCKS 4a.
+const WANTED: [&[u8]; 3] = [
+    b"CONNECT t.test:4444 HTTP/1.1\r\nHost: t.test:4444\r\nProxy-Authorization: Basic Y2xpZW50OmM=\r\n\r\n",
+    b"\x05\x01\0\x05\x01\0\x03\x06t.test\x11\x5c",
+    b"\x04\x01\x11\x5c\0\0\0\x01user\0t.test\0",
+];
+
+/// The answers to them that grant it.
+const GRANTED: [&[u8]; 3] = [
+    b"HTTP/1.1 200 Connection established\r\n\r\n",
+    b"\x05\0\x05\0\0\x01\0\0\0\0\0\0",
+    b"\0\x5a\0\0\0\0\0\0",
+];
+
+#[test]
+fn what_a_parent_refuses_is_told_in_the_words_of_each_protocol() {
+    let endless = |line: &'static [u8], gap: u64| {
+        parent(move |stream| {
+            read_head(stream);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+            while stream.write_all(line).is_ok() {
+                // sleep: it is slow on purpose.
+                thread::sleep(Duration::from_millis(gap));
+            }
+        })
+    };
+    let socks = parent(|stream| {
+        let _ = stream.read_exact(&mut [0; 3]).and_then(|()| stream.write_all(&[5, 0]));
+        let _ =
+            stream.read_exact(&mut [0; 13]).and_then(|()| stream.write_all(&[5, 5, 0, 1, 0, 0, 0, 0, 0, 0]));
+    });
+    let challenge = "HTTP/1.1 407 X\r\nProxy-Authenticate: Basic realm=\"parent\"\r\n\r\n";
+    let cases = [
+        (format!("http://bob:{PASSWORD}@{}", saying(challenge)), 502, 1, "wants another login"),
+        (open_at(saying("HTTP/1.1 302 Found\r\nLocation: http://other/\r\n\r\n")), 502, 1, "status 302"),
+        (open_at(saying("HTTP/1.1 403 Forbidden\r\n\r\n")), 502, 1, "status 403"),
+        (open_at(saying("HTTP/1.1 502 Bad Gateway\r\n\r\n")), 502, 4, "status 502"),
+        (open_at(saying("HTTP/1.1 504 Gateway Timeout\r\n\r\n")), 504, 4, "status 504"),
+        (open_at(saying("HTTP/1.1 101 Other\r\n\r\nbytes")), 502, 1, "bad answer"),
+        (open_at(saying("SSH-2.0-OpenSSH\r\n")), 502, 1, "bad answer"),
+        (open_at(saying("HTTP/1.1 200 OK\nX: bare\n\n")), 502, 1, "bad answer"),
+        (open_at(saying("HTTP/1.1 2")), 502, 1, "closed"),
+        (open_at(saying("")), 502, 1, "closed"),
+        (open_at(endless(&[b'a'; 4096], 0)), 502, 1, "bad answer"),
+        (open_at(endless(b"X: a\r\n", 0)), 502, 1, "bad answer"),
+        (open_at(endless(b"a", 100)), 504, 4, "timed out"),
+        (format!("socks5h://{socks}"), 502, 5, "SOCKS code 5"),
+    ];
+    for (url, status, code, words) in cases {
+        let (listen, towpath) = proxy(&["--via", &url, "--connect-timeout", "1s"]);
+        let before = open_descriptors(towpath.pid());
+        let answers = WANTED.map(|wanted| ask(&listen, &[wanted, b"payload"].concat()));
+        let start = format!("HTTP/1.1 {status} ");
+        assert!(answers[0].starts_with(start.as_bytes()), "{url}: {}", String::from_utf8_lossy(&answers[0]));
+        assert!(!String::from_utf8_lossy(&answers[0]).contains("parent"), "{url}");
+        assert_eq!(answers[1], [5, 0, 5, code, 0, 1, 0, 0, 0, 0, 0, 0], "{url}");
+        assert_eq!(answers[2], [0, 0x5b, 0, 0, 0, 0, 0, 0], "{url}");
+        wait_for("as many descriptors as before", || {
+            (open_descriptors(towpath.pid()) <= before).then_some(())
+        });
+        assert_hides(&towpath, &[PASSWORD, "Y2xpZW50OmM"]);
+        for record in towpath.stop(3) {
+            assert!(
+                record.end().starts_with("connect: ") && record.end().ends_with(words),
+                "{url}: {record:?}"
+            );
+        }
+    }
+}
+
+fn open_at(parent: String) -> String {
+    format!("http://{parent}")
+}
+
+#[test]
+fn early_bytes_of_a_parent_reach_the_client_and_none_of_the_client_go_early() {
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = heads.clone();
+    let parent = parent(move |stream| {
+        kept.lock().unwrap().extend(read_head(stream));
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let early = stream.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(early, Err(ErrorKind::WouldBlock), "nothing comes before the answer");
+        stream
+            .write_all(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nearly ")
+            .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (payload, _) = read_to_end(stream);
+        stream.write_all(&payload).unwrap();
+    });
+    let (listen, towpath) = proxy(&["--via", &format!("http://bob:{PASSWORD}@{parent}")]);
+    let payload = Data::new(3).take(300_000);
+    for (wanted, granted) in WANTED.iter().zip(GRANTED) {
+        let answer = ask(&listen, &[*wanted, &payload].concat());
+        assert!(answer == [granted, b"early ", &payload].concat(), "{} bytes", answer.len());
+    }
+    for head in heads.lock().unwrap().iter() {
+        assert!(head.contains("Proxy-Authorization: Basic Ym9i") && !head.contains("Y2xpZW50OmM"), "{head}");
+    }
+    assert_hides(&towpath, &[PASSWORD, "Y2xpZW50OmM"]);
+    towpath.stop(3);
 }

@@ -193,7 +193,8 @@ impl Running {
             }
             Contender::Squid => {
                 let mut command = Command::new("squid");
-                command.args(["-N", "-f", "squid.conf"]);
+                // Its shared memory goes by this name.
+                command.args(["-N", "-n", &format!("bench{}", std::process::id()), "-f", "squid.conf"]);
                 command
             }
             Contender::Towpath if as_proxy => {
@@ -319,11 +320,11 @@ http_access allow all
 access_log none
 cache_log /dev/null
 cache deny all
-cache_mem 8 MB
 pid_filename none
-workers 1
+pinger_enable off
+coredump_dir none
+max_filedescriptors 16384
 shutdown_lifetime 0 seconds
-cache_effective_user root
 "
     )
 }

@@ -1,16 +1,22 @@
-//! The proxies of others, each on a port of 127.0.0.1, and certificates for those that speak TLS.
+//! Proxies on ports of 127.0.0.1: those of others, with certificates for those that speak TLS, and towpath, asked byte by byte.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::net::{End, Server, connect, read_to_end};
 use super::peers::{Program, program, run_well};
-use super::ports::free_port;
+use super::ports::{free_address, free_port};
 use super::services::{Service, Ssh, configured, ssh};
+use super::towpath::{Towpath, command};
 
 /// tinyproxy; `login` is a name and a password that its clients must have.
 pub(crate) fn tinyproxy(login: Option<(&str, &str)>) -> Service {
@@ -136,4 +142,96 @@ fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     folder
+}
+
+/// `towpath proxy`, whose clients may go to 127.0.0.0/8.
+pub(crate) fn proxy(flags: &[&str]) -> (String, Towpath) {
+    closed_proxy(&[&["--allow-dest", "127.0.0.0/8"], flags].concat())
+}
+
+/// The same where they may not.
+pub(crate) fn closed_proxy(flags: &[&str]) -> (String, Towpath) {
+    let listen = free_address();
+    let arguments = ["proxy", &listen, "--log-format", "json"];
+    let towpath = Towpath::start(command(arguments.iter().chain(flags)));
+    (listen, towpath)
+}
+
+/// Sends `bytes`, ends, and returns all that comes back, which has to end in order.
+pub(crate) fn ask(listen: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut client = connect(listen);
+    // It may be sent away before it has said everything.
+    let _ = client.write_all(bytes);
+    let _ = client.shutdown(Shutdown::Write);
+    let (answer, end) = read_to_end(&mut client);
+    assert_eq!(end, End::Fin, "{}", String::from_utf8_lossy(bytes));
+    answer
+}
+
+/// The same where the answer is one of HTTP, and only one: its status and its words.
+pub(crate) fn ask_http(listen: &str, request: &str) -> (u16, String) {
+    let answer = String::from_utf8(ask(listen, request.as_bytes())).unwrap();
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "one answer to {request:?}: {answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.trim_end().to_owned())
+}
+
+/// A CONNECT.
+pub(crate) fn connect_to(target: &str) -> String {
+    format!("CONNECT {target} HTTP/1.1\r\nHost: a.example\r\n\r\n")
+}
+
+/// An HTTP server that keeps the heads of its requests, and answers `ok`.
+pub(crate) struct Target {
+    /// Where it listens.
+    pub(crate) address: String,
+    heads: Arc<Mutex<Vec<String>>>,
+}
+
+impl Target {
+    /// On a port that the kernel picks.
+    pub(crate) fn start() -> Self {
+        let server = Server::start();
+        let target = Self { address: server.address(), heads: Arc::default() };
+        let heads = target.heads.clone();
+        thread::spawn(move || {
+            loop {
+                let (stream, heads) = (server.accept(), heads.clone());
+                thread::spawn(move || serve(stream, &heads));
+            }
+        });
+        target
+    }
+
+    /// A request to it with more fields.
+    pub(crate) fn get(&self, fields: &str) -> String {
+        format!("GET http://{}/ HTTP/1.1\r\nHost: a.example\r\n{fields}\r\n", self.address)
+    }
+
+    /// The heads that have come since this was last asked.
+    pub(crate) fn take_heads(&self) -> Vec<String> {
+        std::mem::take(&mut self.heads.lock().unwrap())
+    }
+}
+
+fn serve(mut stream: TcpStream, heads: &Mutex<Vec<String>>) {
+    while let Some(head) = read_head(&mut stream) {
+        heads.lock().unwrap().push(head);
+        if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
+            return;
+        }
+    }
+}
+
+/// Reads a head byte by byte, and nothing behind it; `None` at the end.
+pub(crate) fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return None;
+        }
+        head.push(byte[0]);
+    }
+    Some(String::from_utf8(head).unwrap())
 }
