@@ -390,8 +390,11 @@ fn what_a_parent_refuses_is_told_in_the_words_of_each_protocol() {
     ];
     for (url, status, code, words) in cases {
         let (listen, towpath) = proxy(&["--via", &url, "--connect-timeout", "1s"]);
+        let ask = || WANTED.map(|wanted| ask(&listen, &[wanted, b"payload"].concat()));
+        let answers = ask();
+        towpath.records(3);
         let before = open_descriptors(towpath.pid());
-        let answers = WANTED.map(|wanted| ask(&listen, &[wanted, b"payload"].concat()));
+        assert_eq!(ask(), answers, "{url}");
         let start = format!("HTTP/1.1 {status} ");
         assert!(answers[0].starts_with(start.as_bytes()), "{url}: {}", String::from_utf8_lossy(&answers[0]));
         assert!(!String::from_utf8_lossy(&answers[0]).contains("parent"), "{url}");

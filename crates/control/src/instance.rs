@@ -89,7 +89,7 @@ pub enum StartError {
         /// Whose.
         what: String,
         /// What is wrong with them.
-        error: TlsError,
+        error: Box<TlsError>,
     },
     /// Users of a proxy whose lines are not understood.
     #[error("{what}: users:\n  {faults}")]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use listenfd::ListenFd;
 use towpath_config::{Config, HopProtocol};
-use towpath_engine::{Bound, Hop, Pool, Pools, Resolver, TlsIn, TlsOut, bind, check_users};
+use towpath_engine::{Bound, Hop, Pool, Pools, Resolver, TlsError, TlsIn, TlsOut, bind, check_users};
 use towpath_wire::addr::Listen;
 
 use crate::discover::Discovery;
@@ -65,7 +65,7 @@ pub(crate) async fn prepare(
 /// The first that cannot.
 pub fn check(config: &Config) -> Result<(), StartError> {
     for pool in &config.pools {
-        let bad = |error| StartError::Tls { what: format!("pool {}", pool.name), error };
+        let bad = |error| bad_tls(format!("pool {}", pool.name), error);
         let hops = pool.via.iter().filter_map(|hop| hop.tls.as_ref());
         for tls in pool.tls.iter().chain(hops) {
             TlsOut::new(tls, &[]).map_err(bad)?;
@@ -74,7 +74,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     for listener in &config.listeners {
         let what = || format!("listener {}", listener.name);
         if let Some(tls) = &listener.tls {
-            TlsIn::new(tls, listener.mode).map_err(|error| StartError::Tls { what: what(), error })?;
+            TlsIn::new(tls, listener.mode).map_err(|error| bad_tls(what(), error))?;
         }
         if let Some(proxy) = &listener.proxy {
             let told = check_users(proxy)
@@ -83,6 +83,10 @@ pub fn check(config: &Config) -> Result<(), StartError> {
         }
     }
     Ok(())
+}
+
+fn bad_tls(what: String, error: TlsError) -> StartError {
+    StartError::Tls { what, error: Box::new(error) }
 }
 
 /// The pools of a configuration with their backends, without listening anywhere.
@@ -102,7 +106,7 @@ async fn find(
     for shape in &config.pools {
         let old = before.pools.get(&shape.name);
         let (hops, are_new) = hops(shape, &pools, &before.pools)?;
-        let bad = |error| StartError::Tls { what: format!("pool {}", shape.name), error };
+        let bad = |error| bad_tls(format!("pool {}", shape.name), error);
         let tls = shape.tls.as_ref().map(|tls| TlsOut::new(tls, &[])).transpose().map_err(bad)?;
         let pool = match old {
             Some(old) if old.config == *shape && keeps(old) && !are_new => old.clone(),
@@ -131,7 +135,7 @@ fn hops(
     let mut hops = Vec::new();
     for hop in &shape.via {
         let Some(pool) = pools.get(&hop.pool.name).cloned() else { continue };
-        let bad = |error| StartError::Tls { what: format!("pool {}", hop.pool.name), error };
+        let bad = |error| bad_tls(format!("pool {}", hop.pool.name), error);
         let alpn = if hop.protocol == HopProtocol::H2 { &["h2"] } else { &["http/1.1"] };
         let tls = hop.tls.as_ref().map(|tls| TlsOut::new(tls, alpn)).transpose().map_err(bad)?;
         hops.push(Hop::new(hop, pool, tls));

@@ -33,8 +33,14 @@ pub(crate) fn squid(is_open: bool) -> Service {
          cache_log /dev/null\npid_filename none\npinger_enable off\nshutdown_lifetime 0 seconds\n\
          coredump_dir none\nmemory_pools off\nmax_filedescriptors 1024\n"
     );
-    let squid = start("squid", &["-N", "-f"], &text);
-    // It takes seconds to leave in order.
+    // Several of one name would share memory, whose files they leave behind when they are killed; in order they take seconds.
+    let name = format!("towpath{}", free_port());
+    let squid = start("squid", &["-N", "-n", &name, "-f"], &text);
+    for file in fs::read_dir("/dev/shm").unwrap().flatten() {
+        if file.file_name().to_string_lossy().contains(&format!("{name}-")) {
+            fs::remove_file(file.path()).unwrap();
+        }
+    }
     Service { program: squid.program.stopped_with(Signal::KILL), ..squid }
 }
 

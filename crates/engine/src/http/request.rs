@@ -185,7 +185,8 @@ async fn pass_on(
     let has_failed = Rc::new(Cell::new(false));
     let request = Request::from_parts(parts, Up::new(body, length, flow.clone(), has_failed.clone()));
     let sending = send(requester, proxy, &flow, &destination, request, parent.map(|(pool, _)| pool));
-    let sent = match timeout(flow.borrow().idle_timeout().unwrap_or(ANSWER_TIME), sending).await {
+    let limit = flow.borrow().idle_timeout().unwrap_or(ANSWER_TIME);
+    let sent = match timeout(limit, sending).await {
         Ok(sent) => sent,
         Err(_) => {
             flow.borrow_mut().not_connected(Reason::AnswerTimedOut);

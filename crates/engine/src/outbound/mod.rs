@@ -61,6 +61,6 @@ pub(crate) fn connect(
         }
         Address::Unix(path) => direct::unix(path, pool),
         // Only pools whose connections go through a proxy have such.
-        Address::Name(..) => Err(ErrorKind::AddrNotAvailable.into()).map_err(ConnectError::Io),
+        Address::Name(..) => Err(ConnectError::Io(ErrorKind::AddrNotAvailable.into())),
     }
 }

@@ -78,7 +78,7 @@ impl Layered {
         &*self.io
     }
 
-    pub(super) fn into_io(self: Box<Self>) -> Box<dyn Io> {
+    pub(super) fn into_io(self) -> Box<dyn Io> {
         self.io
     }
 
