@@ -50,10 +50,7 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package(&["python3-socksio"], "httpx by SOCKS"),
     package(&["python3-aiohttp"], "a client of proxies, and an HTTP server that speaks WebSocket"),
     package(&["python3-aiohttp-socks"], "aiohttp by SOCKS"),
-    package(
-        &["npm", "nodejs"],
-        "a client of package registries; brings node, and some packages of node bring npm",
-    ),
+    package(&["npm", "nodejs"], "a client of package registries, and node with it"),
     package(&["strace"], "counts system calls"),
     package(&["procps"], "looks at processes"),
 ];

@@ -14,7 +14,7 @@ use socket2::{Domain, Socket, Type};
 use support::net::{Server, echo_server};
 use support::peers::{program, run_well};
 use support::ports::{free_address, free_port};
-use support::proxies::{Target, ask, ask_http, closed_proxy, connect_to, proxy};
+use support::proxies::{Target, ask, ask_http, closed_proxy, connect_to, proxy, saying};
 use support::services::dns;
 use support::towpath::{Towpath, command, output};
 use support::wait_for;
@@ -148,6 +148,26 @@ fn a_login_that_waits_takes_none_of_the_time_for_the_head() {
     }
     assert_eq!(ask_http(&listen, &request("right")), (200, "payload".to_owned()));
     towpath.stop(6);
+}
+
+#[test]
+fn requests_bring_a_parent_our_login_and_nobody_elses() {
+    let parent = Target::start();
+    let (listen, towpath) = proxy(&["--via", &format!("http://bob:hop-secret@{}", parent.address)]);
+    let fields = "Proxy-Authorization: Basic Y2xpZW50OmM=\r\nX-Hop: 1\r\nConnection: x-hop\r\n";
+    let request = parent.get(fields).replace(&parent.address, "t.test:4444");
+    assert_eq!(ask_http(&listen, &request), (200, "ok".to_owned()));
+    let head = parent.take_heads().remove(0).to_lowercase();
+    assert!(head.contains("proxy-authorization: basic ym9iomhvcc1zzwnyzxq="), "{head}");
+    assert!(!head.contains("y2xpzw50omm") && !head.contains("x-hop"), "{head}");
+    towpath.stop(1);
+    // It wants a login of towpath, not of the client, who would answer with a login for towpath.
+    let challenge =
+        "HTTP/1.1 407 X\r\nProxy-Authenticate: Basic realm=\"parent\"\r\nContent-Length: 0\r\n\r\n";
+    let (listen, towpath) = proxy(&["--via", &format!("http://{}", saying(challenge))]);
+    let answer = String::from_utf8(ask(&listen, request.as_bytes())).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 502 ") && !answer.contains("parent"), "{answer}");
+    assert!(towpath.stop(1)[0].text("end").contains("wants another login"));
 }
 
 #[test]

@@ -305,6 +305,7 @@ impl Flow {
     pub(crate) fn carries_on(&mut self) {
         let micros = self.start.elapsed().as_micros();
         self.connect_micros = u32::try_from(micros).unwrap_or(NOT_YET - 1);
+        self.stage = Stage::Answer;
         self.reason = Reason::ClientReset;
     }
 
@@ -385,7 +386,7 @@ impl Meter for Flow {
 impl Drop for Flow {
     fn drop(&mut self) {
         let stage = self.stage;
-        self.worker.counters.finished(stage == Stage::Relay);
+        self.worker.counters.finished(matches!(stage, Stage::Answer | Stage::Relay));
         self.worker.one_less();
         let backend = self.backend.clone();
         self.leave_backend();

@@ -31,6 +31,8 @@ pub enum Stage {
     Route,
     /// On the way to a server.
     Connect,
+    /// While its request was answered.
+    Answer,
     /// While bytes were carried.
     Relay,
 }
@@ -44,6 +46,7 @@ impl Stage {
             Self::Ask => "ask",
             Self::Route => "route",
             Self::Connect => "connect",
+            Self::Answer => "answer",
             Self::Relay => "relay",
         }
     }

@@ -241,3 +241,26 @@ pub(crate) fn read_head(stream: &mut TcpStream) -> Option<String> {
     }
     Some(String::from_utf8(head).unwrap())
 }
+
+/// A proxy that does as `act` says with each connection; returns its address.
+pub(crate) fn parent(act: impl Fn(&mut TcpStream) + Send + Sync + 'static) -> String {
+    let (server, act) = (Server::start(), Arc::new(act));
+    let address = server.address();
+    thread::spawn(move || {
+        loop {
+            let (mut stream, act) = (server.accept(), act.clone());
+            thread::spawn(move || act(&mut stream));
+        }
+    });
+    address
+}
+
+/// One that reads the head of a CONNECT, says `answer` and ends.
+pub(crate) fn saying(answer: &'static str) -> String {
+    parent(move |stream| {
+        read_head(stream);
+        let _ = stream.write_all(answer.as_bytes());
+        let _ = stream.shutdown(Shutdown::Write);
+        let _ = read_to_end(stream);
+    })
+}

@@ -73,7 +73,7 @@ fn from_url(url: &str, pool: &Pool, number: usize) -> Result<Option<Hop>, Bad> {
     let backends = hosts.split(',').map(|host| backend(host, port)).collect::<Result<Vec<_>, Bad>>()?;
     let Options { password, tls } = options(query, is_tls)?;
     let login = self::login(login, password)?;
-    let name = format!("{} via {number}", pool.name).into();
+    let name = format!("{}/via{number}", pool.name).into();
     // Who waits waits for the server; a proxy that fails is passed over at once where there is another.
     let hop_pool = Pool {
         name,
