@@ -37,7 +37,7 @@ with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
         pip.args(["-m", "pip", "download", "-q", "--isolated", "--no-deps", "--no-cache-dir", "-d"]);
         pip.arg(to.path()).args(["--index-url", &format!("{protocol}://{at}/simple/"), "--proxy"]);
         pip.args([&proxy.url(scheme, ""), "--cert", &certificate.file(), "--trusted-host", &at]);
-        pip.args(["--disable-pip-version-check", "towpath-example"]);
+        pip.args(["--disable-pip-version-check", "--retries", "0", "towpath-example"]);
         run_well(pip);
         assert!(fs::read(to.path().join(wheel)).unwrap() == fs::read(folder.join(wheel)).unwrap());
     }
@@ -75,16 +75,16 @@ fn npm_views_and_installs_from_a_registry() {
     registry(&site.root(), &site.plain());
     let npm = |words: &[&str]| {
         let mut npm = client("npm", home.path());
-        npm.args(["--registry", &format!("http://{}/npm/", site.plain()), "--noproxy", ""]);
         npm.args([
-            "--proxy",
-            &proxy.url("http", "alice:secret@"),
+            "--registry",
+            &format!("http://{}/npm/", site.plain()),
+            "--noproxy",
+            "",
             "--cache",
             "cache",
-            "--no-audit",
-            "--no-fund",
         ]);
-        npm.args(["--no-update-notifier", "--userconfig", "none", "--globalconfig", "none too"]);
+        npm.args(["--proxy", &proxy.url("http", "alice:secret@"), "--fetch-retries", "0", "--no-audit"]);
+        npm.args(["--no-fund", "--no-update-notifier", "--userconfig", "none", "--globalconfig", "none too"]);
         npm.args(words);
         run_well(npm)
     };

@@ -194,7 +194,7 @@ fn a_bad_chunk_gets_one_answer_and_its_server_is_not_blamed() {
 
 #[test]
 fn a_body_that_is_cut_off_is_its_clients_doing() {
-    for (resets, end) in [(false, "client closed"), (true, "client reset")] {
+    for (resets, end) in [(false, "ask: ended early"), (true, "ask: client reset")] {
         let (listen, towpath) = proxy(&[]);
         let server = Server::start();
         let mut client = connect(&listen);
@@ -209,7 +209,7 @@ fn a_body_that_is_cut_off_is_its_clients_doing() {
             drop(client)
         }
         assert_eq!(read_to_end(&mut server), (Vec::new(), End::Reset));
-        assert_eq!(towpath.stop(1)[0].text("end"), end);
+        assert_eq!(towpath.stop(1)[0].end(), end);
     }
 }
 

@@ -189,6 +189,8 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// The proxies that its connections go through, the nearest first.
     pub via: Vec<Hop>,
+    /// Whether the names of backends are looked up by the proxy before them, not here.
+    pub leaves_names: bool,
     /// TLS to backends; `None` is none.
     pub tls: Option<ClientTls>,
     /// A file of more backends, one a line, which is watched.

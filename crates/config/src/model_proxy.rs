@@ -116,10 +116,3 @@ impl HopProtocol {
         }
     }
 }
-
-impl Pool {
-    /// Whether the names of backends are looked up by the last proxy on the way, not here.
-    pub fn leaves_names(&self) -> bool {
-        self.via.last().is_some_and(|hop| hop.protocol.takes_names())
-    }
-}

@@ -199,7 +199,12 @@ async fn ask(
                 if hop.warnings.is_due() {
                     tracing::warn!("pool {}: no TLS with the proxy at {at}: {error}", hop.pool.config.name);
                 }
-                return Err(HopFault::Tls);
+                // A certificate that is not trusted now is not in a while; a connection that breaks may be.
+                return Err(if error.kind() == ErrorKind::InvalidData {
+                    HopFault::Tls
+                } else {
+                    HopFault::Closed
+                });
             }
         };
     }

@@ -131,7 +131,7 @@ impl HopFault {
     fn may_pass(self) -> bool {
         match self {
             Self::Status(status) => status.code() >= 500,
-            other => !matches!(other, Self::Login | Self::Code(2 | 7 | 8) | Self::Unnameable),
+            other => !matches!(other, Self::Login | Self::Code(2 | 7 | 8) | Self::Unnameable | Self::Tls),
         }
     }
 }
@@ -142,7 +142,7 @@ impl ConnectError {
         match self {
             Self::NoSource(_) => false,
             Self::Hop(error) => error.fault.may_pass(),
-            Self::Tls(_) => true,
+            Self::Tls(error) => error.kind() != ErrorKind::InvalidData,
             Self::Io(error) => error.kind() != ErrorKind::PermissionDenied,
             Self::TimedOut(_) | Self::SourceAbsent(_) => true,
         }

@@ -301,8 +301,14 @@ impl Flow {
         self.carries_on();
     }
 
-    /// Its request goes out on a connection that is there.
-    pub(crate) fn carries_on(&mut self) {
+    /// Its request goes out on a connection to a backend of `pool` that is there.
+    pub(crate) fn goes_out_on(&mut self, pool: &Arc<Pool>, backend: &Arc<Backend>) {
+        self.guest().pool = Some(pool.clone());
+        self.tries(backend);
+        self.carries_on();
+    }
+
+    fn carries_on(&mut self) {
         let micros = self.start.elapsed().as_micros();
         self.connect_micros = u32::try_from(micros).unwrap_or(NOT_YET - 1);
         self.stage = Stage::Answer;

@@ -114,7 +114,7 @@ pub(crate) async fn find_way(
         }
         Host::Name(name) => {
             rules.check_name(name.as_str(), port).map_err(Reason::Denied)?;
-            if way.config.leaves_names() {
+            if way.config.leaves_names {
                 vec![Place::Name { host: name.clone(), ports }]
             } else {
                 let resolver = worker.resolver(&proxy.dns);

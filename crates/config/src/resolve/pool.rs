@@ -144,6 +144,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
     let via = shape.via;
     let mut pool = Pool {
         via: Vec::new(),
+        leaves_names: false,
         tls: super::tls::client(shape.tls, report),
         name,
         balance: balance(shape.balance, shape.hash_key, report),
@@ -180,6 +181,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
     pool.via = via::hops(via, &pool, report);
+    pool.leaves_names = pool.via.last().is_some_and(|hop| hop.protocol.takes_names());
     Found { pool: Arc::new(pool), spans, no_backends: None }
 }
 

@@ -37,9 +37,14 @@ pub(crate) fn hops(field: Field<OneOrMany<ViaWord>>, pool: &Pool, report: &mut R
         report.push(Mistake::at(span, message).hint(format!("give at most {HOPS_MAX}")));
         return Vec::new();
     }
-    let mut hops = Vec::new();
+    let mut hops: Vec<Hop> = Vec::new();
     for (place, (ViaWord(url), span)) in list.items.into_iter().enumerate() {
-        match from_url(url.reveal(), pool, place + 1) {
+        // Each hop is looked up by the one before it, if that looks names up.
+        let pool = Pool {
+            leaves_names: hops.last().is_some_and(|before| before.protocol.takes_names()),
+            ..pool.clone()
+        };
+        match from_url(url.reveal(), &pool, place + 1) {
             Ok(hop) => hops.extend(hop),
             Err(Bad { message, hint }) => report.push(Mistake::at(span, message).hint(hint)),
         }

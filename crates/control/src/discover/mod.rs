@@ -123,7 +123,7 @@ impl Entry {
 impl Discovery {
     /// The backends that the configuration of `pool` names.
     pub(crate) fn new(pool: Arc<Pool>, dns: Dns) -> Self {
-        let is_far = pool.config.leaves_names();
+        let is_far = pool.config.leaves_names;
         let entries =
             pool.config.backends.iter().cloned().map(|backend| Entry::new(backend, is_far)).collect();
         let file = pool.config.backends_file.clone().map(WatchedFile::new);
@@ -139,7 +139,7 @@ impl Discovery {
         if let Some(file) = &mut self.file {
             let found =
                 file.read().map_err(|reason| DiscoverError::File { path: file.path().clone(), reason })?;
-            let is_far = self.pool.config.leaves_names();
+            let is_far = self.pool.config.leaves_names;
             self.entries.extend(found.into_iter().map(|backend| Entry::new(backend, is_far)));
         }
         let (pool, dns) = (&self.pool.config.name, &self.dns);
@@ -194,7 +194,7 @@ impl Discovery {
             Some(Ok(found)) => found,
         };
         let written = self.pool.config.backends.len();
-        let is_far = self.pool.config.leaves_names();
+        let is_far = self.pool.config.leaves_names;
         let mut before: Vec<Entry> = self.entries.drain(written..).collect();
         for backend in found {
             let known = before.iter().position(|entry| entry.backend == backend);

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
+use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::error::Reason;
@@ -21,6 +22,8 @@ pub(super) enum Coming {
     H1(Incoming),
     /// By HTTP/2.
     H2(RecvStream),
+    /// There is none.
+    Nothing,
 }
 
 impl Coming {
@@ -30,6 +33,7 @@ impl Coming {
                 return Pin::new(incoming).poll_frame(cx).map_err(|_| Failed);
             }
             Self::H2(receive) => receive,
+            Self::Nothing => return Poll::Ready(None),
         };
         if let Some(data) = ready!(receive.poll_data(cx)) {
             return Poll::Ready(Some(data.map_err(|_| Failed).map(|data| {
@@ -66,6 +70,23 @@ impl Up {
         has_failed: Rc<Cell<bool>>,
     ) -> Self {
         Self { incoming, length, flow, has_failed }
+    }
+}
+
+impl Up {
+    /// A request once more, if it has no body and may be sent twice (RFC 9110, section 9.2.2).
+    pub(super) fn again(request: &Request<Self>) -> Option<Request<Self>> {
+        let body = request.body();
+        let may_be = request.method().is_idempotent() && body.is_end_stream();
+        may_be.then(|| {
+            let nothing = Self::new(Coming::Nothing, None, body.flow.clone(), body.has_failed.clone());
+            let mut again = Request::new(nothing);
+            again.method_mut().clone_from(request.method());
+            again.uri_mut().clone_from(request.uri());
+            *again.version_mut() = request.version();
+            again.headers_mut().clone_from(request.headers());
+            again
+        })
     }
 }
 
@@ -107,12 +128,14 @@ impl Body for Up {
         match &self.incoming {
             Coming::H1(incoming) => incoming.is_end_stream(),
             Coming::H2(receive) => receive.is_end_stream(),
+            Coming::Nothing => true,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match (&self.incoming, self.length) {
             (Coming::H1(incoming), _) => incoming.size_hint(),
+            (Coming::Nothing, _) => SizeHint::with_exact(0),
             (Coming::H2(_), Some(length)) => SizeHint::with_exact(length),
             (Coming::H2(receive), None) if receive.is_end_stream() => SizeHint::with_exact(0),
             (Coming::H2(_), None) => SizeHint::default(),

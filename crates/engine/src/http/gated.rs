@@ -39,6 +39,8 @@ struct Inner {
     patience: Duration,
     /// Who reads on once the server has answered.
     held_up: Option<Waker>,
+    /// Whether it leaves HTTP: whoever carries the other protocol takes the stream.
+    goes_over: bool,
 }
 
 /// A client when hyper has served its requests.
@@ -82,6 +84,7 @@ impl Gated {
             header_timeout,
             patience,
             held_up: None,
+            goes_over: false,
         };
         let shared = Arc::new(Mutex::new(Some(inner)));
         (Self(shared.clone()), GateKey(shared))
@@ -111,6 +114,13 @@ impl GateKey {
         }
     }
 
+    /// A server has gone over to another protocol: the stream is left to whoever carries that.
+    pub(super) fn goes_over(&self) {
+        if let Some(inner) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            inner.goes_over = true;
+        }
+    }
+
     /// What is wrong with what the client sends, once something is.
     pub(super) fn fault(&self) -> Option<Misasked> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.outcome {
@@ -121,7 +131,8 @@ impl GateKey {
 
     /// The stream, what was read and not let through, and what is to become of it; `None` if it went over to another protocol.
     pub(super) fn take(self) -> Option<Left> {
-        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = inner.take_if(|inner| !inner.goes_over)?;
         let in_body = inner.gate.is_in_body();
         Some(Left { stream: inner.stream, held: inner.held, outcome: inner.outcome, in_body })
     }

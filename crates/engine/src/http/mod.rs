@@ -82,6 +82,7 @@ pub(crate) async fn serve(
     let service = service_fn(move |request| request::serve_h1(requester.clone(), request));
     let serving = http1::Builder::new()
         .half_close(true)
+        .preserve_header_case(true)
         .timer(TokioTimer::new())
         .header_read_timeout(None)
         .serve_connection(TokioIo::new(gated), service)

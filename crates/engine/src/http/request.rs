@@ -140,7 +140,10 @@ pub(super) async fn log_in(
 /// Where a request of the absolute form goes.
 fn destination(request: &Request<Coming>) -> Result<(Destination, String), Misasked> {
     let uri = request.uri();
-    let is_http = uri.scheme_str().is_some_and(|scheme| scheme.eq_ignore_ascii_case("http"));
+    // Some clients of WebSocket write its own scheme.
+    let is_http = uri
+        .scheme_str()
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("ws"));
     let authority = uri.authority().filter(|_| is_http).ok_or(Misasked::NotForProxy)?;
     let destination = Destination::parse(authority.as_str(), Some(80)).map_err(Misasked::Destination)?;
     Ok((destination, authority.as_str().to_owned()))
@@ -238,6 +241,10 @@ fn keep(requester: &Rc<Requester>, mut sender: Sender) {
 
 /// Sends a request on a connection that is there, or on a new one. One that was there may have been closed by its server in
 /// the meantime: what was not sent is sent again.
+#[expect(
+    clippy::await_holding_refcell_ref,
+    reason = "nobody else has the story before there is a connection"
+)]
 async fn send(
     requester: &Rc<Requester>,
     proxy: &Proxy,
@@ -246,17 +253,25 @@ async fn send(
     mut request: Request<Up>,
     parent: Option<Pool>,
 ) -> Result<(Response<Incoming>, Sender), Refused> {
-    let to = if parent.is_some() { "parent".to_owned() } else { destination.to_string() };
+    let to = match parent {
+        // One connection to a parent serves all destinations, so each is judged.
+        Some(_) => {
+            let way = find_way(&requester.worker, &*flow.borrow(), proxy, destination).await;
+            way.map_err(|no_way| no_way_for(&mut flow.borrow_mut(), no_way, destination))?;
+            "parent".to_owned()
+        }
+        None => destination.to_string(),
+    };
     let key: Key = (to, flow.borrow().user());
     // A place in between would hold its cell over a wait.
     let reused = requester.idle.borrow_mut().take(&key);
     if let Some(mut sender) = reused {
+        flow.borrow_mut().goes_out_on(&sender.pool, &sender.backend);
+        let again = Up::again(&request);
         match sender.requests.try_send_request(request).await {
-            Ok(answer) => {
-                flow.borrow_mut().carries_on();
-                return Ok((answer, sender));
-            }
-            Err(mut error) => match error.take_message() {
+            Ok(answer) => return Ok((answer, sender)),
+            // Its server may have closed it just then.
+            Err(mut error) => match error.take_message().or(again) {
                 Some(unsent) => request = unsent,
                 None => return Err(broken(flow, destination)),
             },
@@ -270,6 +285,11 @@ async fn send(
             Err(broken(flow, destination))
         }
     }
+}
+
+fn no_way_for(flow: &mut Flow, no_way: NoWay, destination: &Destination) -> Refused {
+    flow.turned_away(Stage::Route, no_way.reason);
+    Refused::no_way(no_way, destination)
 }
 
 fn broken(flow: &SharedFlow, destination: &Destination) -> Refused {
@@ -291,15 +311,13 @@ async fn connect(
 ) -> Result<Sender, Refused> {
     let mut flow = flow.borrow_mut();
     let way = find_way(&requester.worker, &flow, proxy, destination).await;
-    let pool = way.map_err(|no_way| {
-        flow.turned_away(Stage::Route, no_way.reason);
-        Refused::no_way(no_way, destination)
-    })?;
-    flow.guest().pool = Some(parent.map_or(pool, Arc::new));
+    let pool = way.map_err(|no_way| no_way_for(&mut flow, no_way, destination))?;
+    let pool = parent.map_or(pool, Arc::new);
+    flow.guest().pool = Some(pool.clone());
     let reached = conn::reach(&mut flow, None, true).await;
     let (lease, stream) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
     flow.connected_with(&lease);
-    Sender::new(stream, lease, key).await.map_err(|_| {
+    Sender::new(stream, lease, pool, key).await.map_err(|_| {
         flow.not_connected(Reason::ServerReset);
         Refused::of(Reason::ServerReset, destination)
     })
@@ -324,16 +342,20 @@ fn go_over(
         answer.headers_mut().insert(UPGRADE, agreed);
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     }
+    if let Some(gate) = &requester.gate {
+        gate.goes_over();
+    }
     let worker = requester.worker.clone();
     spawn_local(async move {
         let (Ok(client), Ok(server)) = futures_util::future::join(client_side, server_side).await else {
-            return;
+            return tracing::debug!("a connection broke before it went over to another protocol");
         };
         let (Ok(client), Ok(server)) = (upgraded::into_stream(client), upgraded::into_stream(server)) else {
-            return;
+            return tracing::debug!("a connection that goes over to another protocol is of an unknown kind");
         };
-        if let Ok(flow) = Rc::try_unwrap(flow) {
-            conn::carry(worker, flow.into_inner(), client, server, FirstFlight::default()).await;
+        match Rc::try_unwrap(flow) {
+            Ok(flow) => conn::carry(worker, flow.into_inner(), client, server, FirstFlight::default()).await,
+            Err(_) => tracing::debug!("a request that has gone over to another protocol is not over"),
         }
     });
     Ok(answer.map(|_| Down::Own(None)))

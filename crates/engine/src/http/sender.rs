@@ -1,5 +1,6 @@
 //! Connections to servers for the requests of one client, kept for its next ones.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::client::conn::http1::{self, SendRequest};
@@ -7,7 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
 use super::body::Up;
-use crate::pool::Lease;
+use crate::pool::{Backend, Lease, Pool};
 use crate::stream::Stream;
 
 /// Connections that are kept idle for one client.
@@ -20,10 +21,13 @@ const KEPT_FOR: Duration = Duration::from_secs(4);
 pub(super) struct Sender {
     pub(super) requests: SendRequest<Up>,
     pub(super) key: Key,
+    /// Where it leads.
+    pub(super) pool: Arc<Pool>,
+    pub(super) backend: Arc<Backend>,
 }
 
 /// What connections may be shared by: the destination and the user.
-pub(super) type Key = (String, Option<std::sync::Arc<str>>);
+pub(super) type Key = (String, Option<Arc<str>>);
 
 /// Those of one client that wait for its next request.
 #[derive(Default)]
@@ -47,14 +51,21 @@ impl Idle {
 }
 
 impl Sender {
-    /// Speaks HTTP/1 on a new connection, whose place at its backend is `lease`.
-    pub(super) async fn new(stream: Stream, lease: Lease, key: Key) -> Result<Self, hyper::Error> {
-        let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    /// Speaks HTTP/1 on a new connection to a backend of `pool`, whose place there is `lease`.
+    pub(super) async fn new(
+        stream: Stream,
+        lease: Lease,
+        pool: Arc<Pool>,
+        key: Key,
+    ) -> Result<Self, hyper::Error> {
+        let handshake = http1::Builder::new().preserve_header_case(true).handshake(TokioIo::new(stream));
+        let (requests, connection) = handshake.await?;
+        let backend = Arc::clone(&lease);
         spawn_local(async move {
             // What fails here fails the request too.
             let _ = connection.with_upgrades().await;
             drop(lease);
         });
-        Ok(Self { requests, key })
+        Ok(Self { requests, key, pool, backend })
     }
 }
