@@ -256,7 +256,7 @@ async fn send(
     let to = match parent {
         // One connection to a parent serves all destinations, so each is judged.
         Some(_) => {
-            let way = find_way(&requester.worker, &*flow.borrow(), proxy, destination).await;
+            let way = find_way(&requester.worker, &flow.borrow(), proxy, destination).await;
             way.map_err(|no_way| no_way_for(&mut flow.borrow_mut(), no_way, destination))?;
             "parent".to_owned()
         }
