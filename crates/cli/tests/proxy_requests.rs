@@ -288,9 +288,9 @@ fn what_is_for_the_proxy_alone_stays_there() {
     let head = target.take_heads().remove(0);
     let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
     lines.sort_unstable();
-    let host = format!("host: {}", target.address);
+    let host = format!("Host: {}", target.address);
     let kept =
-        ["GET / HTTP/1.1", "authorization: Basic for-the-server", &host, "via: 1.1 towpath", "x-kept: 3"];
+        ["Authorization: Basic for-the-server", "GET / HTTP/1.1", &host, "X-Kept: 3", "via: 1.1 towpath"];
     assert_eq!(lines, kept);
     let printed = format!("{:?}{:?}", towpath.stdout.so_far(), towpath.stderr.so_far());
     assert!(!printed.contains("secret") && !printed.contains("Ym9iOn"), "{printed}");

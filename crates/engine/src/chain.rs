@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use towpath_config::HopProtocol;
@@ -14,7 +14,7 @@ use crate::error::{ConnectError, HopError, HopFault, Reason};
 use crate::outbound;
 pub(crate) use crate::outbound::Connecting;
 use crate::place::Address;
-use crate::pool::{Backend, Hop, Lease, Picked, Pool};
+use crate::pool::{Backend, Hop, Lease, Member, Picked, Pool};
 use crate::sessions::Opening;
 use crate::stream::Stream;
 
@@ -27,6 +27,7 @@ const TRIES: usize = 8;
 /// Why it cannot come about.
 pub(crate) fn connect(
     address: Address<'_>,
+    member: &Member,
     pool: &Arc<Pool>,
     client: Option<SocketAddr>,
     speaks: bool,
@@ -44,16 +45,17 @@ pub(crate) fn connect(
         true => Some(outbound::connect(address, &pool.config, client, true)?),
         false => None,
     };
+    let host = host_of(member);
     let (hops, tls, limit) = (pool.hops.clone(), pool.tls.clone(), pool.config.connect_timeout);
     let going = async move {
         let stream = match straight {
             Some(Connecting::Done(stream)) => stream,
             Some(Connecting::Pending(pending)) => pending.await?,
-            None => go(&hops, &wanted, client).await?,
+            None => go(&hops, &wanted, client, limit / 2).await?,
         };
         match tls {
             None => Ok(stream),
-            Some(tls) => Ok(tls.connect(&wanted.host, stream).await.map_err(ConnectError::Tls)?.0),
+            Some(tls) => Ok(tls.connect(&host, stream).await.map_err(ConnectError::Tls)?.0),
         }
     };
     Ok(Connecting::Pending(Box::pin(async move {
@@ -62,7 +64,12 @@ pub(crate) fn connect(
 }
 
 /// Goes through all of `hops` to `wanted`. Where a hop has several proxies, the next is tried when one fails.
-async fn go(hops: &[Hop], wanted: &Destination, client: Option<SocketAddr>) -> Result<Stream, ConnectError> {
+async fn go(
+    hops: &[Hop],
+    wanted: &Destination,
+    client: Option<SocketAddr>,
+    limit: Duration,
+) -> Result<Stream, ConnectError> {
     let mut failed = Failed(hops.iter().map(|_| Vec::new()).collect());
     let mut may_be_stale = true;
     loop {
@@ -75,12 +82,14 @@ async fn go(hops: &[Hop], wanted: &Destination, client: Option<SocketAddr>) -> R
                 Start::First(lease, stream)
             }
         };
-        let Broken { error, place, lease } = match go_on(hops, wanted, start, &failed).await {
+        let Broken { error, place, lease } = match go_on(hops, wanted, start, &failed, limit).await {
             Ok(stream) => return Ok(stream),
             Err(broken) => broken,
         };
-        if is_reused && error.fault == HopFault::Closed {
-            may_be_stale = false; // it was closed when we came: a new one tells whether the proxy is well
+        if is_reused && matches!(error.fault, HopFault::Closed | HopFault::TimedOut) {
+            // It was closed when we came, or is dead: a new one tells whether the proxy is well.
+            hops.iter().for_each(|hop| hop.sessions.leave_silent());
+            may_be_stale = false;
             continue;
         }
         let (Some(lease), Some(hop)) = (lease, hops.get(place)) else { return Err(ConnectError::Hop(error)) };
@@ -125,13 +134,19 @@ struct Broken {
 }
 
 /// Asks each proxy in turn for the next, and the last for `wanted`.
-async fn go_on(hops: &[Hop], wanted: &Destination, start: Start, failed: &Failed) -> Result<Stream, Broken> {
+async fn go_on(
+    hops: &[Hop],
+    wanted: &Destination,
+    start: Start,
+    failed: &Failed,
+    limit: Duration,
+) -> Result<Stream, Broken> {
     // The places of the proxies since the last connection of HTTP/2, which keeps those before.
     let mut leases = Leases(Vec::new());
     let (mut link, from) = match start {
         Start::Session(place, opening) => (Link::Session(opening), place),
         Start::First(lease, stream) => {
-            let host = host_of(&lease);
+            let host = host_of(&lease.member);
             leases.0.push((0, lease));
             (Link::Stream(host, stream), 0)
         }
@@ -153,11 +168,13 @@ async fn go_on(hops: &[Hop], wanted: &Destination, start: Start, failed: &Failed
                 next
             }
         };
-        let asking = match link {
-            Link::Session(opening) => opening.ask(hop.login.as_ref(), &next).await,
-            Link::Stream(host, stream) => ask(hop, &host, &next, stream, &mut leases, place).await,
+        let asking = async {
+            match link {
+                Link::Session(opening) => opening.ask(hop.login.as_ref(), &next).await,
+                Link::Stream(host, stream) => ask(hop, &host, &next, stream, &mut leases, place).await,
+            }
         };
-        let stream = match asking {
+        let stream = match timeout(limit, asking).await.unwrap_or(Err(HopFault::TimedOut)) {
             Ok(stream) => stream,
             // What a proxy cannot reach, or may not, is the fault of what is behind it.
             Err(fault) => {
@@ -166,7 +183,7 @@ async fn go_on(hops: &[Hop], wanted: &Destination, start: Start, failed: &Failed
             }
         };
         leases.of(place).into_iter().for_each(|lease| hop.pool.note_success(lease));
-        let host = leases.of(place + 1).map_or(next.host, host_of);
+        let host = leases.of(place + 1).map_or(next.host, |lease| host_of(&lease.member));
         link = Link::Stream(host, stream);
     }
     match link {
@@ -210,6 +227,7 @@ async fn ask(
     }
     if hop.protocol == HopProtocol::H2 {
         let held = leases.up_to(place);
+        stream.keep_alive(&hop.pool.config.socket);
         return hop.sessions.begin(stream, held).await?.ask(hop.login.as_ref(), next).await;
     }
     outbound::ask(hop.protocol, hop.login.as_ref(), next, stream).await
@@ -237,10 +255,9 @@ impl Leases {
     }
 }
 
-/// What the certificate of a proxy must be for: its name where it has one.
-fn host_of(lease: &Lease) -> Host {
-    let written = lease.member.target.parse::<Target>();
-    match (written, lease.member.place.at(0)) {
+/// What the certificate of a server must be for: its name where it was written with one.
+fn host_of(member: &Member) -> Host {
+    match (member.target.parse::<Target>(), member.place.at(0)) {
         (Ok(Target::Name { host, .. }), _) => Host::Name(host),
         (_, Address::Tcp(address)) => Host::Ip(address.ip()),
         (_, Address::Name(name, _)) => Host::Name(name.clone()),

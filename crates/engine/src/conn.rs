@@ -333,7 +333,7 @@ pub(crate) async fn reach(
                     flow.tries(&server);
                     let begun = Instant::now();
                     let address = server.member.place.at(flow.offset);
-                    match chain::connect(address, &pool, flow.client, speaks) {
+                    match chain::connect(address, &server.member, &pool, flow.client, speaks) {
                         Ok(Connecting::Done(stream)) => {
                             pool.note_connected(&server, begun.elapsed());
                             race.leave(&pool);

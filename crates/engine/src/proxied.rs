@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use towpath_config::Proxy;
 use towpath_wire::addr::PortRange;
 use towpath_wire::destination::{Destination, Host};
@@ -49,6 +49,17 @@ pub(crate) async fn ask(
     let source = flow.seat.source().clone();
     let users = source.users.as_deref();
     let until = Instant::now() + proxy.header_timeout;
+    if first.is_empty() {
+        // Who has said nothing is not waited for in a drain.
+        let hearing = timeout_at(until, first.wait_for_more(&mut client, &worker.buffers));
+        tokio::select! {
+            heard = hearing => drop(heard),
+            () = worker.draining() => {
+                flow.turned_away(Stage::Ask, Reason::Shutdown);
+                return Wish::None;
+            }
+        }
+    }
     let asking =
         Asking { client: &mut client, first, buffers: &worker.buffers, users, address: flow.client, until };
     match inbound::ask(asking).await {
@@ -113,8 +124,9 @@ pub(crate) async fn find_way(
             vec![Place::Tcp { ip, ports }]
         }
         Host::Name(name) => {
-            rules.check_name(name.as_str(), port).map_err(Reason::Denied)?;
-            if way.config.leaves_names {
+            let is_left = way.config.leaves_names;
+            rules.check_name(name.as_str(), port, is_left).map_err(Reason::Denied)?;
+            if is_left {
                 vec![Place::Name { host: name.clone(), ports }]
             } else {
                 let resolver = worker.resolver(&proxy.dns);

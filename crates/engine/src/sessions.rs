@@ -24,8 +24,9 @@ use crate::stream::{H2Stream, Stream};
 const STREAMS_MAX: usize = 100;
 
 /// What one stream may have under way to us, and all of a connection together.
-const STREAM_WINDOW: u32 = 512 * 1024;
-const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
+/// Streams that stall, however many, hold up no others.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS_MAX as u32;
 
 /// A connection without a stream is closed after two looks in a row.
 const LOOK_PAUSE: Duration = Duration::from_secs(15);
@@ -74,6 +75,12 @@ impl Sessions {
         self.lock().retain(|session| !Arc::ptr_eq(&session.streams, streams));
     }
 
+    /// Opens no more streams on the connections of this worker: one of them does not answer. Those that are open go on.
+    pub(crate) fn leave_silent(&self) {
+        let here = thread::current().id();
+        self.lock().retain(|session| session.thread != here);
+    }
+
     /// Room on a connection that is there.
     pub(crate) fn take(&self) -> Option<Opening> {
         let sessions = self.lock();
@@ -82,7 +89,9 @@ impl Sessions {
         // The fullest first, so that those of quieter times can close.
         let (streams, session) = ours
             .map(|session| (session.streams.load(SeqCst), session))
-            .filter(|(streams, _)| *streams < STREAMS_MAX)
+            .filter(|(streams, session)| {
+                *streams < STREAMS_MAX.min(session.sender.current_max_send_streams())
+            })
             .max_by_key(|(streams, _)| *streams)?;
         debug_assert!(streams < STREAMS_MAX);
         Some(Opening { sender: session.sender.clone(), place: Place::take(&session.streams) })

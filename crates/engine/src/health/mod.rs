@@ -29,7 +29,7 @@ use towpath_wire::proxy_header::{self, Tlvs};
 use crate::chain::{self, Connecting};
 use crate::error::ConnectError;
 use crate::place::Address;
-use crate::pool::Pool as LivePool;
+use crate::pool::{Member, Pool as LivePool};
 use crate::stream::Stream;
 
 pub use watch::watch_health;
@@ -52,8 +52,8 @@ pub(crate) enum Door<'a> {
 /// How a check gets there: as the clients of the pool do.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Way<'a> {
-    /// The pool, if it lies behind proxies.
-    through: Option<&'a Arc<LivePool>>,
+    /// The pool and the backend, if that lies behind proxies or speaks TLS.
+    through: Option<(&'a Arc<LivePool>, &'a Member)>,
     /// The address that it comes from; `None` leaves the choice to the kernel.
     source: Option<IpAddr>,
     /// The PROXY header that it begins with, which says that it speaks for itself.
@@ -62,9 +62,11 @@ pub(crate) struct Way<'a> {
 
 impl<'a> Way<'a> {
     /// The way of the checks of `pool` to `door`. Another port than that of clients gets no PROXY header.
-    fn of(live: &'a Arc<LivePool>, check: &Check, door: Door<'_>) -> Self {
+    fn of(live: &'a Arc<LivePool>, member: &'a Member, check: &Check, door: Door<'_>) -> Self {
         let pool: &Pool = &live.config;
-        let through = Some(live).filter(|live| !live.hops.is_empty());
+        // A check of TLS itself shakes hands in its own way.
+        let speaks_tls = live.tls.is_some() && !matches!(check.kind, CheckKind::Tls { .. });
+        let through = Some((live, member)).filter(|_| !live.hops.is_empty() || speaks_tls);
         let Door::Tcp(address) = door else {
             return Self { through, source: None, send_proxy: pool.send_proxy };
         };
@@ -154,7 +156,7 @@ pub(crate) async fn ask(check: &Check, door: Door<'_>, way: Way<'_>) -> Result<(
 
 async fn connect(door: Door<'_>, way: Way<'_>) -> Result<Wire, CheckError> {
     let mut wire: Wire = match (door, way.through) {
-        (door, Some(pool)) => Box::new(connect_through(door, pool).await?),
+        (door, Some((pool, member))) => Box::new(connect_through(door, pool, member).await?),
         (Door::Tcp(address), None) => Box::new(connect_tcp(address, way.source).await?),
         (Door::Unix(path), None) => Box::new(UnixStream::connect(path).await?),
         (Door::Name(..), None) => return Err(CheckError::Io(ErrorKind::AddrNotAvailable.into())),
@@ -186,17 +188,21 @@ async fn knock(door: Door<'_>, way: Way<'_>) -> Result<(), CheckError> {
 }
 
 /// Connects as the clients of a pool behind proxies do.
-async fn connect_through(door: Door<'_>, pool: &Arc<LivePool>) -> Result<Stream, CheckError> {
+async fn connect_through(
+    door: Door<'_>,
+    pool: &Arc<LivePool>,
+    member: &Member,
+) -> Result<Stream, CheckError> {
     let address = match door {
         Door::Tcp(address) => Address::Tcp(address),
         Door::Name(name, port) => Address::Name(name, port),
-        Door::Unix(_) => return Err(CheckError::Io(ErrorKind::AddrNotAvailable.into())),
+        Door::Unix(_) => member.place.at(0),
     };
     let bad = |error: ConnectError| match error {
         ConnectError::Io(error) => CheckError::Io(error),
         error => CheckError::Bad(error.to_string()),
     };
-    match chain::connect(address, pool, None, true).map_err(bad)? {
+    match chain::connect(address, member, pool, None, true).map_err(bad)? {
         Connecting::Done(stream) => Ok(stream),
         Connecting::Pending(pending) => pending.await.map_err(bad),
     }

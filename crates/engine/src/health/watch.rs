@@ -61,7 +61,7 @@ async fn keep_asking(pool: Arc<Pool>, check: Check, backend: Arc<Backend>) {
         Address::Name(name, port) => Door::Name(name, port),
     };
     loop {
-        let result = ask(&check, door, Way::of(&pool, &check, door)).await;
+        let result = ask(&check, door, Way::of(&pool, &backend.member, &check, door)).await;
         if let Err(error) = &result
             && error.is_ours()
         {

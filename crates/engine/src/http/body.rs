@@ -4,12 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::gated::GateKey;
 use crate::error::Reason;
 use crate::flow::{Flow, Meter};
 
@@ -48,7 +51,7 @@ impl Coming {
     }
 }
 
-/// A client has not sent all of its request.
+/// A body has not come to its end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the body did not come to its end")]
 pub(super) struct Failed;
@@ -58,18 +61,27 @@ pub(super) struct Up {
     incoming: Coming,
     length: Option<u64>,
     flow: SharedFlow,
-    has_failed: Rc<Cell<bool>>,
+    progress: Rc<Progress>,
+}
+
+/// How far the body of a request has come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Whether the client did not send all of it.
+    pub(super) has_failed: Cell<bool>,
+    /// When a part of it went on last.
+    pub(super) last: Cell<Instant>,
 }
 
 impl Up {
-    /// `has_failed` tells later whether the client did not send all of it.
+    /// `progress` tells later how far it came.
     pub(super) fn new(
         incoming: Coming,
         length: Option<u64>,
         flow: SharedFlow,
-        has_failed: Rc<Cell<bool>>,
+        progress: Rc<Progress>,
     ) -> Self {
-        Self { incoming, length, flow, has_failed }
+        Self { incoming, length, flow, progress }
     }
 }
 
@@ -79,7 +91,7 @@ impl Up {
         let body = request.body();
         let may_be = request.method().is_idempotent() && body.is_end_stream();
         may_be.then(|| {
-            let nothing = Self::new(Coming::Nothing, None, body.flow.clone(), body.has_failed.clone());
+            let nothing = Self::new(Coming::Nothing, None, body.flow.clone(), body.progress.clone());
             let mut again = Request::new(nothing);
             again.method_mut().clone_from(request.method());
             again.uri_mut().clone_from(request.uri());
@@ -100,7 +112,36 @@ pub(super) enum Down {
         incoming: Incoming,
         /// The story that ends with it.
         flow: SharedFlow,
+        /// Whoever waits for it, to see that he has gone.
+        watch: Watch,
     },
+}
+
+/// What ends an answer that does not come: a client that has reset its connection, and time.
+pub(super) struct Watch {
+    gate: Option<GateKey>,
+    limit: Duration,
+    clock: Pin<Box<Sleep>>,
+}
+
+impl Watch {
+    /// Between two parts of an answer there may be as much time as `limit`.
+    pub(super) fn new(gate: Option<GateKey>, limit: Duration) -> Self {
+        Self { gate, limit, clock: Box::pin(sleep(limit)) }
+    }
+
+    /// Something has come.
+    fn rest(&mut self) {
+        self.clock.as_mut().reset(Instant::now() + self.limit);
+    }
+
+    /// Ready with the reason once nothing more is to be waited for.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
+        if self.gate.as_ref().is_some_and(|gate| gate.poll_hangup(cx).is_ready()) {
+            return Poll::Ready(Reason::ClientReset);
+        }
+        self.clock.as_mut().poll(cx).map(|()| Reason::Idle)
+    }
 }
 
 impl Body for Up {
@@ -112,13 +153,14 @@ impl Body for Up {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
         let frame = ready!(self.incoming.poll_frame(cx));
+        self.progress.last.set(Instant::now());
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.flow.borrow().up(data.len() as u64);
                 }
             }
-            Some(Err(_)) => self.has_failed.set(true),
+            Some(Err(_)) => self.progress.has_failed.set(true),
             None => {}
         }
         Poll::Ready(frame)
@@ -145,16 +187,18 @@ impl Body for Up {
 
 impl Body for Down {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Failed;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failed>>> {
         match self.get_mut() {
             Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Passed { incoming, flow } => {
-                let frame = ready!(Pin::new(incoming).poll_frame(cx));
+            Self::Passed { incoming, flow, watch } => {
+                let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else {
+                    let reason = ready!(watch.poll_over(cx));
+                    flow.borrow_mut().not_connected(reason);
+                    return Poll::Ready(Some(Err(Failed)));
+                };
+                watch.rest();
                 match &frame {
                     Some(Ok(frame)) => {
                         if let Some(data) = frame.data_ref() {
@@ -164,6 +208,7 @@ impl Body for Down {
                     Some(Err(_)) => flow.borrow_mut().not_connected(Reason::ServerReset),
                     None => flow.borrow_mut().not_connected(Reason::Served),
                 }
+                let frame = frame.map(|frame| frame.map_err(|_| Failed));
                 Poll::Ready(frame)
             }
         }
@@ -186,7 +231,7 @@ impl Body for Down {
 
 impl Drop for Down {
     fn drop(&mut self) {
-        if let Self::Passed { incoming, flow } = self
+        if let Self::Passed { incoming, flow, .. } = self
             && incoming.is_end_stream()
         {
             flow.borrow_mut().not_connected(Reason::Served);

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::ext::Protocol;
 use h2::server::SendResponse;
-use hyper::header::{HOST, HeaderMap, PROXY_AUTHORIZATION};
-use hyper::{Request, Response, StatusCode};
+use hyper::header::{CONTENT_LENGTH, FORWARDED, HOST, HeaderMap, PROXY_AUTHORIZATION, SEC_WEBSOCKET_KEY};
+use hyper::{Request, Response, StatusCode, Version};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 use towpath_config::Proxy;
 use towpath_wire::destination::Destination;
 use towpath_wire::http1::response::{self, ResponseHead};
@@ -101,7 +102,14 @@ async fn web_socket(
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let mut headers = request.headers().clone();
     fields::strip(&mut headers);
-    headers.remove(HOST);
+    // Ours are written here, and what belongs to the stream of HTTP/2 stays there.
+    for name in [HOST, SEC_WEBSOCKET_KEY, CONTENT_LENGTH, FORWARDED] {
+        headers.remove(name);
+    }
+    fields::add_via(&mut headers, Version::HTTP_2, proxy.via.as_deref());
+    if proxy.forwarded {
+        fields::set_forwarded(&mut headers, requester.client);
+    }
     let mut head = format!(
         "GET {path} HTTP/1.1\r\nHost: {authority}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Key: {}\r\n",
@@ -118,9 +126,14 @@ async fn web_socket(
     if server.send_all(&head, false).await.is_err() {
         return Err(broken(flow));
     }
-    let Some((answer, server)) = read_answer(server).await else { return Err(broken(flow)) };
+    let limit = flow.pool().config.connect_timeout;
+    let answer = timeout(limit, read_answer(server)).await.ok().flatten();
+    let Some((answer, server)) = answer else { return Err(broken(flow)) };
     if answer.status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
-        return Err(broken(flow));
+        // The status is the server's to say (RFC 8441, section 5).
+        flow.connected_with(&lease);
+        flow.not_connected(Reason::Served);
+        return Err(Refused::by_server(answer.status));
     }
     let mut granted = Response::new(());
     for (name, value) in &answer.fields {

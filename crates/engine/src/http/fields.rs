@@ -26,9 +26,9 @@ const FOR_ONE_HOP: [HeaderName; 8] = [
 
 /// The protocol that a message asks to go over to, or agrees to.
 pub(super) fn upgrade(fields: &HeaderMap) -> Option<HeaderValue> {
-    let names = fields.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-    let asks =
-        names.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
+    let names =
+        fields.get_all(CONNECTION).into_iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let asks = names.into_iter().any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
     fields.get(UPGRADE).filter(|_| asks).cloned()
 }
 

@@ -94,7 +94,7 @@ impl Gated {
     pub(super) fn into_stream(self, read_by_hyper: &[u8]) -> Option<Stream> {
         let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Inner { stream, held, .. } = inner?;
-        Some(stream.unread(read_by_hyper).unread(&held))
+        Some(stream.unread(&held).unread(read_by_hyper))
     }
 
     fn with<T>(&self, job: impl FnOnce(&mut Inner) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -111,6 +111,14 @@ impl GateKey {
         if let Some(inner) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             inner.gate.stays();
             inner.held_up.take().into_iter().for_each(Waker::wake);
+        }
+    }
+
+    /// Waits until the client has reset its connection: nobody reads from it while its answer is under way.
+    pub(super) fn poll_hangup(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(inner) => inner.stream.poll_hangup(cx),
+            None => Poll::Ready(()),
         }
     }
 

@@ -53,7 +53,11 @@ impl Requester {
     fn new(worker: &Rc<Worker>, flow: &Flow, gate: Option<GateKey>) -> Rc<Self> {
         Rc::new(Self {
             worker: worker.clone(),
-            source: flow.seat.source().clone(),
+            // Requests of HTTP/1 come one after another: they have the place of their connection.
+            source: match &gate {
+                Some(_) => Arc::new(flow.seat.source().within()),
+                None => flow.seat.source().clone(),
+            },
             client: flow.client,
             offset: flow.offset,
             idle: RefCell::default(),
@@ -96,6 +100,7 @@ pub(crate) async fn serve(
             serving.await
         }
     };
+    let is_cut = served.is_err();
     if let Err(error) = served {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
         if error.is_parse() {
@@ -117,6 +122,8 @@ pub(crate) async fn serve(
             flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(why));
             part(client, &inbound::http_refusal(why).parting).await;
         }
+        // An answer that was cut must not look complete: its length may be told by the end alone.
+        Outcome::Ended if is_cut => crate::relay::deliver(client).await,
         Outcome::Ended => {
             if let Some(finishing) = client.finish() {
                 finishing.await;

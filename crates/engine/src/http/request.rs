@@ -1,6 +1,7 @@
 //! One request: who asks, where it may go, and the answer.
 
 use std::cell::{Cell, RefCell};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +14,11 @@ use hyper::header::{
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::task::spawn_local;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use towpath_config::Proxy;
 use towpath_wire::destination::Destination;
 
-use super::body::{Coming, Down, SharedFlow, Up};
+use super::body::{Coming, Down, Progress, SharedFlow, Up, Watch};
 use super::sender::{Key, Sender};
 use super::{Requester, fields, upgraded};
 use crate::conn;
@@ -48,6 +49,12 @@ pub(super) struct Refused {
 pub(super) struct Cut;
 
 impl Refused {
+    /// The server does not open a WebSocket.
+    pub(super) fn by_server(status: u16) -> Self {
+        let told = "the server opens no WebSocket there".to_owned();
+        Self { status, told, wants_login: false, is_cut: false }
+    }
+
     /// There is no place for another connection.
     pub(super) fn full() -> Self {
         let told = "too many connections".to_owned();
@@ -101,20 +108,27 @@ pub(super) async fn serve(
     request: Request<Coming>,
     client_side: Option<OnUpgrade>,
 ) -> Result<Answer, Cut> {
+    let asks_to_go_over = client_side.is_some();
+    let answer = answer(&requester, request, client_side).await;
+    let goes_over = answer.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS);
+    if let Some(gate) = requester.gate.as_ref().filter(|_| asks_to_go_over && !goes_over) {
+        gate.stays();
+    }
+    answer
+}
+
+async fn answer(
+    requester: &Rc<Requester>,
+    request: Request<Coming>,
+    client_side: Option<OnUpgrade>,
+) -> Result<Answer, Cut> {
     let source = requester.source.clone();
     let Some(proxy) = &source.listener.proxy else { return Ok(own(StatusCode::BAD_GATEWAY, "no proxy")) };
-    let Some(flow) = requester.begin() else {
-        return Ok(own(StatusCode::SERVICE_UNAVAILABLE, "too many connections"));
-    };
-    let asks_to_go_over = client_side.is_some();
-    let result = pass_on(&requester, proxy, flow, request, client_side).await;
-    if result.as_ref().is_err_and(|refused| refused.is_cut) {
-        return Err(Cut);
+    let Some(flow) = requester.begin() else { return Ok(Refused::full().into_answer()) };
+    match pass_on(requester, proxy, flow, request, client_side).await {
+        Err(refused) if refused.is_cut => Err(Cut),
+        result => Ok(result.unwrap_or_else(Refused::into_answer)),
     }
-    let answer = result.unwrap_or_else(Refused::into_answer);
-    let stays = asks_to_go_over && answer.status() != StatusCode::SWITCHING_PROTOCOLS;
-    requester.gate.as_ref().filter(|_| stays).inspect(|gate| gate.stays());
-    Ok(answer)
 }
 
 /// Who a client is by the field of its request.
@@ -185,18 +199,18 @@ async fn pass_on(
     .ok_or(Misasked::NotForProxy)?;
     let has_parent = parent.is_some();
     let flow = Rc::new(RefCell::new(flow));
-    let has_failed = Rc::new(Cell::new(false));
-    let request = Request::from_parts(parts, Up::new(body, length, flow.clone(), has_failed.clone()));
+    let progress = Rc::new(Progress { has_failed: Cell::new(false), last: Cell::new(Instant::now()) });
+    let request = Request::from_parts(parts, Up::new(body, length, flow.clone(), progress.clone()));
     let sending = send(requester, proxy, &flow, &destination, request, parent.map(|(pool, _)| pool));
     let limit = flow.borrow().idle_timeout().unwrap_or(ANSWER_TIME);
-    let sent = match timeout(limit, sending).await {
-        Ok(sent) => sent,
-        Err(_) => {
+    let sent = match unless_idle(sending, &progress, limit).await {
+        Some(sent) => sent,
+        None => {
             flow.borrow_mut().not_connected(Reason::AnswerTimedOut);
             Err(Refused::of(Reason::AnswerTimedOut, &destination))
         }
     };
-    if sent.is_err() && has_failed.get() {
+    if sent.is_err() && progress.has_failed.get() {
         // The server has broken nothing: it was our end that told it.
         let fault = requester.gate.as_ref().and_then(|gate| gate.fault());
         let reason = fault.map_or(Reason::ClientReset, Reason::BadRequest);
@@ -224,7 +238,21 @@ async fn pass_on(
     }
     keep(requester, sender);
     *answer.version_mut() = Version::HTTP_11;
-    Ok(answer.map(|incoming| Down::Passed { incoming, flow }))
+    let watch = Watch::new(requester.gate.clone(), limit);
+    Ok(answer.map(|incoming| Down::Passed { incoming, flow, watch }))
+}
+
+/// What `sending` comes to; `None` once no part of the request has gone on for `limit`, and no answer has come.
+async fn unless_idle<T>(sending: impl Future<Output = T>, progress: &Progress, limit: Duration) -> Option<T> {
+    let mut sending = pin!(sending);
+    loop {
+        let last = progress.last.get();
+        match timeout_at(last + limit, sending.as_mut()).await {
+            Ok(sent) => return Some(sent),
+            Err(_) if progress.last.get() == last => return None,
+            Err(_) => {}
+        }
+    }
 }
 
 /// Keeps a connection for the next request, once it is ready for it.

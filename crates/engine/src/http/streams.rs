@@ -1,9 +1,11 @@
 //! The streams of a client of HTTP/2: tunnels and requests beside each other on one connection.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::ready;
+use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -11,10 +13,11 @@ use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
 use hyper::{Method, Request};
 use tokio::task::spawn_local;
+use tokio::time::{interval, sleep};
 
-use super::body::Coming;
+use super::body::{Coming, Failed};
 use super::request::{Answer, Cut};
-use super::{Requester, connect, request};
+use super::{KEEP_ALIVE, Requester, connect, request};
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
 use crate::stream::Stream;
@@ -28,6 +31,12 @@ const STREAMS: u32 = 1024;
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 
+/// How often a connection without a stream is looked at before it is left.
+const LOOKS: u32 = 4;
+
+/// A client without a stream has so long to take the word that there will be no more.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Longest fields of a request together.
 const FIELDS_BYTES: u32 = 16 * 1024;
 
@@ -35,12 +44,18 @@ const FIELDS_BYTES: u32 = 16 * 1024;
 pub(crate) async fn serve(worker: &Rc<Worker>, flow: &mut Flow, client: Stream, first: FirstFlight) {
     let requester = Requester::new(worker, flow, None);
     flow.speaks_for_others();
-    if let Err(error) = serve_all(worker, requester, client.unread(&first.0)).await {
+    let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
+    if let Err(error) = serve_all(worker, requester, client.unread(&first.0), patience).await {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
     }
 }
 
-async fn serve_all(worker: &Rc<Worker>, requester: Rc<Requester>, client: Stream) -> Result<(), h2::Error> {
+async fn serve_all(
+    worker: &Rc<Worker>,
+    requester: Rc<Requester>,
+    client: Stream,
+    patience: Duration,
+) -> Result<(), h2::Error> {
     let mut connection = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -52,6 +67,9 @@ async fn serve_all(worker: &Rc<Worker>, requester: Rc<Requester>, client: Stream
         .await?;
     let mut draining = pin!(worker.draining());
     let mut is_draining = false;
+    let open = Rc::new(Cell::new(0_usize));
+    let mut idle_looks = 0;
+    let mut looks = interval(patience / LOOKS);
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,
@@ -60,10 +78,41 @@ async fn serve_all(worker: &Rc<Worker>, requester: Rc<Requester>, client: Stream
                 connection.graceful_shutdown();
                 continue;
             }
+            () = sleep(LAST_WORDS), if is_draining && open.get() == 0 => return Ok(()),
+            _ = looks.tick() => {
+                idle_looks = if open.get() == 0 { idle_looks + 1 } else { 0 };
+                match idle_looks {
+                    0..=LOOKS => {}
+                    // Asked to leave, and then left.
+                    idle if idle > 2 * LOOKS => return Ok(()),
+                    _ => connection.graceful_shutdown(),
+                }
+                continue;
+            }
         };
         let Some(accepted) = accepted else { return Ok(()) };
         let (request, answering) = accepted?;
-        spawn_local(serve_stream(requester.clone(), request, answering));
+        let (place, requester) = (OpenStream::new(&open), requester.clone());
+        spawn_local(async move {
+            serve_stream(requester, request, answering).await;
+            drop(place);
+        });
+    }
+}
+
+/// One of the open streams of a connection.
+struct OpenStream(Rc<Cell<usize>>);
+
+impl OpenStream {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
     }
 }
 
@@ -96,7 +145,12 @@ async fn send(answer: Answer, answering: &mut SendResponse<Bytes>) {
     }
     let mut body = body;
     loop {
-        let sent = match poll_fn(|cx| body.as_mut().poll_frame(cx)).await {
+        // A client that has given the stream up, or gone, waits for nothing.
+        let next = poll_fn(|cx| match stream.poll_reset(cx) {
+            Poll::Ready(_) => Poll::Ready(Some(Err(Failed))),
+            Poll::Pending => body.as_mut().poll_frame(cx),
+        });
+        let sent = match next.await {
             None => {
                 let _ = stream.send_data(Bytes::new(), true);
                 return;
@@ -128,10 +182,10 @@ async fn send_frame(frame: Frame<Bytes>, stream: &mut SendStream<Bytes>) -> Opti
         stream.reserve_capacity(data.len());
         let room = poll_fn(|cx| {
             if stream.capacity() > 0 {
-                return std::task::Poll::Ready(Some(stream.capacity()));
+                return Poll::Ready(Some(stream.capacity()));
             }
             let room = ready!(stream.poll_capacity(cx));
-            std::task::Poll::Ready(room.and_then(Result::ok))
+            Poll::Ready(room.and_then(Result::ok))
         })
         .await?;
         let part = data.split_to(room.min(data.len()));

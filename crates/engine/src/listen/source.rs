@@ -10,7 +10,7 @@ use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
-use towpath_config::Listener;
+use towpath_config::{Admission, Listener};
 
 use super::own::Own;
 use super::pace::Pace;
@@ -109,6 +109,25 @@ impl Source {
             users,
             own,
             refused,
+        }
+    }
+
+    /// The same without limits of connections: for the requests of a client that has its place.
+    pub(crate) fn within(&self) -> Self {
+        let (listener, pool) = (self.listener.clone(), self.pool.clone());
+        Self {
+            listener,
+            pool,
+            route_pools: Vec::new(),
+            pace: None,
+            room: None,
+            room_in_all: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)),
+            gatekeeper: Gatekeeper::new(Admission::default()),
+            speeds: self.speeds.clone(),
+            tls: None,
+            users: self.users.clone(),
+            own: self.own.clone(),
+            refused: Refused::default(),
         }
     }
 

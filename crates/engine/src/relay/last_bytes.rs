@@ -12,7 +12,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Waits until the peer has acknowledged what was written, then resets the connection: a reset makes the kernel throw
 /// away what it has not sent yet, and no event tells when it has sent all (tcp(7), SIOCOUTQ).
-pub(super) async fn deliver(mut stream: Stream) {
+pub(crate) async fn deliver(mut stream: Stream) {
     let _ = timeout(PATIENCE, poll_fn(|cx| stream.poll_flushed(cx))).await;
     let mut left = stream.unacknowledged();
     let mut pause = Duration::from_millis(1);

@@ -16,6 +16,7 @@ use std::time::Duration;
 use direction::{Direction, Step};
 use futures_util::future::join_all;
 use idle::IdleTimer;
+pub(crate) use last_bytes::deliver;
 use settle::Settle;
 use towpath_config::Pool;
 

@@ -73,9 +73,13 @@ pub(crate) struct Rules<'a> {
 }
 
 impl Rules<'_> {
-    /// Judges a name before it is looked up, by what can be told of it by then.
-    pub(crate) fn check_name(&self, name: &str, port: u16) -> Result<(), Denial> {
+    /// Judges a name before it is looked up, by what can be told of it by then. `is_left` says that it never is, as a proxy on
+    /// the way looks it up: then no network can speak for it.
+    pub(crate) fn check_name(&self, name: &str, port: u16, is_left: bool) -> Result<(), Denial> {
         let name = plain(name);
+        if is_left && (name == "localhost" || name.ends_with(".localhost")) {
+            return Err(Denial::Loopback); // RFC 6761, section 6.3
+        }
         let has = |rules: &[DestRule], general: bool| {
             let mut rules =
                 rules.iter().filter(|rule| is_general(rule) == general && self.applies(rule, port));
@@ -86,8 +90,12 @@ impl Rules<'_> {
             return Err(Denial::Rule);
         }
         // Its addresses may be in a network that is allowed.
-        let may_be_allowed =
-            || allow.iter().any(|rule| self.applies(rule, port) && matches!(rule.host, DestHost::Network(_)));
+        let may_be_allowed = || {
+            !is_left
+                && allow
+                    .iter()
+                    .any(|rule| self.applies(rule, port) && matches!(rule.host, DestHost::Network(_)))
+        };
         let is_allowed = has(allow, false) || has(allow, true);
         if has(deny, true) && !is_allowed && !may_be_allowed() {
             return Err(Denial::NotAllowed);
@@ -104,13 +112,14 @@ impl Rules<'_> {
         port: u16,
         is_own: impl FnOnce() -> bool,
     ) -> Result<(), Denial> {
-        let (ip, name) = (meant(ip), name.map(plain));
+        let (written, ip, name) = (ip, meant(ip), name.map(plain));
         let has = |rule: &DestRule| {
             self.applies(rule, port)
                 && (has_ip(&rule.host, ip) || name.as_ref().is_some_and(|name| has_name(&rule.host, name)))
         };
         let Destinations { allow, deny } = self.destinations;
-        if deny.iter().any(|rule| !is_general(rule) && has(rule)) {
+        let has_written = |rule: &DestRule| self.applies(rule, port) && has_ip(&rule.host, written);
+        if deny.iter().any(|rule| !is_general(rule) && (has(rule) || has_written(rule))) {
             return Err(Denial::Rule);
         }
         if deny.iter().any(|rule| is_general(rule) && has(rule)) && !allow.iter().any(has) {
@@ -186,6 +195,10 @@ pub(crate) fn meant(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// Where the data services of clouds are in version 6, which are of the link as those of version 4 are.
+const METADATA: [Ipv6Addr; 2] =
+    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+
 /// Why an address is closed unless a network of `allow_dest` has it.
 fn closed(ip: IpAddr) -> Option<Denial> {
     match ip {
@@ -198,7 +211,7 @@ fn closed(ip: IpAddr) -> Option<Denial> {
         }
         IpAddr::V6(Ipv6Addr::LOCALHOST) => Some(Denial::Loopback),
         IpAddr::V6(ip) if ip.is_unspecified() || ip.is_multicast() => Some(Denial::NoHost),
-        IpAddr::V6(ip) if ip.is_unicast_link_local() => Some(Denial::LinkLocal),
+        IpAddr::V6(ip) if ip.is_unicast_link_local() || METADATA.contains(&ip) => Some(Denial::LinkLocal),
         _ => None,
     }
 }
@@ -218,7 +231,7 @@ mod tests {
     fn judge(keys: &str, user: Option<&str>, name: Option<&str>, ip: &str, port: u16) -> Option<Denial> {
         let destinations = destinations(keys);
         let rules = Rules { destinations: &destinations, user };
-        let by_name = name.map_or(Ok(()), |name| rules.check_name(name, port));
+        let by_name = name.map_or(Ok(()), |name| rules.check_name(name, port, false));
         by_name.and_then(|()| rules.check(name, ip.parse().unwrap(), port, || false)).err()
     }
 
@@ -236,6 +249,7 @@ mod tests {
             ("169.254.169.254", Denial::LinkLocal),
             ("::ffff:169.254.169.254", Denial::LinkLocal),
             ("fe80::1", Denial::LinkLocal),
+            ("fd00:ec2::254", Denial::LinkLocal),
             ("0.0.0.0", Denial::NoHost),
             ("0.1.2.3", Denial::NoHost),
             ("::", Denial::NoHost),
@@ -270,6 +284,7 @@ mod tests {
         assert_eq!(judge(keys, None, None, "10.1.2.3", 80), Some(Denial::Rule));
         assert_eq!(judge(keys, None, Some("A.Secret.Example."), "192.0.2.1", 80), Some(Denial::Rule));
         assert_eq!(judge(keys, None, Some("secret.example"), "192.0.2.1", 80), None);
+        assert_eq!(judge("deny_dest = '2002::/16'", None, None, "2002:808:808::1", 80), Some(Denial::Rule));
         let keys = "deny_dest = '*'\nallow_dest = ['*.internal:443', '10.0.0.0/8', 'root@*']";
         assert_eq!(judge(keys, None, Some("db.internal"), "192.0.2.1", 443), None);
         assert_eq!(judge(keys, None, Some("db.internal"), "192.0.2.1", 80), Some(Denial::NotAllowed));

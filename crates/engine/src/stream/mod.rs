@@ -97,11 +97,11 @@ impl Stream {
                 Self::Laden(Box::new(Laden { plain, ahead: bytes.to_vec(), leases: Vec::new() }))
             }
             Self::Laden(mut laden) => {
-                laden.ahead.extend_from_slice(bytes);
+                laden.ahead.splice(0..0, bytes.iter().copied());
                 Self::Laden(laden)
             }
             Self::Layered(mut layered) => {
-                layered.ahead.extend_from_slice(bytes);
+                layered.ahead.splice(0..0, bytes.iter().copied());
                 Self::Layered(layered)
             }
         }
