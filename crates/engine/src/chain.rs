@@ -21,6 +21,9 @@ use crate::stream::Stream;
 /// A client whose proxies all fail tries no more than so many of one hop.
 const TRIES: usize = 8;
 
+/// A connection of HTTP/2 tells first that it has been silent for too long.
+const SLACK: Duration = Duration::from_millis(5);
+
 /// Starts to connect to `address` as `pool` wants it, for `client`. `speaks` says that the first bytes are ready to be sent at once.
 ///
 /// # Errors
@@ -86,14 +89,15 @@ async fn go(
             Ok(stream) => return Ok(stream),
             Err(broken) => broken,
         };
-        if is_reused && matches!(error.fault, HopFault::Closed | HopFault::TimedOut) {
-            // It was closed when we came, or is dead: a new one tells whether the proxy is well.
-            hops.iter().for_each(|hop| hop.sessions.leave_silent());
-            may_be_stale = false;
+        if is_reused && error.fault == HopFault::Closed {
+            may_be_stale = false; // it was closed when we came: a new one tells whether the proxy is well
             continue;
         }
         let (Some(lease), Some(hop)) = (lease, hops.get(place)) else { return Err(ConnectError::Hop(error)) };
-        hop.pool.note_failure(&lease, lease.probe(), reason(error.fault));
+        // What is silent may be the destination.
+        if error.fault != HopFault::TimedOut {
+            hop.pool.note_failure(&lease, lease.probe(), reason(error.fault));
+        }
         failed.0[place].push(lease);
         let has_other = hop.pool.has_other(|other| failed.has(place, other));
         if !has_other || failed.0.iter().map(Vec::len).sum::<usize>() >= TRIES {
@@ -170,11 +174,13 @@ async fn go_on(
         };
         let asking = async {
             match link {
-                Link::Session(opening) => opening.ask(hop.login.as_ref(), &next).await,
-                Link::Stream(host, stream) => ask(hop, &host, &next, stream, &mut leases, place).await,
+                Link::Session(opening) => opening.ask(hop.login.as_ref(), &next, limit).await,
+                Link::Stream(host, stream) => {
+                    ask(hop, &host, &next, stream, (&mut leases, place), limit).await
+                }
             }
         };
-        let stream = match timeout(limit, asking).await.unwrap_or(Err(HopFault::TimedOut)) {
+        let stream = match timeout(limit + SLACK, asking).await.unwrap_or(Err(HopFault::TimedOut)) {
             Ok(stream) => stream,
             // What a proxy cannot reach, or may not, is the fault of what is behind it.
             Err(fault) => {
@@ -206,8 +212,8 @@ async fn ask(
     at: &Host,
     next: &Destination,
     mut stream: Stream,
-    leases: &mut Leases,
-    place: usize,
+    (leases, place): (&mut Leases, usize),
+    limit: Duration,
 ) -> Result<Stream, HopFault> {
     if let Some(tls) = &hop.tls {
         stream = match tls.connect(at, stream).await {
@@ -228,7 +234,7 @@ async fn ask(
     if hop.protocol == HopProtocol::H2 {
         let held = leases.up_to(place);
         stream.keep_alive(&hop.pool.config.socket);
-        return hop.sessions.begin(stream, held).await?.ask(hop.login.as_ref(), next).await;
+        return hop.sessions.begin(stream, held).await?.ask(hop.login.as_ref(), next, limit).await;
     }
     outbound::ask(hop.protocol, hop.login.as_ref(), next, stream).await
 }

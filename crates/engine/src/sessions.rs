@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -12,7 +12,7 @@ use h2::client::{self, SendRequest};
 use hyper::header::PROXY_AUTHORIZATION;
 use hyper::{Method, Request, Uri};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use towpath_config::Login;
 use towpath_wire::destination::Destination;
 
@@ -39,12 +39,16 @@ pub(crate) struct Sessions(Mutex<Vec<Session>>);
 struct Session {
     sender: SendRequest<Bytes>,
     streams: Arc<AtomicUsize>,
+    /// When it answered last.
+    answered: Arc<Mutex<Instant>>,
     thread: ThreadId,
 }
 
 /// A connection with room for a stream, which is kept for this.
 pub(crate) struct Opening {
+    sessions: Arc<Sessions>,
     sender: SendRequest<Bytes>,
+    answered: Arc<Mutex<Instant>>,
     place: Place,
 }
 
@@ -75,14 +79,8 @@ impl Sessions {
         self.lock().retain(|session| !Arc::ptr_eq(&session.streams, streams));
     }
 
-    /// Opens no more streams on the connections of this worker: one of them does not answer. Those that are open go on.
-    pub(crate) fn leave_silent(&self) {
-        let here = thread::current().id();
-        self.lock().retain(|session| session.thread != here);
-    }
-
     /// Room on a connection that is there.
-    pub(crate) fn take(&self) -> Option<Opening> {
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Opening> {
         let sessions = self.lock();
         let here = thread::current().id();
         let ours = sessions.iter().filter(|session| session.thread == here);
@@ -94,7 +92,8 @@ impl Sessions {
             })
             .max_by_key(|(streams, _)| *streams)?;
         debug_assert!(streams < STREAMS_MAX);
-        Some(Opening { sender: session.sender.clone(), place: Place::take(&session.streams) })
+        let (sender, answered) = (session.sender.clone(), session.answered.clone());
+        Some(Opening { sessions: self.clone(), sender, answered, place: Place::take(&session.streams) })
     }
 
     /// Speaks HTTP/2 on a new connection, which keeps `leases` for as long as it lives.
@@ -112,8 +111,13 @@ impl Sessions {
         let (sender, connection) = handshake.await.map_err(|_| HopFault::BadAnswer)?;
         let streams = Arc::new(AtomicUsize::new(0));
         let place = Place::take(&streams);
-        let session =
-            Session { sender: sender.clone(), streams: streams.clone(), thread: thread::current().id() };
+        let answered = Arc::new(Mutex::new(Instant::now()));
+        let session = Session {
+            sender: sender.clone(),
+            streams: streams.clone(),
+            answered: answered.clone(),
+            thread: thread::current().id(),
+        };
         self.lock().push(session);
         let sessions = Arc::downgrade(self);
         let (of, ended) = (sessions.clone(), streams.clone());
@@ -138,13 +142,19 @@ impl Sessions {
                 was_idle = is_idle;
             }
         });
-        Ok(Opening { sender, place })
+        Ok(Opening { sessions: self.clone(), sender, answered, place })
     }
 }
 
 impl Opening {
-    /// Asks for a stream to `wanted`.
-    pub(crate) async fn ask(self, login: Option<&Login>, wanted: &Destination) -> Result<Stream, HopFault> {
+    /// Asks for a stream to `wanted`, which may take `limit`. A connection that has answered nobody meanwhile is dead, and
+    /// asked no more.
+    pub(crate) async fn ask(
+        self,
+        login: Option<&Login>,
+        wanted: &Destination,
+        limit: Duration,
+    ) -> Result<Stream, HopFault> {
         let authority = Uri::builder().authority(wanted.to_string()).build();
         let mut request =
             Request::builder().method(Method::CONNECT).uri(authority.map_err(|_| HopFault::Unnameable)?);
@@ -155,7 +165,16 @@ impl Opening {
         let request = request.body(()).map_err(|_| HopFault::Unnameable)?;
         let mut sender = self.sender.ready().await.map_err(|_| HopFault::Closed)?;
         let (answer, send) = sender.send_request(request, false).map_err(|_| HopFault::Closed)?;
-        let answer = answer.await.map_err(|_| HopFault::Closed)?;
+        let begun = Instant::now();
+        let answered = |answered: &Mutex<Instant>| *answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(answer) = timeout(limit, answer).await else {
+            if answered(&self.answered) < begun {
+                self.sessions.leave(&self.place.0);
+            }
+            return Err(HopFault::TimedOut);
+        };
+        let answer = answer.map_err(|_| HopFault::Closed)?;
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         match answer.status().as_u16() {
             200..=299 => {}
             407 => return Err(HopFault::Login),

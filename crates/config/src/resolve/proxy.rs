@@ -31,6 +31,13 @@ pub(crate) fn proxy(
         return None;
     }
     let users = shape.users.take();
+    if let Field::Given(list, span) = &users
+        && list.items.is_empty()
+        && !list.struck
+    {
+        let mistake = Mistake::at(span.clone(), "`users` lets nobody in");
+        report.push(mistake.hint("give at least one, as in users = [\"alice:secret\"], or leave it out"));
+    }
     let has_users = !users.is_absent() || !shape.auth_file.is_absent();
     let is_open = shape.open.take().given().is_some_and(|switch| switch.0);
     if !has_users && !is_open && shape.allow.is_absent() {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use towpath_config::Proxy;
 
 use self::gated::{GateKey, Gated, Left, Outcome};
@@ -47,6 +48,8 @@ pub(crate) struct Requester {
     idle: RefCell<Idle>,
     /// What holds back what the client of HTTP/1 sends.
     gate: Option<GateKey>,
+    /// Told when a request that has gone over to another protocol is over.
+    over: Rc<Notify>,
 }
 
 impl Requester {
@@ -62,6 +65,7 @@ impl Requester {
             offset: flow.offset,
             idle: RefCell::default(),
             gate,
+            over: Rc::default(),
         })
     }
 
@@ -83,6 +87,7 @@ pub(crate) async fn serve(
     let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
     let (gated, gate) = Gated::new(client, std::mem::take(&mut first.0), proxy.header_timeout, patience);
     let requester = Requester::new(worker, flow, Some(gate.clone()));
+    let over = requester.over.clone();
     let service = service_fn(move |request| request::serve_h1(requester.clone(), request));
     let serving = http1::Builder::new()
         .half_close(true)
@@ -108,7 +113,11 @@ pub(crate) async fn serve(
             flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));
         }
     }
-    let Left { stream: client, held, outcome, in_body } = gate.take()?;
+    let Some(Left { stream: client, held, outcome, in_body }) = gate.take() else {
+        // The place of this connection is that of what it has become.
+        over.notified().await;
+        return None;
+    };
     match outcome {
         Outcome::Connect => {
             first.0 = held;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE,
 };
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, timeout_at};
@@ -28,9 +29,13 @@ use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::pool::Pool;
 use crate::proxied::{NoWay, find_way, told};
+use crate::worker::Worker;
 
 /// How long a server may take for the head of its answer, where no idle timeout says otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
+
+/// How long an answer may pause between two of its parts, likewise: events come seldom.
+const PAUSE: Duration = Duration::from_secs(3600);
 
 pub(super) type Answer = Response<Down>;
 
@@ -238,6 +243,7 @@ async fn pass_on(
     }
     keep(requester, sender);
     *answer.version_mut() = Version::HTTP_11;
+    let limit = flow.borrow().idle_timeout().unwrap_or(PAUSE);
     let watch = Watch::new(requester.gate.clone(), limit);
     Ok(answer.map(|incoming| Down::Passed { incoming, flow, watch }))
 }
@@ -373,20 +379,30 @@ fn go_over(
     if let Some(gate) = &requester.gate {
         gate.goes_over();
     }
-    let worker = requester.worker.clone();
+    let (worker, over) = (requester.worker.clone(), requester.over.clone());
     spawn_local(async move {
-        let (Ok(client), Ok(server)) = futures_util::future::join(client_side, server_side).await else {
-            return tracing::debug!("a connection broke before it went over to another protocol");
-        };
-        let (Ok(client), Ok(server)) = (upgraded::into_stream(client), upgraded::into_stream(server)) else {
-            return tracing::debug!("a connection that goes over to another protocol is of an unknown kind");
-        };
-        match Rc::try_unwrap(flow) {
-            Ok(flow) => conn::carry(worker, flow.into_inner(), client, server, FirstFlight::default()).await,
-            Err(_) => tracing::debug!("a request that has gone over to another protocol is not over"),
-        }
+        carry(worker, flow, join(client_side, server_side)).await;
+        over.notify_one();
     });
     Ok(answer.map(|_| Down::Own(None)))
+}
+
+/// Carries what both sides have gone over to.
+async fn carry(
+    worker: Rc<Worker>,
+    flow: SharedFlow,
+    sides: impl Future<Output = (hyper::Result<Upgraded>, hyper::Result<Upgraded>)>,
+) {
+    let (Ok(client), Ok(server)) = sides.await else {
+        return tracing::debug!("a connection broke before it went over to another protocol");
+    };
+    let (Ok(client), Ok(server)) = (upgraded::into_stream(client), upgraded::into_stream(server)) else {
+        return tracing::debug!("a connection that goes over to another protocol is of an unknown kind");
+    };
+    match Rc::try_unwrap(flow) {
+        Ok(flow) => conn::carry(worker, flow.into_inner(), client, server, FirstFlight::default()).await,
+        Err(_) => tracing::debug!("a request that has gone over to another protocol is not over"),
+    }
 }
 
 /// An answer of our own: a line for people.

@@ -12,6 +12,7 @@ use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
 use hyper::{Method, Request};
+use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
 
@@ -35,7 +36,7 @@ const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
 const LOOKS: u32 = 4;
 
 /// A client without a stream has so long to take the word that there will be no more.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Longest fields of a request together.
 const FIELDS_BYTES: u32 = 16 * 1024;
@@ -67,7 +68,7 @@ async fn serve_all(
         .await?;
     let mut draining = pin!(worker.draining());
     let mut is_draining = false;
-    let open = Rc::new(Cell::new(0_usize));
+    let open = Rc::new(Open::default());
     let mut idle_looks = 0;
     let mut looks = interval(patience / LOOKS);
     loop {
@@ -78,9 +79,10 @@ async fn serve_all(
                 connection.graceful_shutdown();
                 continue;
             }
-            () = sleep(LAST_WORDS), if is_draining && open.get() == 0 => return Ok(()),
+            () = sleep(LAST_WORDS), if is_draining && open.count.get() == 0 => return Ok(()),
+            () = open.closed.notified(), if is_draining => continue,
             _ = looks.tick() => {
-                idle_looks = if open.get() == 0 { idle_looks + 1 } else { 0 };
+                idle_looks = if open.count.get() == 0 { idle_looks + 1 } else { 0 };
                 match idle_looks {
                     0..=LOOKS => {}
                     // Asked to leave, and then left.
@@ -100,19 +102,27 @@ async fn serve_all(
     }
 }
 
-/// One of the open streams of a connection.
-struct OpenStream(Rc<Cell<usize>>);
+/// The open streams of a connection.
+#[derive(Default)]
+struct Open {
+    count: Cell<usize>,
+    closed: Notify,
+}
+
+/// One of them.
+struct OpenStream(Rc<Open>);
 
 impl OpenStream {
-    fn new(open: &Rc<Cell<usize>>) -> Self {
-        open.set(open.get() + 1);
+    fn new(open: &Rc<Open>) -> Self {
+        open.count.set(open.count.get() + 1);
         Self(open.clone())
     }
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.closed.notify_one();
     }
 }
 

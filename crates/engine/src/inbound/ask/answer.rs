@@ -75,7 +75,7 @@ fn reply(reason: Reason) -> Reply {
         Reason::Hop(error) => match error.fault {
             HopFault::Code(5) => Reply::Refused,
             HopFault::Code(3) => Reply::NetworkUnreachable,
-            HopFault::Code(4 | 6) => Reply::HostUnreachable,
+            HopFault::Code(4 | 6) | HopFault::TimedOut => Reply::HostUnreachable,
             HopFault::Status(status) if status.code() != 503 && error.fault.is_behind() => {
                 Reply::HostUnreachable
             }
