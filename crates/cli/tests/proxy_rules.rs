@@ -143,3 +143,24 @@ fn an_empty_list_of_users_opens_nothing() {
     assert_eq!(code, Some(2));
     assert!(stderr.contains("`users` lets nobody in"), "{stderr}");
 }
+
+#[test]
+fn a_hop_may_be_a_pool_with_checks_of_its_own() {
+    let (live, dead, listen) = (free_address(), free_address(), free_address());
+    let parent = proxy(&live, &[]);
+    let echo = support::net::echo_server();
+    let towpath = Towpath::file(&format!(
+        "[[listener]]\nname = 'in'\nbind = '{listen}'\npool = 'echo'\n\
+         [[pool]]\nname = 'echo'\nbackend = '{echo}'\nvia = 'pool+socks5h://proxies'\n\
+         [[pool]]\nname = 'proxies'\nbackend = ['{dead}', '{live}']\n\
+         check = {{ kind = 'tcp', interval = '100ms', fall = 1 }}\n"
+    ));
+    towpath.stderr.wait("the check", |lines| {
+        lines.iter().any(|line| line.contains("pool proxies") && line.contains("is down")).then_some(())
+    });
+    for number in 0..4 {
+        support::net::assert_echo(&mut connect(listen.as_str()), &format!("hello {number}"));
+    }
+    towpath.stop(4);
+    drop(parent);
+}

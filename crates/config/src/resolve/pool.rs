@@ -14,7 +14,7 @@ use crate::file::{self, Backend};
 use crate::model::{self, Balance, Eject, Hedge, OnDown, Pool, Replay, SourceAddress};
 use crate::read::{Field, OneOrMany, OrOff, Tables};
 use crate::report::Report;
-use crate::words::{BalanceWord, HashKeyWord, SourceWord, Timespan};
+use crate::words::{BalanceWord, HashKeyWord, SourceWord, Timespan, ViaWord};
 
 /// The pools of the file.
 pub(crate) struct Pools {
@@ -62,11 +62,12 @@ impl Pools {
 
     /// The pools alone, those of proxies before those that go through them.
     pub(crate) fn into_models(self) -> Vec<Arc<Pool>> {
-        let with_hops = |found: Found| {
-            let hops: Vec<_> = found.pool.via.iter().map(|hop| hop.pool.clone()).collect();
-            hops.into_iter().chain([found.pool])
-        };
-        self.all.into_iter().flat_map(with_hops).collect()
+        let Self { all, by_name, .. } = self;
+        let (straight, through): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|found| found.pool).partition(|pool| pool.via.is_empty());
+        let hops: Vec<_> = through.iter().flat_map(|pool| &pool.via).map(|hop| hop.pool.clone()).collect();
+        let unnamed = hops.into_iter().filter(|pool| !by_name.contains_key(&pool.name));
+        straight.into_iter().chain(unnamed).chain(through).collect()
     }
 
     /// Notes pools without backends, but for those at the places `of_proxies`, whose clients say where they go.
@@ -88,7 +89,8 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, commands: bool, report: &m
         return pools;
     };
     pools.complete &= !tables.struck;
-    for (shape, table) in tables.items {
+    let mut vias = Vec::with_capacity(tables.items.len());
+    for (mut shape, table) in tables.items {
         note_absent(&shape.name, ("[[pool]]", "name", "name = \"web\""), &table, report);
         let no_backends = (shape.backends_file.is_absent() && shape.backend.is_absent()).then_some(table);
         let name = match &shape.name {
@@ -97,6 +99,7 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, commands: bool, report: &m
         };
         pools.complete &= name.is_some();
         let label = name.as_ref().map_or_else(|| Arc::from(""), |(name, _)| name.clone());
+        vias.push(shape.via.take());
         let found = Found { no_backends, ..pool(shape, label, commands, report) };
         if let Some((name, span)) = name {
             match places.entry(name.clone()) {
@@ -109,7 +112,20 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, commands: bool, report: &m
         }
         pools.all.push(found);
     }
+    find_ways(&mut pools, vias, report);
     pools
+}
+
+/// Puts the proxies into the pools that go through some, which may be other pools of the file.
+fn find_ways(pools: &mut Pools, vias: Vec<Field<OneOrMany<ViaWord>>>, report: &mut Report) {
+    let straight: Vec<_> = pools.all.iter().zip(&vias).filter(|(_, via)| via.is_absent()).collect();
+    let known: via::Known =
+        straight.into_iter().map(|(found, _)| (found.pool.name.clone(), found.pool.clone())).collect();
+    for (found, via) in pools.all.iter_mut().zip(vias).filter(|(_, via)| !via.is_absent()) {
+        let via = via::hops(via, &found.pool, &known, report);
+        let leaves_names = via.last().is_some_and(|hop| hop.protocol.takes_names());
+        found.pool = Arc::new(Pool { via, leaves_names, ..found.pool.as_ref().clone() });
+    }
 }
 
 /// Notes that a name is taken.
@@ -141,8 +157,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         Some(OrOff::On(count)) => Some(count.number()),
         None => Some(3),
     };
-    let via = shape.via;
-    let mut pool = Pool {
+    let pool = Pool {
         via: Vec::new(),
         leaves_names: false,
         tls: super::tls::client(shape.tls, report),
@@ -180,8 +195,6 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
-    pool.via = via::hops(via, &pool, report);
-    pool.leaves_names = pool.via.last().is_some_and(|hop| hop.protocol.takes_names());
     Found { pool: Arc::new(pool), spans, no_backends: None }
 }
 

@@ -1,5 +1,6 @@
 //! The proxies that a pool goes through, from their URLs.
 
+use std::collections::HashMap;
 use std::env;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +30,16 @@ const VARIABLES: [&str; 4] = ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_prox
 
 const SCHEMES: &str = "http://, https://, h2://, h2c://, socks5://, socks5h:// or socks4a://";
 
-/// The hops of `pool`, each with a pool of its own.
-pub(crate) fn hops(field: Field<OneOrMany<ViaWord>>, pool: &Pool, report: &mut Report) -> Vec<Hop> {
+/// The pools of the file that can be those of proxies, by their names.
+pub(crate) type Known = HashMap<Arc<str>, Arc<Pool>>;
+
+/// The hops of `pool`, each with a pool of its own, or with one of those that are `known`.
+pub(crate) fn hops(
+    field: Field<OneOrMany<ViaWord>>,
+    pool: &Pool,
+    known: &Known,
+    report: &mut Report,
+) -> Vec<Hop> {
     let Field::Given(list, span) = field else { return Vec::new() };
     if list.items.len() > HOPS_MAX {
         let message = format!("this way goes through {} proxies", list.items.len());
@@ -44,7 +53,7 @@ pub(crate) fn hops(field: Field<OneOrMany<ViaWord>>, pool: &Pool, report: &mut R
             leaves_names: hops.last().is_some_and(|before| before.protocol.takes_names()),
             ..pool.clone()
         };
-        match from_url(url.reveal(), &pool, place + 1) {
+        match from_url(url.reveal(), &pool, known, place + 1) {
             Ok(hop) => hops.extend(hop),
             Err(Bad { message, hint }) => report.push(Mistake::at(span, message).hint(hint)),
         }
@@ -61,23 +70,31 @@ struct Parts<'a> {
     query: &'a str,
 }
 
-fn from_url(url: &str, pool: &Pool, number: usize) -> Result<Option<Hop>, Bad> {
+fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Option<Hop>, Bad> {
     if url == "env" {
         let set = VARIABLES.into_iter().find_map(|name| Some((name, env::var(name).ok()?)));
         return match set.filter(|(_, value)| !value.is_empty()) {
-            Some((_, value)) => from_url(&with_scheme(value), pool, number),
+            Some((_, value)) => from_url(&with_scheme(value), pool, known, number),
             None => Ok(None),
         };
     }
+    let (is_pool, url) = url.strip_prefix("pool+").map_or((false, url), |url| (true, url));
     let Parts { protocol, is_tls, login, hosts, query } = split(url)?;
     let port = match (protocol, is_tls) {
         (_, true) => 443,
         (HopProtocol::Http | HopProtocol::H2, false) => 80,
         (HopProtocol::Socks5 | HopProtocol::Socks5Names | HopProtocol::Socks4a, false) => 1080,
     };
-    let backends = hosts.split(',').map(|host| backend(host, port)).collect::<Result<Vec<_>, Bad>>()?;
     let Options { password, tls } = options(query, is_tls)?;
     let login = self::login(login, password)?;
+    if is_pool {
+        let hint =
+            "behind pool+SCHEME:// and the user write the name of a [[pool]] that has no `via` of its own";
+        let bad = || Bad::new("there is no such pool of proxies", hint);
+        let pool = known.get(hosts).filter(|proxies| proxies.name != pool.name).ok_or_else(bad)?;
+        return Ok(Some(Hop { protocol, pool: pool.clone(), login, tls }));
+    }
+    let backends = hosts.split(',').map(|host| backend(host, port)).collect::<Result<Vec<_>, Bad>>()?;
     let name = format!("{}/via{number}", pool.name).into();
     // Who waits waits for the server; a proxy that fails is passed over at once where there is another.
     let hop_pool = Pool {
