@@ -153,3 +153,54 @@ fn many_connections_go_out_over_few() {
     let from: std::collections::HashSet<_> = records.iter().map(|record| record.text("client")).collect();
     assert_eq!(from.len(), 2, "a connection has room for a hundred streams");
 }
+
+#[tokio::test]
+async fn a_stream_may_be_a_web_socket() {
+    let (listen, server) = (free_address(), support::net::Server::start());
+    let towpath = proxy(&listen);
+    let mut client = client(&listen).await;
+    client.ready().await.unwrap();
+    let request = || {
+        let uri = format!("http://{}/chat?a=b", server.address());
+        Request::builder()
+            .method(Method::CONNECT)
+            .uri(uri)
+            .header("sec-websocket-version", "13")
+            .extension(hyper::ext::Protocol::from_static("websocket"))
+            .body(Empty::<Bytes>::new())
+            .unwrap()
+    };
+    let asking = tokio::spawn(client.send_request(request()));
+    let mut far = spawn_blocking({
+        let server = server.try_clone();
+        move || server.accept()
+    })
+    .await
+    .unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.extend(support::net::read_exactly(&mut far, 1));
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    assert!(head.starts_with("get /chat?a=b http/1.1\r\n"), "{head}");
+    assert_eq!(head.matches("sec-websocket-key: ").count(), 1, "{head}");
+    assert!(
+        head.contains("upgrade: websocket\r\n") && head.contains("sec-websocket-version: 13\r\n"),
+        "{head}"
+    );
+    far.write_all(
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+    )
+    .unwrap();
+    let answer = asking.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 200);
+    let mut stream = TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+    let mut said = [0; 5];
+    stream.read_exact(&mut said).await.unwrap();
+    assert_eq!(&said, b"hello");
+    stream.write_all(b"world").await.unwrap();
+    let heard = spawn_blocking(move || support::net::read_exactly(&mut far, 5)).await.unwrap();
+    assert_eq!(heard, b"world");
+    drop((stream, client));
+    spawn_blocking(move || towpath.stop(1)).await.unwrap();
+}

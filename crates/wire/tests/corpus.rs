@@ -7,7 +7,7 @@ mod invariants;
 use std::fs;
 use std::path::Path;
 
-use invariants::{client_hello, destination, http1, socks};
+use invariants::{client_hello, destination, http1, sniff, socks};
 
 /// Holds all files of a corpus against what must be so.
 fn play(name: &str, hold: impl Fn(&[u8])) {
@@ -40,4 +40,9 @@ fn requests_pass_however_they_come() {
 #[test]
 fn messages_of_socks_are_read_however_they_come() {
     play("socks", socks::hold);
+}
+
+#[test]
+fn protocols_are_told_however_they_come() {
+    play("sniff", sniff::hold);
 }

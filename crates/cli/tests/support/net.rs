@@ -31,6 +31,11 @@ impl Server {
         self.0.local_addr().unwrap().to_string()
     }
 
+    /// The same server, to accept from on another thread.
+    pub(crate) fn try_clone(&self) -> Self {
+        Self(self.0.try_clone().unwrap())
+    }
+
     /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
         self.0.local_addr().unwrap().port()

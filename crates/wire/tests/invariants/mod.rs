@@ -3,6 +3,7 @@
 pub(crate) mod client_hello;
 pub(crate) mod destination;
 pub(crate) mod http1;
+pub(crate) mod sniff;
 pub(crate) mod socks;
 
 #[path = "../../src/steady.rs"]
