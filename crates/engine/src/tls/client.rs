@@ -42,7 +42,7 @@ impl TlsOut {
             ClientConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
         let builder = match (&config.ca, config.insecure) {
             (_, true) => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider)))
             }
             (Some(pem), false) => builder.with_root_certificates(roots(pem)?),
             (None, false) => builder.with_root_certificates(system_roots()?),
@@ -93,9 +93,16 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(TlsError::NoRoots) } else { Ok(roots) }
 }
 
-/// Takes any certificate: for those who said that they want no more than a secret kept from passers-by.
+/// Takes any certificate whose key the server has: for those who said that they want no more than a secret kept from
+/// passers-by, and for checks, which carry nothing.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+pub(crate) struct AnyCertificate(Arc<CryptoProvider>);
+
+impl AnyCertificate {
+    pub(crate) fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self(provider)
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

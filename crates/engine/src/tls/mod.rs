@@ -12,6 +12,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use towpath_config::{Identity, Pem};
 
+pub(crate) use client::AnyCertificate;
 pub use client::TlsOut;
 pub(crate) use server::Accepted;
 pub use server::TlsIn;
