@@ -145,6 +145,14 @@ fn drain(mut stream: TcpStream, cuts: bool) {
     }
 }
 
+/// A client and its server, of which each has heard the other: a server that breaks before is one that another replaces.
+fn well_met(listen: &str, server: &Server) -> (TcpStream, TcpStream) {
+    let (mut client, mut server) = pair(listen, server);
+    server.write_all(b"!").unwrap();
+    assert_eq!(read_exactly(&mut client, 1), b"!");
+    (client, server)
+}
+
 #[test]
 fn nothing_but_spare_pipes_is_left_of_transfers_that_are_cut() {
     let _turn = Turn::alone();
@@ -153,7 +161,7 @@ fn nothing_but_spare_pipes_is_left_of_transfers_that_are_cut() {
     let towpath = Towpath::start_alone(command(flags));
     let before = open_descriptors(towpath.pid());
     for round in 0..20 {
-        let pairs: Vec<_> = (0..20).map(|_| pair(&listen, &server)).collect();
+        let pairs: Vec<_> = (0..20).map(|_| well_met(&listen, &server)).collect();
         thread::scope(|scope| {
             for (client, server) in pairs {
                 let (source, sink) = if round % 2 == 0 { (client, server) } else { (server, client) };
