@@ -10,6 +10,7 @@ mod load;
 mod mask;
 mod model;
 mod model_health;
+mod model_http;
 mod model_proxy;
 mod model_route;
 mod model_tls;
@@ -29,10 +30,10 @@ pub use error::{Mistake, Mistakes};
 pub use load::load;
 pub use mask::masked;
 pub use model::{
-    Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Config, DestHost, DestRule,
-    Destinations, Dns, Eject, Flows, HashKey, Hedge, Hop, HopProtocol, HostPattern, Identity, Keepalive,
-    Listener, Log, LogFormat, Login, Match, Mode, OnDown, Pem, Pool, Proxy, ProxyHeaderIn, ProxyVersion,
-    Relay, Replay, Route, ServerTls, SocketOptions, SourceAddress,
+    Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Config, DestHost, DestRule,
+    Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields, HashKey, Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive,
+    Listener, Log, LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pool, Proxy, ProxyHeaderIn, ProxyVersion,
+    RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules, ServerTls, SocketOptions, SourceAddress, Sticky,
 };
 pub use parse::parse;
 pub use schema::schema;

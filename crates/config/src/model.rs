@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use towpath_wire::addr::{Listen, Target};
 
 pub use crate::model_health::*;
+pub use crate::model_http::*;
 pub use crate::model_proxy::*;
 pub use crate::model_route::*;
 pub use crate::model_tls::*;
@@ -107,6 +108,8 @@ pub struct Listener {
     pub first_bytes_timeout: Duration,
     /// What clients may do, if it is a proxy.
     pub proxy: Option<Proxy>,
+    /// What becomes of its requests, if it balances HTTP.
+    pub http: Option<Arc<Http>>,
     /// Live connections of this listener; `None` is no limit of its own.
     pub max_connections: Option<usize>,
     /// New connections a second; `None` is no limit.
@@ -176,6 +179,8 @@ pub enum Mode {
     Tcp,
     /// Where the client wants to go: HTTP or SOCKS.
     Proxy,
+    /// Requests of HTTP, each of which may go elsewhere.
+    Http,
 }
 
 /// Backends and how connections are spread over them.
@@ -225,6 +230,8 @@ pub struct Pool {
     pub idle_timeout: Option<Duration>,
     /// Options of the sockets to backends.
     pub socket: SocketOptions,
+    /// How it takes requests of HTTP.
+    pub http: HttpOut,
 }
 
 /// Which backend a connection tries first.
@@ -251,6 +258,8 @@ pub enum HashKey {
     SourceAndPort,
     /// The server name of a TLS ClientHello; the client's address where there is none.
     Sni,
+    /// What `HttpOut::hash` says.
+    Request,
 }
 
 /// One server of a pool, or several where its address is a name.

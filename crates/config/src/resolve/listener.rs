@@ -109,6 +109,7 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
             .given()
             .map_or(Duration::from_millis(500), |time| time.0),
         proxy,
+        http: super::http::http(mode),
         max_connections: shape.max_connections.given().map(|count| count.number() as usize),
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),

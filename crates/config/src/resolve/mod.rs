@@ -2,6 +2,7 @@
 
 mod binds;
 mod check;
+mod http;
 mod listener;
 mod loops;
 mod pool;

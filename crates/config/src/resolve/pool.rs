@@ -11,7 +11,7 @@ use towpath_wire::addr::Target;
 use super::{note_absent, on, socket, via};
 use crate::error::Mistake;
 use crate::file::{self, Backend};
-use crate::model::{self, Balance, Eject, Hedge, OnDown, Pool, Replay, SourceAddress};
+use crate::model::{self, Balance, Eject, Hedge, HttpOut, OnDown, Pool, Replay, SourceAddress};
 use crate::read::{Field, OneOrMany, OrOff, Tables};
 use crate::report::Report;
 use crate::words::{BalanceWord, HashKeyWord, SourceWord, Timespan, ViaWord};
@@ -158,6 +158,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         None => Some(3),
     };
     let pool = Pool {
+        http: HttpOut::default(),
         via: Vec::new(),
         leaves_names: false,
         tls: super::tls::client(shape.tls, report),

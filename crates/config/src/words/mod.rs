@@ -241,7 +241,7 @@ choice! {
 
 choice! {
     /// What a listener takes the first bytes for.
-    ModeWord(Mode), ["tcp" => Mode::Tcp, "proxy" => Mode::Proxy], ["http", "tunnel"]
+    ModeWord(Mode), ["tcp" => Mode::Tcp, "proxy" => Mode::Proxy, "http" => Mode::Http], ["tunnel"]
 }
 
 choice! {

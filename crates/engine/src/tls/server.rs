@@ -68,7 +68,7 @@ impl TlsIn {
         // Keys of tickets change every six hours, and those before are good for six more.
         server.ticketer = aws_lc_rs::Ticketer::new()?;
         server.alpn_protocols = config.alpn.iter().map(|name| name.clone().into_bytes()).collect();
-        if mode == Mode::Proxy && config.alpn.is_empty() {
+        if mode != Mode::Tcp && config.alpn.is_empty() {
             server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
         Ok(Self(Arc::new(server)))
