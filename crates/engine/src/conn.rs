@@ -20,7 +20,7 @@ use crate::chain;
 use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
-use crate::http;
+use crate::forward;
 use crate::inbound::{self, Answer};
 use crate::outbound::Connecting;
 use crate::pool::{Lease, Picked, Pool, hash_key};
@@ -66,12 +66,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
                     return find_server(worker, flow, client, first, Some(answer)).await;
                 }
                 Wish::Requests(client) => {
-                    let serving = Box::pin(http::serve(&worker, &mut flow, client, &mut first, proxy));
+                    let serving = Box::pin(forward::serve(&worker, &mut flow, client, &mut first, proxy));
                     let Some(client) = serving.await else { return };
                     client
                 }
                 Wish::Streams(client) => {
-                    return Box::pin(http::serve_h2(&worker, &mut flow, client, first)).await;
+                    return Box::pin(forward::serve_h2(&worker, &mut flow, client, first)).await;
                 }
                 Wish::None => return,
             };
