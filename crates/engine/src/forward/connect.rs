@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use towpath_config::Proxy;
 use towpath_wire::destination::Destination;
-use towpath_wire::http1::response::{self, ResponseHead};
+use towpath_wire::http1::response;
 
 use super::request::{Refused, log_in};
 use super::{Requester, fields};
@@ -129,14 +129,15 @@ async fn web_socket(
     let limit = flow.pool().config.connect_timeout;
     let answer = timeout(limit, read_answer(server)).await.ok().flatten();
     let Some((answer, server)) = answer else { return Err(broken(flow)) };
-    if answer.status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
+    let (status, fields) = answer;
+    if status != StatusCode::SWITCHING_PROTOCOLS.as_u16() {
         // The status is the server's to say (RFC 8441, section 5).
         flow.connected_with(&lease);
         flow.not_connected(Reason::Served);
-        return Err(Refused::by_server(answer.status));
+        return Err(Refused::by_server(status));
     }
     let mut granted = Response::new(());
-    for (name, value) in &answer.fields {
+    for (name, value) in &fields {
         let wanted = ["sec-websocket-protocol", "sec-websocket-extensions"];
         if wanted.iter().any(|wanted| name.eq_ignore_ascii_case(wanted))
             && let (Ok(name), Ok(value)) =
@@ -158,12 +159,16 @@ fn write_fields(fields: &HeaderMap, to: &mut Vec<u8>) {
     to.extend_from_slice(b"\r\n");
 }
 
+/// The status and the fields of a server's answer.
+type Answer = (u16, Vec<(String, Vec<u8>)>);
+
 /// The head of a server's answer; what came behind it is left to be read.
-async fn read_answer(mut server: Stream) -> Option<(ResponseHead, Stream)> {
+async fn read_answer(mut server: Stream) -> Option<(Answer, Stream)> {
     let mut answer = Vec::new();
     loop {
         if let Some((head, length)) = response::parse(&answer).ok()? {
-            return Some((head, server.unread(&answer[length..])));
+            let fields = head.fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+            return Some(((head.status, fields.collect()), server.unread(&answer[length..])));
         }
         if server.read_buf(&mut answer).await.ok()? == 0 {
             return None;

@@ -1,6 +1,6 @@
 //! Bodies in chunks, followed byte by byte (RFC 9112, section 7.1).
 
-use super::cursor::{is_text, is_token};
+use super::cursor::{Cursor, Fields, Stop, is_text, is_token};
 use super::{BODY_BYTES_MAX, FIELDS_MAX, HeadFault};
 
 /// Most digits of a chunk's size.
@@ -12,12 +12,23 @@ const EXTENSION_BYTES_MAX: u16 = 256;
 /// Longest trailers, in bytes, with the empty line behind them.
 const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
-/// Follows a body in chunks, which it does not keep.
+/// Follows a body in chunks, of which it keeps the trailers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chunks {
     place: Place,
-    trailer_bytes: usize,
+    trailer_bytes: Vec<u8>,
     trailers: usize,
+}
+
+/// What the next bytes of a body in chunks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bite {
+    /// So many bytes of data.
+    Data(usize),
+    /// So many bytes around it.
+    Around(usize),
+    /// The same, and the body is over.
+    Last(usize),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +91,32 @@ impl Chunks {
         Ok((at, self.place == Place::Over))
     }
 
+    /// What `input`, which is not empty, begins with.
+    ///
+    /// # Errors
+    /// The first fault before any data.
+    pub fn bite(&mut self, input: &[u8]) -> Result<Bite, HeadFault> {
+        if let Place::Data(left) = self.place {
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
+            self.take(&input[..count])?;
+            return Ok(Bite::Data(count));
+        }
+        for (at, byte) in input.iter().enumerate() {
+            match self.place {
+                Place::Data(_) => return Ok(Bite::Around(at)),
+                Place::Over => return Ok(Bite::Last(at)),
+                _ => self.place = self.step(*byte)?,
+            }
+        }
+        Ok(if self.place == Place::Over { Bite::Last(input.len()) } else { Bite::Around(input.len()) })
+    }
+
+    /// The trailers, once the body is over; values without the space around them.
+    pub fn trailers(&self) -> Vec<(&str, &[u8])> {
+        let fields: Result<Fields<'_>, Stop> = Cursor::at_line(&self.trailer_bytes, 0).fields();
+        fields.unwrap_or_default()
+    }
+
     /// Where a byte leads to.
     fn step(&mut self, byte: u8) -> Result<Place, HeadFault> {
         match (self.place, byte) {
@@ -105,7 +142,7 @@ impl Chunks {
 
     fn step_in_trailers(&mut self, byte: u8) -> Result<Place, HeadFault> {
         let place = match (self.place, byte) {
-            _ if self.trailer_bytes == TRAILER_BYTES_MAX => return Err(HeadFault::Large),
+            _ if self.trailer_bytes.len() == TRAILER_BYTES_MAX => return Err(HeadFault::Large),
             (Place::TrailerStart, b'\r') => Place::LastEnd,
             (Place::TrailerStart, b' ' | b'\t') => return Err(HeadFault::Folded),
             (Place::TrailerStart, _) if self.trailers == FIELDS_MAX => return Err(HeadFault::Large),
@@ -124,7 +161,7 @@ impl Chunks {
             (Place::LastEnd, b'\n') => Place::Over,
             _ => return Err(HeadFault::Control),
         };
-        self.trailer_bytes += 1;
+        self.trailer_bytes.push(byte);
         Ok(place)
     }
 }

@@ -140,8 +140,25 @@ fn odd(byte: u8, otherwise: HeadFault) -> Stop {
 
 /// Whether a byte may be in a method or in the name of a field (RFC 9110, section 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKENS[usize::from(byte)]
 }
+
+/// By byte, since each name asks for each of its bytes.
+static TOKENS: [bool; 256] = {
+    let mut tokens = [false; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        tokens[byte as usize] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut place = 0;
+    while place < marks.len() {
+        tokens[marks[place] as usize] = true;
+        place += 1;
+    }
+    tokens
+};
 
 /// Whether a byte may be in the value of a field (RFC 9110, section 5.5).
 pub(super) fn is_text(byte: u8) -> bool {

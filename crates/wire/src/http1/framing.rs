@@ -1,10 +1,11 @@
 //! How long the body of a request is (RFC 9112, section 6), with no room for two opinions.
 
 use super::head::{RequestHead, Version};
+use super::response::ResponseHead;
 use super::{BODY_BYTES_MAX, HeadFault};
 use crate::destination::Destination;
 
-pub use super::chunks::Chunks;
+pub use super::chunks::{Bite, Chunks};
 
 /// How the body of a request is told from what comes behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,47 @@ pub enum Framing {
     Length(u64),
     /// It comes in chunks.
     Chunked,
+}
+
+/// How the end of an answer is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerFraming {
+    /// It has no body.
+    None,
+    /// Its body has so many bytes, at least one.
+    Length(u64),
+    /// Its body comes in chunks.
+    Chunked,
+    /// Its body ends with the connection.
+    UntilClose,
+}
+
+/// The framing of an answer to a request of this method that is final: no interim one, and no 101.
+///
+/// # Errors
+/// What is wrong with its fields, even where they do not matter.
+pub fn of_answer(head: &ResponseHead<'_>, method: &str) -> Result<AnswerFraming, HeadFault> {
+    let values = |wanted: &'static str| {
+        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+        fields.map(|(_, value)| *value)
+    };
+    let (mut lengths, mut codings) = (values("content-length"), values("transfer-encoding"));
+    let framing = match (lengths.next(), codings.next()) {
+        (None, None) => AnswerFraming::UntilClose,
+        (Some(_), Some(_)) => return Err(HeadFault::Both),
+        (Some(length), None) => match number(length).filter(|_| lengths.next().is_none()) {
+            None => return Err(HeadFault::Length),
+            Some(0) => AnswerFraming::None,
+            Some(length) => AnswerFraming::Length(length),
+        },
+        (None, Some(_)) if head.version == Version::V10 => return Err(HeadFault::Transfer),
+        (None, Some(coding)) if codings.next().is_none() && coding.eq_ignore_ascii_case(b"chunked") => {
+            AnswerFraming::Chunked
+        }
+        (None, Some(_)) => return Err(HeadFault::Coding),
+    };
+    let is_bodiless = method == "HEAD" || matches!(head.status, 204 | 304);
+    Ok(if is_bodiless { AnswerFraming::None } else { framing })
 }
 
 /// The framing of a request, whose Host field is looked at too. A target with an authority of its own may have another than

@@ -1,18 +1,20 @@
-//! The head of an answer, as far as a client of a proxy needs it (RFC 9112, section 4).
+//! The head of an answer (RFC 9112, section 4).
 
 use super::HeadFault;
 use super::cursor::{Cursor, Stop, is_text};
-use super::head::version;
+use super::head::{Version, version};
 
-/// A head.
+/// A head, in parts of the bytes that it was read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResponseHead {
+pub struct ResponseHead<'a> {
+    /// The version.
+    pub version: Version,
     /// The status, from 100 to 999.
     pub status: u16,
     /// What it says for people; often nothing.
-    pub reason: String,
-    /// Names and values, in their order.
-    pub fields: Vec<(String, Vec<u8>)>,
+    pub reason: &'a [u8],
+    /// Names and values, in their order; values without the space around them.
+    pub fields: Vec<(&'a str, &'a [u8])>,
 }
 
 /// Reads the head that `input` begins with, and how long it is; `None` while it is not whole. Interim answers (1xx) are told
@@ -20,13 +22,13 @@ pub struct ResponseHead {
 ///
 /// # Errors
 /// The first fault in the order of its bytes, as early as it shows.
-pub fn parse(input: &[u8]) -> Result<Option<(ResponseHead, usize)>, HeadFault> {
+pub fn parse(input: &[u8]) -> Result<Option<(ResponseHead<'_>, usize)>, HeadFault> {
     read(input).map_or_else(Stop::told, |found| Ok(Some(found)))
 }
 
-fn read(input: &[u8]) -> Result<(ResponseHead, usize), Stop> {
+fn read(input: &[u8]) -> Result<(ResponseHead<'_>, usize), Stop> {
     let mut cursor = Cursor::at_line(input, 0);
-    version(&mut cursor)?;
+    let version = version(&mut cursor)?;
     cursor.expect(b' ', HeadFault::Line)?;
     let status = status(&mut cursor)?;
     // The space in front of a reason that is missing is often missing too.
@@ -39,9 +41,7 @@ fn read(input: &[u8]) -> Result<(ResponseHead, usize), Stop> {
     };
     cursor.line_end(HeadFault::Line)?;
     let fields = cursor.fields()?;
-    let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
-    let reason = String::from_utf8_lossy(reason.trim_ascii()).into_owned();
-    Ok((ResponseHead { status, reason, fields }, cursor.length()))
+    Ok((ResponseHead { version, status, reason: reason.trim_ascii(), fields }, cursor.length()))
 }
 
 fn status(cursor: &mut Cursor<'_>) -> Result<u16, Stop> {

@@ -22,7 +22,12 @@ pub(crate) fn hold(input: &[u8]) {
             !head.fields.iter().any(|(_, value)| value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)))
         );
     }
-    let told = steady(input, response::parse);
+    let told = steady(input, |input| {
+        let found = response::parse(input)?;
+        Ok::<_, HeadFault>(
+            found.map(|(head, length)| (format!("{head:?} {:?}", framing::of_answer(&head, "GET")), length)),
+        )
+    });
     assert!(told != Ok(None) || input.len() < HEAD_BYTES_MAX, "a full buffer waits");
     let sizes: &[usize] = if input.len() <= BYTE_BY_BYTE_MAX { &[1, 2, 7, 64] } else { &[61, 997, 5000] };
     for goes_over in [false, true] {
