@@ -1,10 +1,11 @@
 //! The story of one connection, from accept to its record.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::task::coop::consume_budget;
@@ -21,6 +22,7 @@ use crate::error::{ConnectError, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
 use crate::forward;
+use crate::http;
 use crate::inbound::{self, Answer};
 use crate::outbound::Connecting;
 use crate::pool::{Lease, Picked, Pool, hash_key};
@@ -76,6 +78,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
                 Wish::None => return,
             };
         }
+    }
+    if let Some(http) = flow.seat.listener.http.clone() {
+        return Box::pin(http::serve(worker, flow, client, first, http)).await;
     }
     if !flow.seat.listener.routes.is_empty()
         && !Box::pin(take_route(&worker, &mut flow, &mut client, &mut first)).await
@@ -225,7 +230,9 @@ async fn find_server(
     first: FirstFlight,
     answer: Option<Answer>,
 ) {
-    let Some((lease, mut server)) = reach(&mut flow, Some(&mut client), !first.is_empty()).await else {
+    let hangup = |cx: &mut Context<'_>| client.poll_hangup(cx);
+    let reached = reach(&mut flow, hangup, !first.is_empty(), None, nothing_kept).await;
+    let Some((lease, mut server)) = reached.map(|(lease, way)| (lease, way.stream())) else {
         if let Some(answer) = answer {
             Box::pin(proxied::refuse(&flow, client, answer)).await;
         }
@@ -313,16 +320,48 @@ fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlig
     Some(first)
 }
 
+/// A connection to a backend.
+pub(crate) enum Way<K> {
+    /// One that was made for this.
+    New(Stream),
+    /// One that was there.
+    Kept(K),
+}
+
+impl Way<Infallible> {
+    /// The connection, where there are only new ones.
+    pub(crate) fn stream(self) -> Stream {
+        match self {
+            Self::New(stream) => stream,
+        }
+    }
+}
+
+/// For those that keep no connections.
+pub(crate) fn nothing_kept(_: &Pool, _: &Lease) -> Option<Infallible> {
+    None
+}
+
+/// For those that need not know when a client has gone.
+pub(crate) fn stays(_: &mut Context<'_>) -> Poll<()> {
+    Poll::Pending
+}
+
 /// Connects to the first server that answers: backends in the order of the pool's balance, none twice while another is
 /// left, a second one beside the first when that is silent; and while none works, again, for as long as the pool holds
 /// its clients.
-pub(crate) async fn reach(
+///
+/// `hangup` tells that the client has gone; `key` is the hash that the balance goes by, where it is not one of connections; `kept`
+/// may have a connection to a backend already.
+pub(crate) async fn reach<K>(
     flow: &mut Flow,
-    mut client: Option<&mut Stream>,
+    mut hangup: impl FnMut(&mut Context<'_>) -> Poll<()>,
     speaks: bool,
-) -> Option<(Lease, Stream)> {
+    key: Option<u64>,
+    kept: impl Fn(&Pool, &Lease) -> Option<K>,
+) -> Option<(Lease, Way<K>)> {
     let pool = flow.pool().clone();
-    let key = hash_key(pool.config.balance, flow.client, flow.server_name());
+    let key = key.unwrap_or_else(|| hash_key(pool.config.balance, flow.client, flow.server_name()));
     let speaks = speaks || pool.config.send_proxy.is_some();
     let (mut search, mut race) = (Search::new(pool.clone()), Race::default());
     loop {
@@ -331,13 +370,17 @@ pub(crate) async fn reach(
             match search.pick(key, |backend| race.has(backend) || flow.has_tried(backend)) {
                 Picked::Backend(server) => {
                     flow.tries(&server);
+                    if let Some(connection) = kept(&pool, &server) {
+                        race.leave(&pool);
+                        return Some((server, Way::Kept(connection)));
+                    }
                     let begun = Instant::now();
                     let address = server.member.place.at(flow.offset);
                     match chain::connect(address, &server.member, &pool, flow.client, speaks) {
                         Ok(Connecting::Done(stream)) => {
                             pool.note_connected(&server, begun.elapsed());
                             race.leave(&pool);
-                            return Some((server, stream));
+                            return Some((server, Way::New(stream)));
                         }
                         Ok(Connecting::Pending(pending)) => race.join(server, pending, pool.hedge_after()),
                         Err(error) => {
@@ -360,10 +403,10 @@ pub(crate) async fn reach(
                 }
             }
         }
-        match unless_gone(flow, client.as_deref_mut(), news(&mut race, &search, pause)).await? {
+        match unless_gone(flow, &mut hangup, news(&mut race, &search, pause)).await? {
             News::Reached(server, stream) => {
                 race.leave(&pool);
-                return Some((server, stream));
+                return Some((server, Way::New(stream)));
             }
             News::Failed(server, error) => note_failure(flow, &pool, &server, &error),
             News::Open => {
@@ -405,16 +448,13 @@ fn note_failure(flow: &mut Flow, pool: &Pool, server: &Lease, error: &ConnectErr
 /// What `work` comes to, unless the client resets its connection before: that is noted.
 async fn unless_gone<T>(
     flow: &mut Flow,
-    mut client: Option<&mut Stream>,
+    hangup: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
     work: impl Future<Output = T>,
 ) -> Option<T> {
     let mut work = pin!(work);
     let result = poll_fn(|cx| match work.as_mut().poll(cx) {
         Poll::Ready(result) => Poll::Ready(Some(result)),
-        Poll::Pending => match &mut client {
-            Some(client) => client.poll_hangup(cx).map(|()| None),
-            None => Poll::Pending,
-        },
+        Poll::Pending => hangup(cx).map(|()| None),
     })
     .await;
     if result.is_none() {

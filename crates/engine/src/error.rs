@@ -212,6 +212,8 @@ pub enum Reason {
     ConnectTimedOut,
     /// The server was reached, and did not answer in time.
     AnswerTimedOut,
+    /// What the server answered is no HTTP, or has two meanings.
+    BadAnswer,
     /// No way to the server.
     Unreachable,
     /// The server's name does not exist.
@@ -234,6 +236,8 @@ pub enum Reason {
     QueueFull,
     /// No backend had a place in time.
     QueueTimedOut,
+    /// The body of the request is longer than it may be.
+    TooLarge,
     /// The client may not come in.
     Refused,
     /// The client did not say where it wants to go in a way that is understood.
@@ -317,6 +321,7 @@ impl Reason {
             Self::ConnectRefused => "connect refused",
             Self::ConnectTimedOut => "connect timed out",
             Self::AnswerTimedOut => "answer timed out",
+            Self::BadAnswer => "bad answer",
             Self::Unreachable => "unreachable",
             Self::NoSuchHost => "no such host",
             Self::ResolveFailed => "name servers failed",
@@ -328,6 +333,7 @@ impl Reason {
             Self::NoBackend => "no backend",
             Self::QueueFull => "queue full",
             Self::QueueTimedOut => "queue timed out",
+            Self::TooLarge => "body too large",
             Self::Refused => "refused",
             Self::BadProxyHeader(why) => why.as_str(),
             Self::BadRequest(_) => "bad request",

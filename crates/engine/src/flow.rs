@@ -268,6 +268,12 @@ impl Flow {
         attempts.may_break(backend) || attempts.has_next_round_beside(backend) || self.has_other()
     }
 
+    /// Whether there is another attempt to make after those that failed, now or in a while.
+    pub(crate) fn has_attempt_left(&self) -> bool {
+        let has_round = self.guest.as_ref().is_some_and(|guest| guest.attempts.has_next_round());
+        has_round || self.pool().has_other(|other| self.has_tried(other))
+    }
+
     /// The server, which broke before its first byte or was found down, is given up, and another is looked for.
     pub(crate) fn starts_again(&mut self, how: Failure) {
         self.connect_micros = NOT_YET;

@@ -17,6 +17,7 @@ use crate::conn;
 use crate::engine::Phase;
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
+use crate::http::Idle;
 use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
@@ -34,6 +35,8 @@ pub(crate) struct Worker {
     colleagues: Arc<[Arc<Colleague>]>,
     warnings: Arc<NowAndThen>,
     resolver: RefCell<Option<(Dns, Rc<Resolver>)>>,
+    /// Connections to backends that wait for a request.
+    pub(crate) idle: Rc<Idle>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -147,6 +150,11 @@ impl Worker {
         hear(&mut self.phase.clone(), Phase::Draining).await;
     }
 
+    /// Whether no more clients are taken.
+    pub(crate) fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
     /// Looks up names that clients give, by the servers of `dns`.
     pub(crate) fn resolver(&self, dns: &Dns) -> Rc<Resolver> {
         let mut known = self.resolver.borrow_mut();
@@ -216,6 +224,7 @@ async fn work(post: Post) {
         colleagues,
         warnings,
         resolver: RefCell::default(),
+        idle: Rc::default(),
         phase: phase.clone(),
     });
     tracing::debug!("worker {} runs", worker.id);

@@ -81,8 +81,8 @@ async fn reach(
             return Err(Refused::no_way(no_way, &destination));
         }
     }
-    let reached = conn::reach(flow, None, false).await;
-    reached.ok_or_else(|| Refused::of(flow.reason(), &destination))
+    let reached = conn::reach(flow, conn::stays, false, None, conn::nothing_kept).await;
+    reached.map(|(lease, way)| (lease, way.stream())).ok_or_else(|| Refused::of(flow.reason(), &destination))
 }
 
 /// Opens a WebSocket over HTTP/1.1 for a client that asks for one on a stream of HTTP/2.

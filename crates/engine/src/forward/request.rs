@@ -348,8 +348,9 @@ async fn connect(
     let pool = way.map_err(|no_way| no_way_for(&mut flow, no_way, destination))?;
     let pool = parent.map_or(pool, Arc::new);
     flow.guest().pool = Some(pool.clone());
-    let reached = conn::reach(&mut flow, None, true).await;
-    let (lease, stream) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
+    let reached = conn::reach(&mut flow, conn::stays, true, None, conn::nothing_kept).await;
+    let (lease, way) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
+    let stream = way.stream();
     flow.connected_with(&lease);
     Sender::new(stream, lease, pool, key).await.map_err(|_| {
         flow.not_connected(Reason::ServerReset);

@@ -1,0 +1,174 @@
+//! A client of HTTP: its requests one after another, or as streams of HTTP/2.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::{Method, StatusCode, Version};
+use tokio::time::timeout;
+use towpath_config::Http;
+use towpath_wire::http1::HeadFault;
+
+use super::clock::Clock;
+use super::head::{self, Asked, Request};
+use super::side::{Coming, Fault, H1Side, Side};
+use super::{Behind, Requester, answer_ourselves, serve_request, streams};
+use crate::conn;
+use crate::error::{Misasked, Reason};
+use crate::first_flight::FirstFlight;
+use crate::flow::{Flow, Stage};
+use crate::proxied::part;
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves all requests of a client, of which `first` was read already.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    mut flow: Flow,
+    mut client: Stream,
+    mut first: FirstFlight,
+    http: Arc<Http>,
+) {
+    let waiting = async {
+        while first.0.len() < PREFACE.len()
+            && PREFACE.starts_with(&first.0)
+            && first.wait_for_more(&mut client, &worker.buffers).await
+        {}
+    };
+    let limit = if waiting_is_for_first(&flow) { http.keepalive_timeout } else { http.header_timeout };
+    // Who has said nothing is not waited for in a drain.
+    let is_late = tokio::select! {
+        waited = timeout(limit, waiting) => waited.is_err(),
+        () = worker.draining() => false,
+    };
+    if first.is_empty() {
+        flow.turned_away(Stage::Ask, Reason::ClientClosed);
+        flow.speaks_for_others();
+        client.finish().into_iter().for_each(drop);
+        return;
+    }
+    let _ = is_late;
+    let requester = Requester::new(&worker, &flow, http);
+    flow.speaks_for_others();
+    match first.0.starts_with(PREFACE) {
+        true => streams::serve(&requester, client, first).await,
+        false => serve_h1(&requester, flow, client, first).await,
+    }
+}
+
+fn waiting_is_for_first(_: &Flow) -> bool {
+    true
+}
+
+async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, first: FirstFlight) {
+    let worker = &requester.worker;
+    let mut draining = pin!(worker.draining());
+    let mut client = Side::H1(H1Side::new(client, first.0));
+    let mut clock = Clock::new();
+    loop {
+        let Side::H1(side) = &mut client else { return };
+        clock.set_end(None);
+        let mut waits_for_head = side.has_ahead();
+        clock.set(Some(match waits_for_head {
+            true => requester.http.header_timeout,
+            false => requester.http.keepalive_timeout,
+        }));
+        let next = poll_fn(|cx| {
+            if let Poll::Ready(asked) = side.poll_head(cx, &worker.buffers, head::request) {
+                return Poll::Ready(asked.map_err(Next::Fault));
+            }
+            if side.has_ahead() && !waits_for_head {
+                waits_for_head = true;
+                clock.set(Some(requester.http.header_timeout));
+            }
+            if !side.has_ahead() && draining.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(None));
+            }
+            clock.poll(cx).map(|()| if waits_for_head { Err(Next::Late) } else { Ok(None) })
+        });
+        let behind = match next.await {
+            Ok(None) => break,
+            Ok(Some(Asked { request, framing, is_last })) => {
+                side.expect(Coming::from(framing));
+                Box::pin(serve_request(requester, &mut clock, request, &mut client, is_last)).await
+            }
+            Err(fault) => {
+                flow.speaks_for_itself();
+                turn_away(&mut flow, &mut client, fault).await
+            }
+        };
+        match behind {
+            Behind::Next => {}
+            Behind::Close => {
+                let Side::H1(side) = client else { return };
+                let (stream, _) = side.into_parts();
+                return Box::pin(part(stream, b"")).await;
+            }
+            Behind::Cut => {
+                let Side::H1(side) = client else { return };
+                return crate::relay::deliver(side.into_parts().0).await;
+            }
+            Behind::Over(over) => {
+                let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+                let (mut request_flow, lease, server) = *over;
+                let (Side::H1(client), Side::H1(server)) = (client, server.side) else { return };
+                request_flow.connected(lease, true);
+                let ((client, unread), (server, early)) = (client.into_parts(), server.into_parts());
+                let (client, server) = (client.unread(&unread), server.unread(&early));
+                return conn::carry(worker.clone(), request_flow, client, server, FirstFlight::default())
+                    .await;
+            }
+        }
+    }
+    let Side::H1(side) = client else { return };
+    if let Some(finishing) = side.into_parts().0.finish() {
+        finishing.await;
+    }
+}
+
+/// Why there is no next request.
+enum Next {
+    Fault(Fault),
+    Late,
+}
+
+/// Tells a client that what it sent is no request.
+async fn turn_away(flow: &mut Flow, client: &mut Side, why: Next) -> Behind {
+    let (why, status) = match why {
+        Next::Late => (Misasked::Late, StatusCode::REQUEST_TIMEOUT),
+        Next::Fault(Fault::Http(fault)) => {
+            let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            (Misasked::Http(fault), status)
+        }
+        Next::Fault(Fault::Ended) => (Misasked::Ended, StatusCode::BAD_REQUEST),
+        Next::Fault(_) => {
+            flow.turned_away(Stage::Ask, Reason::ClientReset);
+            return Behind::Cut;
+        }
+    };
+    flow.turned_away(Stage::Ask, Reason::BadRequest(why));
+    answer_ourselves(client, &nameless(), status, true).await
+}
+
+/// A request of which nothing is known.
+fn nameless() -> Request {
+    Request {
+        method: Method::GET,
+        path: String::new(),
+        authority: String::new(),
+        version: Version::HTTP_11,
+        fields: http::HeaderMap::new(),
+        upgrade: None,
+        length: None,
+        has_body: false,
+        takes_trailers: false,
+    }
+}
+
+/// What is wrong with a head of HTTP/2.
+pub(super) const BAD_STREAM: HeadFault = HeadFault::Target;

@@ -1,0 +1,352 @@
+//! One request at the backends of a pool: asked of one, and of others when that fails, until there is an answer.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use towpath_wire::http1::HeadFault;
+
+use super::clock::Clock;
+use super::head::{Answer, Request};
+use super::pump::{Break, Tap, poll_pump};
+use super::respond;
+use super::server::{Heard, Kept, Server};
+use super::side::{Fault, Side};
+use crate::attempts::Failure;
+use crate::buffers::Buffers;
+use crate::conn::{self, Way};
+use crate::error::{Misasked, Reason};
+use crate::flow::{Flow, Meter, Stage};
+use crate::pool::{Lease, Pool};
+use crate::worker::Worker;
+
+/// The body of a request on its way, as much of it as may have to be sent again.
+#[derive(Debug)]
+pub(super) struct Upload {
+    /// Whether all of it was read from the client.
+    pub(super) is_over: bool,
+    trailers: Option<HeaderMap>,
+    /// What was read; `None` once it is too much to keep.
+    kept: Option<Vec<u8>>,
+    kept_max: usize,
+    /// How much there may be.
+    limit: Option<u64>,
+    count: u64,
+    is_too_long: bool,
+    /// What is wrong with the client.
+    fault: Option<Fault>,
+}
+
+impl Upload {
+    pub(super) fn new(request: &Request, kept_max: usize, limit: Option<u64>) -> Self {
+        Self {
+            is_over: !request.has_body,
+            trailers: None,
+            kept: Some(Vec::new()),
+            kept_max,
+            limit,
+            count: 0,
+            is_too_long: request.length.zip(limit).is_some_and(|(length, limit)| length > limit),
+            fault: None,
+        }
+    }
+
+    /// Moves what has come of it.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        flow: &Flow,
+        client: &mut Side,
+        server: &mut Side,
+        buffers: &Buffers,
+    ) -> Poll<Result<(), Break>> {
+        let mut is_over = self.is_over;
+        let pumped = poll_pump(cx, client, server, &mut is_over, &mut Counted(self, flow), buffers);
+        self.is_over = is_over;
+        pumped
+    }
+
+    /// Whether there is more than there may be.
+    pub(super) fn is_too_long(&self) -> bool {
+        self.is_too_long
+    }
+}
+
+/// An upload that is counted.
+struct Counted<'a>(&'a mut Upload, &'a Flow);
+
+impl Tap for Counted<'_> {
+    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
+        let Self(upload, flow) = self;
+        flow.up(data.len() as u64);
+        upload.count += data.len() as u64;
+        upload.is_too_long |= upload.limit.is_some_and(|limit| upload.count > limit);
+        if let Some(kept) = &mut upload.kept {
+            if kept.len() + data.len() <= upload.kept_max {
+                kept.extend_from_slice(data);
+            } else {
+                upload.kept = None;
+            }
+        }
+        if !upload.is_too_long {
+            sink.put(cx, data);
+        }
+    }
+
+    fn rest(&mut self, _: &mut Context<'_>, _: &mut Side) {}
+
+    fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
+        self.0.trailers.clone_from(&trailers);
+        sink.put_end(trailers);
+    }
+}
+
+/// Why there is no answer of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// No server could be reached, or none answered; the flow has the reason.
+    Server,
+    /// The client has gone, or sent what is no request.
+    Client(Fault),
+    /// The body of the request is longer than it may be.
+    TooLong,
+    /// The client took too long for its body.
+    Late,
+}
+
+/// How an attempt to be answered ended without an answer.
+enum Unheard {
+    Server(Fault),
+    Client(Fault),
+    TimedOut,
+    TooLong,
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub(super) struct Answering {
+    pub(super) server: Server,
+    pub(super) lease: Lease,
+    pub(super) answer: Answer,
+}
+
+/// Times that a request may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// How long a body may pause.
+    pub(super) body: Duration,
+    /// How long the head of an answer may take once all is sent.
+    pub(super) answer: Duration,
+}
+
+/// One request at the backends of a pool.
+pub(super) struct Exchange<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) flow: &'a mut Flow,
+    pub(super) clock: &'a mut Clock,
+    pub(super) client: &'a mut Side,
+    pub(super) request: &'a Request,
+    pub(super) pool: &'a Arc<Pool>,
+    pub(super) upload: &'a mut Upload,
+    pub(super) times: Times,
+    /// The hash that the balance goes by.
+    pub(super) key: Option<u64>,
+    pub(super) attempts: u32,
+}
+
+impl Exchange<'_> {
+    /// Finds a server that answers.
+    pub(super) async fn answer(&mut self) -> Result<Answering, Failed> {
+        let mut takes_kept = true;
+        loop {
+            let (worker, client) = (self.worker, &mut *self.client);
+            let kept = |pool: &Pool, lease: &Lease| takes_kept.then(|| take_kept(worker, pool, lease)).flatten();
+            let hangup = |cx: &mut Context<'_>| client.poll_gone(cx);
+            let reached = conn::reach(self.flow, hangup, true, self.key, kept).await;
+            let Some((lease, way)) = reached else {
+                return Err(match self.flow.reason() {
+                    Reason::ClientReset => Failed::Client(Fault::Ended),
+                    _ => Failed::Server,
+                });
+            };
+            self.flow.connected_with(&lease);
+            self.attempts += 1;
+            let begun = Instant::now();
+            let is_used = matches!(way, Way::Kept(_));
+            let server = match way {
+                Way::Kept(kept) => Server::on_kept(worker, kept, self.request).await,
+                Way::New(stream) => Server::on_new(worker, stream, self.pool, &lease, self.request).await,
+            };
+            let mut server = match server {
+                Ok(server) => server,
+                Err(fault) => {
+                    takes_kept &= !is_used;
+                    self.failed(&lease, is_used, Unheard::Server(fault))?;
+                    continue;
+                }
+            };
+            match self.hear(&mut server).await {
+                Ok(answer) => {
+                    self.pool.note_answer(&lease, Some(begun.elapsed()));
+                    if self.is_to_be_asked_elsewhere(&lease, &answer) {
+                        self.flow.attempts().failed(&lease, Failure::Never);
+                        continue;
+                    }
+                    return Ok(Answering { server, lease, answer });
+                }
+                Err(unheard) => {
+                    takes_kept &= !is_used;
+                    self.failed(&lease, is_used, unheard)?;
+                }
+            }
+        }
+    }
+
+    /// Waits for the head of the answer while the body of the request goes up.
+    async fn hear(&mut self, server: &mut Server) -> Result<Answer, Unheard> {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        if let Some(kept) = self.upload.kept.as_ref().filter(|kept| !kept.is_empty()) {
+            server.side.put(cx, kept);
+        }
+        if self.upload.is_over && self.request.has_body {
+            server.side.put_end(self.upload.trailers.clone());
+        }
+        let mut is_sent = false;
+        self.clock.set(Some(self.times.body));
+        loop {
+            let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_sent)).await?;
+            match heard {
+                Heard::Final(answer) => return Ok(answer),
+                Heard::Interim(answer) => respond::interim(self.client, self.request, &answer),
+            }
+            // It goes on with what else there is; a client that takes no interim answer takes the answer no better.
+            let _ = poll_fn(|cx| Poll::Ready(self.client.poll_flush(cx))).await;
+        }
+    }
+
+    fn poll_hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        server: &mut Server,
+        is_sent: &mut bool,
+    ) -> Poll<Result<Heard, Unheard>> {
+        let before = self.upload.count;
+        if !*is_sent {
+            let buffers = &self.worker.buffers;
+            match self.upload.poll(cx, self.flow, self.client, &mut server.side, buffers) {
+                Poll::Ready(Ok(())) => {
+                    *is_sent = true;
+                    self.clock.set(Some(self.times.answer));
+                }
+                Poll::Ready(Err(Break::Source(fault))) => return Poll::Ready(Err(Unheard::Client(fault))),
+                // It may have answered before it closed.
+                Poll::Ready(Err(Break::Sink(_))) => *is_sent = true,
+                Poll::Pending => {}
+            }
+            if self.upload.is_too_long {
+                return Poll::Ready(Err(Unheard::TooLong));
+            }
+        }
+        if let Poll::Ready(heard) = server.poll_heard(cx, &self.worker.buffers, &self.request.method) {
+            return Poll::Ready(heard.map_err(Unheard::Server));
+        }
+        if self.upload.is_over && self.client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Unheard::Client(Fault::Ended)));
+        }
+        if self.upload.count > before && !*is_sent {
+            self.clock.set(Some(self.times.body));
+        }
+        self.clock.poll(cx).map(|()| Err(Unheard::TimedOut))
+    }
+
+    /// Notes an attempt that came to nothing.
+    ///
+    /// # Errors
+    /// When there is no other to make.
+    fn failed(&mut self, lease: &Lease, is_used: bool, how: Unheard) -> Result<(), Failed> {
+        let (reason, is_refused) = match how {
+            Unheard::Client(fault) => {
+                self.upload.fault = Some(fault);
+                return Err(Failed::Client(fault));
+            }
+            Unheard::TooLong => return Err(Failed::TooLong),
+            Unheard::TimedOut if !self.upload.is_over => return Err(Failed::Late),
+            Unheard::TimedOut => (Reason::AnswerTimedOut, false),
+            Unheard::Server(Fault::Http(_)) => (Reason::BadAnswer, false),
+            Unheard::Server(Fault::Refused) => (Reason::ServerReset, true),
+            Unheard::Server(Fault::Ended | Fault::Broken(_)) => (Reason::ServerReset, false),
+        };
+        self.flow.not_connected(reason);
+        tracing::debug!("pool {}: backend {}: {reason}", self.pool.config.name, lease.member.place);
+        // One that waited for long may have been closed in order.
+        if !is_used && !is_refused {
+            self.pool.note_failure(lease, lease.probe(), reason);
+        }
+        if !is_used || reason != Reason::ServerReset {
+            let how = if reason == Reason::AnswerTimedOut { Failure::Never } else { Failure::Broke };
+            self.flow.attempts().failed(lease, how);
+        }
+        let may_be_repeated = is_refused || is_safe(self.request);
+        let has_other = is_used || self.flow.has_attempt_left();
+        match may_be_repeated && has_other && self.upload.kept.is_some() && self.may_retry() {
+            true => Ok(()),
+            false => Err(Failed::Server),
+        }
+    }
+
+    /// Whether one more attempt is within the limits.
+    fn may_retry(&self) -> bool {
+        self.attempts <= self.pool.config.http.retries
+    }
+
+    /// Whether another server may have a better answer.
+    fn is_to_be_asked_elsewhere(&self, lease: &Lease, answer: &Answer) -> bool {
+        let status = answer.status.as_u16();
+        let is_bad = self.pool.config.http.retry_on.iter().any(|(low, high)| (*low..=*high).contains(&status));
+        let has_other =
+            || self.pool.has_other(|other| other.is_same(lease) || self.flow.has_tried(other));
+        is_bad
+            && is_safe(self.request)
+            && self.upload.is_over
+            && self.upload.kept.is_some()
+            && self.may_retry()
+            && has_other()
+    }
+}
+
+/// Whether a request may be sent twice (RFC 9110, section 9.2.2).
+fn is_safe(request: &Request) -> bool {
+    matches!(
+        request.method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE
+    ) || request.fields.contains_key("idempotency-key")
+}
+
+fn take_kept(worker: &Worker, pool: &Pool, lease: &Lease) -> Option<Kept> {
+    match pool.config.http.is_h2 {
+        true => worker.idle.room(pool, lease).map(Kept::H2),
+        false => worker.idle.take(pool, lease).map(Kept::H1),
+    }
+}
+
+/// What a client is told of that has sent something else than a request.
+pub(super) fn misasked(fault: Fault) -> Option<Misasked> {
+    match fault {
+        Fault::Http(fault) => Some(Misasked::Http(fault)),
+        Fault::Ended | Fault::Broken(_) | Fault::Refused => None,
+    }
+}
+
+/// Notes that a client is turned away with a fault of its own.
+pub(super) fn note_client(flow: &mut Flow, fault: Fault) {
+    match fault {
+        Fault::Http(fault @ HeadFault::Large) => {
+            flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(fault)));
+        }
+        Fault::Http(fault) => flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(fault))),
+        Fault::Ended | Fault::Broken(_) | Fault::Refused => flow.not_connected(Reason::ClientReset),
+    }
+}

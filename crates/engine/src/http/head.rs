@@ -1,0 +1,309 @@
+//! Heads of HTTP/1, between their bytes and what the story of a request works with.
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{Method, StatusCode, Version};
+use towpath_wire::http1::framing::{self, AnswerFraming, Framing};
+use towpath_wire::http1::head::{self, RequestHead};
+use towpath_wire::http1::response::{self, ResponseHead};
+use towpath_wire::http1::{HeadFault, target};
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// The path and the query, or an asterisk.
+    pub(crate) path: String,
+    /// Host and port as they are written; empty where HTTP/1.0 says none.
+    pub(crate) authority: String,
+    pub(crate) version: Version,
+    /// All but those that are for this hop alone; without Host.
+    pub(crate) fields: HeaderMap,
+    /// The protocol that it asks to go over to.
+    pub(crate) upgrade: Option<HeaderValue>,
+    /// How many bytes its body has, where the client tells that.
+    pub(crate) length: Option<u64>,
+    /// Whether it has a body at all.
+    pub(crate) has_body: bool,
+    /// Whether the client wants trailers (TE).
+    pub(crate) takes_trailers: bool,
+}
+
+/// A request of HTTP/1, and what of it is for this hop alone.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) framing: Framing,
+    /// Whether the client closes, or wants the connection closed, behind the answer.
+    pub(crate) is_last: bool,
+}
+
+/// What a server answers.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    /// What it says for people, where that is something of its own.
+    pub(crate) reason: Bytes,
+    /// All but those that are for this hop alone.
+    pub(crate) fields: HeaderMap,
+    /// How many bytes its body has, where that is known.
+    pub(crate) length: Option<u64>,
+    /// The protocol that the server goes over to.
+    pub(crate) upgrade: Option<HeaderValue>,
+}
+
+/// An answer of HTTP/1, and what of it is for this hop alone.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    pub(crate) framing: AnswerFraming,
+    /// Whether the server closes behind it.
+    pub(crate) is_last: bool,
+    /// Seconds that the server keeps the connection, where it says so.
+    pub(crate) kept_seconds: Option<u64>,
+}
+
+/// Reads the head that `input` begins with, and how long it is; `None` while it is not whole.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn request(input: &[u8]) -> Result<Option<(Asked, usize)>, HeadFault> {
+    let Some((head, length)) = head::parse(input)? else { return Ok(None) };
+    let framing = framing::of(&head)?;
+    let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| HeadFault::Line)?;
+    let (path, authority) = place(&head, &method)?;
+    let is_last = match head.version {
+        head::Version::V10 => !head.has_word("connection", "keep-alive"),
+        head::Version::V11 => head.has_word("connection", "close"),
+    };
+    let mut fields = fields(&head.fields, &[HOST])?;
+    let upgrade = strip(&mut fields);
+    let upgrade = upgrade.filter(|_| head.version == head::Version::V11 && framing == Framing::None);
+    let version = match head.version {
+        head::Version::V10 => Version::HTTP_10,
+        head::Version::V11 => Version::HTTP_11,
+    };
+    if version == Version::HTTP_10 {
+        fields.remove(EXPECT);
+    }
+    let body_length = match framing {
+        Framing::None => Some(0),
+        Framing::Length(length) => Some(length),
+        Framing::Chunked => None,
+    };
+    // A body that is empty may be told so, which some servers want to know of a POST.
+    let tells_length = framing != Framing::None || fields.contains_key(CONTENT_LENGTH);
+    fields.remove(CONTENT_LENGTH);
+    let request = Request {
+        method,
+        path,
+        authority,
+        version,
+        fields,
+        upgrade,
+        length: body_length.filter(|_| tells_length),
+        has_body: framing != Framing::None,
+        takes_trailers: head.has_word("te", "trailers"),
+    };
+    Ok(Some((Asked { request, framing, is_last }, length)))
+}
+
+/// The path and the authority that a request is for.
+fn place(head: &RequestHead<'_>, method: &Method) -> Result<(String, String), HeadFault> {
+    if *method == Method::CONNECT {
+        return Err(HeadFault::Target);
+    }
+    let host = || {
+        let host = head.field("host").next().and_then(|host| str::from_utf8(host).ok());
+        host.unwrap_or_default().to_owned()
+    };
+    if !target::is_target(head.target) {
+        return Err(HeadFault::Target);
+    }
+    if head.target.starts_with('/') && !head.target.contains('#') {
+        return Ok((head.target.to_owned(), host()));
+    }
+    if head.target == "*" && *method == Method::OPTIONS {
+        return Ok(("*".to_owned(), host()));
+    }
+    let absolute = target::absolute(head.target).map_err(|_| HeadFault::Target)?;
+    // It counts more than the Host field (RFC 9112, section 3.2.2).
+    Ok((absolute.path.into_owned(), absolute.authority.to_owned()))
+}
+
+/// Reads the head of an answer to a request of this method; `None` while it is not whole.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, usize)>, HeadFault> {
+    let Some((head, length)) = response::parse(input)? else { return Ok(None) };
+    let status = StatusCode::from_u16(head.status).map_err(|_| HeadFault::Line)?;
+    let framing = match status.is_informational() {
+        true => AnswerFraming::None,
+        false => framing::of_answer(&head, method.as_str())?,
+    };
+    let (is_last, kept_seconds) = keeping(&head);
+    let mut fields = fields(&head.fields, &[])?;
+    let upgrade = strip(&mut fields);
+    let told = fields.get(CONTENT_LENGTH).and_then(|told| told.to_str().ok()?.parse().ok());
+    let body_length = match framing {
+        // An answer to HEAD tells the length of what it would have been.
+        AnswerFraming::None if told.is_some() => told,
+        AnswerFraming::None if *method == Method::HEAD => None,
+        AnswerFraming::None => Some(0),
+        AnswerFraming::Length(length) => Some(length),
+        AnswerFraming::Chunked | AnswerFraming::UntilClose => None,
+    };
+    fields.remove(CONTENT_LENGTH);
+    let is_own_reason = status.canonical_reason().is_none_or(|reason| reason.as_bytes() != head.reason);
+    let reason = if is_own_reason { Bytes::copy_from_slice(head.reason) } else { Bytes::new() };
+    let answer = Answer { status, reason, fields, length: body_length, upgrade };
+    Ok(Some((Answered { answer, framing, is_last, kept_seconds }, length)))
+}
+
+/// Whether a server closes behind its answer, and how long it keeps the connection else.
+fn keeping(head: &ResponseHead<'_>) -> (bool, Option<u64>) {
+    let values = |wanted: &'static str| {
+        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+        fields.flat_map(|(_, value)| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
+    };
+    let says = |word: &str| values("connection").any(|value| value.eq_ignore_ascii_case(word.as_bytes()));
+    let is_last = match head.version {
+        head::Version::V10 => !says("keep-alive"),
+        head::Version::V11 => says("close"),
+    };
+    let timeout = values("keep-alive").find_map(|value| {
+        let value = str::from_utf8(value).ok()?;
+        value.strip_prefix("timeout=")?.parse().ok()
+    });
+    (is_last, timeout)
+}
+
+/// Fields as a map, whose values share one copy of their bytes.
+fn fields(told: &[(&str, &[u8])], without: &[HeaderName]) -> Result<HeaderMap, HeadFault> {
+    let bytes = told.iter().map(|(_, value)| value.len()).sum();
+    let mut values = Vec::with_capacity(bytes);
+    told.iter().for_each(|(_, value)| values.extend_from_slice(value));
+    let values = Bytes::from(values);
+    let mut fields = HeaderMap::with_capacity(told.len() + 4);
+    let mut at = 0;
+    for (name, value) in told {
+        let end = at + value.len();
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadFault::Name)?;
+        let value = HeaderValue::from_maybe_shared(values.slice(at..end)).map_err(|_| HeadFault::Control)?;
+        at = end;
+        if !without.contains(&name) {
+            fields.append(name, value);
+        }
+    }
+    Ok(fields)
+}
+
+/// Fields that are for one hop alone, whether `Connection` names them or not (RFC 9110, section 7.6.1).
+const FOR_ONE_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    UPGRADE,
+    TRANSFER_ENCODING,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("te"),
+    HeaderName::from_static("proxy-authenticate"),
+    HeaderName::from_static("proxy-authorization"),
+];
+
+/// What a `Connection` field cannot take out: a client could hide with it what others have written, or how long its body is.
+fn may_be_named(name: &HeaderName) -> bool {
+    *name != HOST
+        && *name != CONTENT_LENGTH
+        && *name != HeaderName::from_static("forwarded")
+        && *name != HeaderName::from_static("trailer")
+        && !name.as_str().starts_with("x-forwarded-")
+}
+
+/// Takes out what is for this hop alone, and tells the protocol that the message is to go over to.
+fn strip(fields: &mut HeaderMap) -> Option<HeaderValue> {
+    let mut upgrade = None;
+    if fields.contains_key(CONNECTION) {
+        let values = fields.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+        let words = values.flat_map(|value| value.split(',')).map(str::trim);
+        let mut names: Vec<HeaderName> = Vec::new();
+        for word in words {
+            if word.eq_ignore_ascii_case("upgrade") {
+                upgrade = fields.get(UPGRADE).cloned();
+            } else if !word.eq_ignore_ascii_case("close") && !word.eq_ignore_ascii_case("keep-alive") {
+                names.extend(word.parse().ok().filter(may_be_named));
+            }
+        }
+        for name in names {
+            fields.remove(name);
+        }
+    }
+    for name in &FOR_ONE_HOP {
+        fields.remove(name);
+    }
+    upgrade
+}
+
+/// Takes out of fields of HTTP/2 what only HTTP/1 has a use for.
+pub(crate) fn strip_for_streams(fields: &mut HeaderMap) {
+    strip(fields);
+    fields.remove(HOST);
+}
+
+/// Writes the head of a request for a server.
+pub(crate) fn write_request(request: &Request, to: &mut Vec<u8>) {
+    to.reserve(256 + request.path.len() + request.fields.len() * 48);
+    to.extend_from_slice(request.method.as_str().as_bytes());
+    to.push(b' ');
+    to.extend_from_slice(request.path.as_bytes());
+    to.extend_from_slice(b" HTTP/1.1\r\nhost: ");
+    to.extend_from_slice(request.authority.as_bytes());
+    to.extend_from_slice(b"\r\n");
+    if let Some(upgrade) = &request.upgrade {
+        write_field(b"connection", b"upgrade", to);
+        write_field(b"upgrade", upgrade.as_bytes(), to);
+    }
+    write_fields(&request.fields, to);
+}
+
+/// Writes the head of an answer for a client, up to what tells its end.
+pub(crate) fn write_answer(answer: &Answer, version: Version, to: &mut Vec<u8>) {
+    to.reserve(256 + answer.fields.len() * 48);
+    // Clients of 1.0 know that others may be newer (RFC 9110, section 2.5); some do not.
+    to.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    to.extend_from_slice(answer.status.as_str().as_bytes());
+    to.push(b' ');
+    match (answer.reason.is_empty(), answer.status.canonical_reason()) {
+        (true, Some(reason)) => to.extend_from_slice(reason.as_bytes()),
+        _ => to.extend_from_slice(&answer.reason),
+    }
+    to.extend_from_slice(b"\r\n");
+    if let Some(upgrade) = &answer.upgrade {
+        write_field(b"connection", b"upgrade", to);
+        write_field(b"upgrade", upgrade.as_bytes(), to);
+    }
+    write_fields(&answer.fields, to);
+}
+
+fn write_fields(fields: &HeaderMap, to: &mut Vec<u8>) {
+    for (name, value) in fields {
+        write_field(name.as_str().as_bytes(), value.as_bytes(), to);
+    }
+}
+
+/// Writes one field.
+pub(crate) fn write_field(name: &[u8], value: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(name);
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value);
+    to.extend_from_slice(b"\r\n");
+}
+
+/// Fields behind a body, as far as they may be there (RFC 9110, section 6.5.1).
+pub(crate) fn trailers(told: &[(&str, &[u8])]) -> HeaderMap {
+    let mut fields = fields(told, &[HOST, CONTENT_LENGTH]).unwrap_or_default();
+    strip(&mut fields);
+    fields
+}

@@ -1,0 +1,237 @@
+//! Connections to backends that wait for a request, those of one worker.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+
+use h2::client::SendRequest;
+use tokio::task::spawn_local;
+use tokio::time::interval;
+
+use bytes::Bytes;
+
+use crate::pool::{Backend, Pool};
+use crate::stream::Stream;
+
+/// How often connections are looked at that nobody asks for.
+const LOOKS: Duration = Duration::from_millis(500);
+
+/// A server that closes idle connections after some time gets no request so shortly before.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Streams of one connection of HTTP/2; with more another one is opened.
+const STREAMS_MAX: usize = 100;
+
+/// The pool and the backend of a connection, by their identity.
+type Key = (usize, usize);
+
+/// The connections of one worker that wait for a request.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    places: RefCell<HashMap<Key, Place>>,
+    is_watched: Cell<bool>,
+}
+
+/// Those to one backend.
+#[derive(Debug)]
+struct Place {
+    /// Kept, so that its identity is nobody else's.
+    pool: Arc<Pool>,
+    streams: Vec<(Stream, Instant)>,
+    sessions: Vec<Session>,
+    /// How long its backend keeps connections, as far as that has shown.
+    learned: Option<Duration>,
+}
+
+/// A connection of HTTP/2.
+#[derive(Debug)]
+struct Session {
+    sender: SendRequest<Bytes>,
+    count: Rc<Cell<usize>>,
+    since: Instant,
+}
+
+/// Room for a stream on a connection of HTTP/2, which counts until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) sender: SendRequest<Bytes>,
+    count: Rc<Cell<usize>>,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - 1);
+    }
+}
+
+fn key(pool: &Pool, backend: &Backend) -> Key {
+    (std::ptr::from_ref(pool).addr(), backend.id())
+}
+
+/// Whether the peer has sent nothing, and not closed.
+fn is_quiet(stream: &mut Stream) -> bool {
+    let mut byte = [0];
+    stream.poll_recv(&mut Context::from_waker(Waker::noop()), &mut byte).is_pending()
+}
+
+impl Place {
+    fn limit(&self) -> Duration {
+        let configured = self.pool.config.http.idle_timeout;
+        self.learned.map_or(configured, |learned| learned.min(configured))
+    }
+
+    /// The server was found to have closed after so long.
+    fn learn(&mut self, age: Duration) {
+        let kept = age.saturating_sub(MARGIN).max(MARGIN / 2);
+        // Sooner than that it has not closed for being idle.
+        if age >= MARGIN {
+            self.learned = Some(self.learned.map_or(kept, |learned| learned.min(kept)));
+        }
+    }
+}
+
+impl Idle {
+    /// A connection of HTTP/1 to this backend that lives.
+    pub(crate) fn take(&self, pool: &Pool, backend: &Backend) -> Option<Stream> {
+        let mut places = self.places.borrow_mut();
+        let place = places.get_mut(&key(pool, backend))?;
+        let limit = place.limit();
+        while let Some((mut stream, since)) = place.streams.pop() {
+            if since.elapsed() >= limit {
+                stream.finish_now();
+            } else if is_quiet(&mut stream) {
+                return Some(stream);
+            } else {
+                place.learn(since.elapsed());
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection of HTTP/1 on which nothing is under way. `told_seconds` is how long the server says that it keeps it.
+    pub(crate) fn put(
+        self: &Rc<Self>,
+        pool: &Arc<Pool>,
+        backend: &Backend,
+        stream: Stream,
+        told_seconds: Option<u64>,
+    ) {
+        let mut places = self.places.borrow_mut();
+        let place = self.place(&mut places, pool, backend);
+        if let Some(seconds) = told_seconds {
+            let told = Duration::from_secs(seconds).saturating_sub(MARGIN).max(MARGIN / 2);
+            place.learned = Some(place.learned.map_or(told, |learned| learned.min(told)));
+        }
+        if place.streams.len() < pool.config.http.idle_max {
+            place.streams.push((stream, Instant::now()));
+        } else {
+            stream.finish_now();
+        }
+    }
+
+    /// Room on a connection of HTTP/2 to this backend.
+    pub(crate) fn room(&self, pool: &Pool, backend: &Backend) -> Option<Room> {
+        let places = self.places.borrow();
+        let sessions = &places.get(&key(pool, backend))?.sessions;
+        let has_room = |session: &&Session| {
+            session.count.get() < STREAMS_MAX.min(session.sender.current_max_send_streams())
+        };
+        // The fullest first, so that those of busier times can close.
+        let session = sessions.iter().filter(has_room).max_by_key(|session| session.count.get())?;
+        session.count.set(session.count.get() + 1);
+        Some(Room { sender: session.sender.clone(), count: session.count.clone() })
+    }
+
+    /// Keeps a connection of HTTP/2, with room for a first stream.
+    pub(crate) fn put_session(
+        self: &Rc<Self>,
+        pool: &Arc<Pool>,
+        backend: &Backend,
+        sender: SendRequest<Bytes>,
+    ) -> Room {
+        let count = Rc::new(Cell::new(1));
+        let room = Room { sender: sender.clone(), count: count.clone() };
+        let mut places = self.places.borrow_mut();
+        let place = self.place(&mut places, pool, backend);
+        place.sessions.push(Session { sender, count, since: Instant::now() });
+        room
+    }
+
+    /// Gives up a connection of HTTP/2: its streams go on, and it gets no more.
+    pub(crate) fn leave_session(&self, room: &Room) {
+        for place in self.places.borrow_mut().values_mut() {
+            place.sessions.retain(|session| !Rc::ptr_eq(&session.count, &room.count));
+        }
+    }
+
+    /// How many connections of HTTP/1 wait for a backend.
+    pub(crate) fn count(&self, pool: &Pool, backend: &Backend) -> usize {
+        self.places.borrow().get(&key(pool, backend)).map_or(0, |place| place.streams.len())
+    }
+
+    fn place<'a>(
+        self: &Rc<Self>,
+        places: &'a mut HashMap<Key, Place>,
+        pool: &Arc<Pool>,
+        backend: &Backend,
+    ) -> &'a mut Place {
+        if !self.is_watched.replace(true) {
+            spawn_local(self.clone().watch());
+        }
+        places.entry(key(pool, backend)).or_insert_with(|| Place {
+            pool: pool.clone(),
+            streams: Vec::new(),
+            sessions: Vec::new(),
+            learned: None,
+        })
+    }
+
+    /// Closes those that are idle for too long, for as long as there are any.
+    async fn watch(self: Rc<Self>) {
+        let mut looks = interval(LOOKS);
+        looks.tick().await;
+        while self.is_watched.get() {
+            looks.tick().await;
+            let mut places = self.places.borrow_mut();
+            places.values_mut().for_each(Place::look);
+            places.retain(|_, place| {
+                !place.streams.is_empty() || !place.sessions.is_empty() || place.learned.is_some()
+            });
+            let is_needed =
+                places.values().any(|place| !place.streams.is_empty() || !place.sessions.is_empty());
+            self.is_watched.set(is_needed);
+        }
+    }
+}
+
+impl Place {
+    fn look(&mut self) {
+        let limit = self.limit();
+        let mut closed = None;
+        let streams = std::mem::take(&mut self.streams);
+        for (mut stream, since) in streams {
+            let age = since.elapsed();
+            if age >= limit {
+                stream.finish_now();
+            } else if is_quiet(&mut stream) {
+                self.streams.push((stream, since));
+            } else {
+                closed = Some(closed.map_or(age, |closed: Duration| closed.min(age)));
+            }
+        }
+        if let Some(age) = closed {
+            self.learn(age);
+        }
+        self.sessions.retain_mut(|session| {
+            if session.count.get() > 0 {
+                session.since = Instant::now();
+            }
+            let noop = &mut Context::from_waker(Waker::noop());
+            let is_broken = matches!(session.sender.poll_ready(noop), std::task::Poll::Ready(Err(_)));
+            session.since.elapsed() < limit && !is_broken
+        });
+    }
+}

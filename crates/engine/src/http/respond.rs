@@ -1,0 +1,79 @@
+//! Answers to clients: those of servers, and our own.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
+use http::{Method, Response, StatusCode, Version};
+
+use super::head::{self, Answer, Request};
+use super::side::{Going, Side};
+
+/// Whether an answer to a request of this method can have a body at all.
+pub(super) fn may_have_body(method: &Method, status: StatusCode) -> bool {
+    *method != Method::HEAD && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Passes an interim answer on, where the client understands it.
+pub(super) fn interim(client: &mut Side, request: &Request, answer: &Answer) {
+    match client {
+        Side::H1(_) if request.version == Version::HTTP_10 => {}
+        Side::H1(side) => {
+            side.begin(Going::Over, |to| head::write_answer(answer, request.version, to));
+        }
+        Side::H2(side) => side.inform(head_of_stream(answer)),
+    }
+}
+
+/// Sends the head of an answer; `is_last` says that the connection closes behind it. Returns whether it does, which a client of
+/// HTTP/1.0 may need to find the end.
+pub(super) fn begin(client: &mut Side, request: &Request, answer: &Answer, is_last: bool) -> bool {
+    let may_have_body = may_have_body(&request.method, answer.status);
+    let side = match client {
+        Side::H1(side) => side,
+        Side::H2(side) => {
+            let is_all = !may_have_body || answer.length == Some(0);
+            side.respond(head_of_stream(answer), is_all);
+            return false;
+        }
+    };
+    let going = match answer.length {
+        _ if !may_have_body => Going::Over,
+        Some(length) => Going::Length(length),
+        None if request.version == Version::HTTP_10 => Going::UntilClose,
+        None => Going::Chunked,
+    };
+    let is_last = is_last || going == Going::UntilClose;
+    side.begin(going, |to| {
+        head::write_answer(answer, request.version, to);
+        if let Some(length) = answer.length.filter(|_| !may_have_body && tells_length(answer.status)) {
+            let length = HeaderValue::from(length);
+            head::write_field(CONTENT_LENGTH.as_str().as_bytes(), length.as_bytes(), to);
+        }
+        match (is_last, request.version) {
+            (true, _) => head::write_field(b"connection", b"close", to),
+            (false, Version::HTTP_10) => head::write_field(b"connection", b"keep-alive", to),
+            _ => {}
+        }
+    });
+    is_last
+}
+
+/// Whether an answer without a body may tell the length of the one that it would have (RFC 9110, section 8.6).
+fn tells_length(status: StatusCode) -> bool {
+    status != StatusCode::NO_CONTENT
+}
+
+fn head_of_stream(answer: &Answer) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = answer.status;
+    *head.version_mut() = Version::HTTP_2;
+    head.headers_mut().clone_from(&answer.fields);
+    if let Some(length) = answer.length.filter(|_| tells_length(answer.status)) {
+        head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    head
+}
+
+/// The head of an answer with this body.
+pub(super) fn head_of(status: StatusCode, fields: HeaderMap, body: &Bytes) -> Answer {
+    Answer { status, reason: Bytes::new(), fields, length: Some(body.len() as u64), upgrade: None }
+}

@@ -1,0 +1,216 @@
+//! A connection to a backend while it serves a request.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::client;
+use http::header::{CONTENT_LENGTH, HeaderValue, TE};
+use http::{Method, StatusCode, Uri};
+use tokio::task::spawn_local;
+use towpath_wire::http1::HeadFault;
+
+use super::head::{self, Answer, Answered, Request};
+use super::idle::Room;
+use super::side::{Coming, Fault, Going, H1Side, H2Side, Side};
+use crate::buffers::Buffers;
+use crate::pool::{Backend, Pool};
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// What one stream of HTTP/2 may have under way to us, and all of a connection together.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Longest fields of an answer together, in bytes.
+const FIELDS_BYTES: u32 = 64 * 1024;
+
+/// A connection that waited for a request.
+pub(crate) enum Kept {
+    /// Of HTTP/1.
+    H1(Stream),
+    /// Of HTTP/2.
+    H2(Room),
+}
+
+/// A connection to a backend.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) side: Side,
+    /// Whether it has served others, and may be closed by now.
+    pub(crate) is_used: bool,
+    /// Whether it can serve others after this.
+    serves_on: bool,
+    kept_seconds: Option<u64>,
+    _room: Option<Room>,
+}
+
+/// What a server says first.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// An interim answer.
+    Interim(Answer),
+    /// The answer.
+    Final(Answer),
+}
+
+impl Server {
+    /// Sends the head of a request on a connection that waited.
+    ///
+    /// # Errors
+    /// When it is of no use any more.
+    pub(crate) async fn on_kept(worker: &Worker, kept: Kept, request: &Request) -> Result<Self, Fault> {
+        match kept {
+            Kept::H1(stream) => Ok(Self::h1(stream, true, request)),
+            Kept::H2(room) => {
+                let asked = Self::h2(room, true, request).await;
+                asked.map_err(|(room, fault)| {
+                    worker.idle.leave_session(&room);
+                    fault
+                })
+            }
+        }
+    }
+
+    /// The same on a new connection.
+    ///
+    /// # Errors
+    /// When the server does not speak HTTP/2 where it should.
+    pub(crate) async fn on_new(
+        worker: &Worker,
+        stream: Stream,
+        pool: &Arc<Pool>,
+        backend: &Backend,
+        request: &Request,
+    ) -> Result<Self, Fault> {
+        if !pool.config.http.is_h2 {
+            return Ok(Self::h1(stream, false, request));
+        }
+        stream.keep_alive(&pool.config.socket);
+        let handshake = client::Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_send_buffer_size(STREAM_WINDOW as usize)
+            .max_header_list_size(FIELDS_BYTES)
+            .enable_push(false)
+            .handshake(stream);
+        let (sender, connection) = handshake.await.map_err(|error| super::side::fault(&error))?;
+        let room = worker.idle.put_session(pool, backend, sender);
+        spawn_local(async move {
+            // What fails here fails its streams too.
+            let _ = connection.await;
+        });
+        Self::h2(room, false, request).await.map_err(|(room, fault)| {
+            worker.idle.leave_session(&room);
+            fault
+        })
+    }
+
+    fn h1(stream: Stream, is_used: bool, request: &Request) -> Self {
+        let mut side = H1Side::new(stream, Vec::new());
+        let going = match request.length {
+            Some(length) => Going::Length(length),
+            None if request.has_body => Going::Chunked,
+            None => Going::Over,
+        };
+        side.begin(going, |to| head::write_request(request, to));
+        Self { side: Side::H1(side), is_used, serves_on: true, kept_seconds: None, _room: None }
+    }
+
+    async fn h2(mut room: Room, is_used: bool, request: &Request) -> Result<Self, (Room, Fault)> {
+        let head = match head_of_stream(request) {
+            Ok(head) => head,
+            Err(fault) => return Err((room, fault)),
+        };
+        let ready = std::future::poll_fn(|cx| room.sender.poll_ready(cx)).await;
+        let sent = ready.and_then(|()| room.sender.send_request(head, !request.has_body));
+        match sent {
+            Ok((answer, going)) => {
+                let side = Side::H2(H2Side::to_server(answer, going));
+                Ok(Self { side, is_used, serves_on: true, kept_seconds: None, _room: Some(room) })
+            }
+            Err(error) => Err((room, super::side::fault(&error))),
+        }
+    }
+
+    /// Waits for what the server says to a request of this method.
+    pub(crate) fn poll_heard(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        method: &Method,
+    ) -> Poll<Result<Heard, Fault>> {
+        match &mut self.side {
+            Side::H1(side) => {
+                let heard = ready!(side.poll_head(cx, buffers, |input| head::answer(input, method)))?;
+                let Answered { answer, framing, is_last, kept_seconds } = heard.ok_or(Fault::Ended)?;
+                if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Poll::Ready(Ok(Heard::Final(answer)));
+                }
+                if answer.status.is_informational() {
+                    return Poll::Ready(Ok(Heard::Interim(answer)));
+                }
+                let coming = Coming::from(framing);
+                self.serves_on = !is_last && !matches!(coming, Coming::UntilClose);
+                self.kept_seconds = kept_seconds;
+                side.expect(coming);
+                Poll::Ready(Ok(Heard::Final(answer)))
+            }
+            Side::H2(side) => {
+                if let Poll::Ready(head) = side.poll_informed(cx) {
+                    return Poll::Ready(Ok(Heard::Interim(of_stream(head, method)?)));
+                }
+                let head = ready!(side.poll_answer(cx)).map_err(|error| super::side::fault(&error))?;
+                Poll::Ready(Ok(Heard::Final(of_stream(head, method)?)))
+            }
+        }
+    }
+
+    /// Keeps the connection for others, if it can serve them.
+    pub(crate) fn leave(self, worker: &Worker, pool: &Arc<Pool>, backend: &Backend) {
+        if let Side::H1(side) = self.side {
+            let is_clean = self.serves_on && side.is_between();
+            let (stream, _) = side.into_parts();
+            if is_clean {
+                worker.idle.put(pool, backend, stream, self.kept_seconds);
+            }
+        }
+    }
+}
+
+/// A request as a stream of HTTP/2 begins with it.
+fn head_of_stream(request: &Request) -> Result<http::Request<()>, Fault> {
+    let bad = |_| Fault::Http(HeadFault::Target);
+    let uri = Uri::builder().scheme("http").authority(request.authority.as_str());
+    let uri = uri.path_and_query(request.path.as_str()).build().map_err(bad)?;
+    let mut head = http::Request::new(());
+    *head.method_mut() = request.method.clone();
+    *head.uri_mut() = uri;
+    *head.headers_mut() = request.fields.clone();
+    if let Some(length) = request.length {
+        head.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if request.takes_trailers {
+        head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    }
+    Ok(head)
+}
+
+/// The answer of a stream of HTTP/2.
+fn of_stream(head: http::Response<()>, method: &Method) -> Result<Answer, Fault> {
+    let (parts, ()) = head.into_parts();
+    let mut fields = parts.headers;
+    let mut lengths = fields.get_all(CONTENT_LENGTH).into_iter();
+    let length = match (lengths.next(), lengths.next()) {
+        (None, _) => None,
+        (Some(length), None) => {
+            let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
+            Some(length.ok_or(Fault::Http(HeadFault::Length))?)
+        }
+        _ => return Err(Fault::Http(HeadFault::Length)),
+    };
+    let _ = method;
+    fields.remove(CONTENT_LENGTH);
+    head::strip_for_streams(&mut fields);
+    Ok(Answer { status: parts.status, reason: Bytes::new(), fields, length, upgrade: None })
+}

@@ -1,0 +1,396 @@
+//! A connection of HTTP/1: heads and bodies that come, and those that go.
+
+use std::io::Write;
+use std::task::{Context, Poll, ready};
+
+use http::HeaderMap;
+use towpath_wire::http1::HeadFault;
+use towpath_wire::http1::framing::{AnswerFraming, Bite, Chunks, Framing};
+
+use super::{Fault, Progress};
+use crate::buffers::Buffers;
+use crate::http::head;
+use crate::stream::Stream;
+
+/// A head is read with at most so much of what is behind it.
+const FIRST_READ: usize = 16 * 1024;
+
+/// Parts up to so many bytes leave together with what waits in front of them.
+const TOGETHER: usize = 16 * 1024;
+
+/// How the body that comes is told from what is behind it.
+#[derive(Debug)]
+pub(crate) enum Coming {
+    /// It was read, or there is none.
+    Over,
+    /// So many bytes of it are to be read.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked(Box<Chunks>),
+    /// It ends with the connection.
+    UntilClose,
+}
+
+/// How the body that goes is told from what is behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Going {
+    /// It was written, or there is none.
+    Over,
+    /// So many bytes of it are to be written.
+    Length(u64),
+    /// It goes in chunks.
+    Chunked,
+    /// It ends with the connection.
+    UntilClose,
+}
+
+impl From<Framing> for Coming {
+    fn from(framing: Framing) -> Self {
+        match framing {
+            Framing::None => Self::Over,
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Box::default()),
+        }
+    }
+}
+
+impl From<AnswerFraming> for Coming {
+    fn from(framing: AnswerFraming) -> Self {
+        match framing {
+            AnswerFraming::None => Self::Over,
+            AnswerFraming::Length(length) => Self::Length(length),
+            AnswerFraming::Chunked => Self::Chunked(Box::default()),
+            AnswerFraming::UntilClose => Self::UntilClose,
+        }
+    }
+}
+
+/// A connection of HTTP/1. Between two messages it owns no buffer.
+#[derive(Debug)]
+pub(crate) struct H1Side {
+    pub(crate) stream: Stream,
+    /// What was read and is of no message yet.
+    ahead: Vec<u8>,
+    /// What is to be written, and how much of it was.
+    behind: Vec<u8>,
+    sent: usize,
+    /// Whether the last write found no room.
+    is_blocked: bool,
+    coming: Coming,
+    going: Going,
+    /// What broke a write, which the next flush tells.
+    fault: Option<Fault>,
+}
+
+impl H1Side {
+    /// `ahead` was read already.
+    pub(crate) fn new(stream: Stream, ahead: Vec<u8>) -> Self {
+        Self {
+            stream,
+            ahead,
+            behind: Vec::new(),
+            sent: 0,
+            is_blocked: false,
+            coming: Coming::Over,
+            going: Going::Over,
+            fault: None,
+        }
+    }
+
+    /// The connection itself, and what was read and not used.
+    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
+        (self.stream, self.ahead)
+    }
+
+    /// Whether bytes have come that are of no message yet.
+    pub(crate) fn has_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Whether the message that came and the one that went are both whole, and nothing is left of them.
+    pub(crate) fn is_between(&self) -> bool {
+        self.has_read_all() && self.has_written_all() && self.ahead.is_empty()
+    }
+
+    /// Whether all of the body that goes was written.
+    pub(crate) fn has_written_all(&self) -> bool {
+        self.going == Going::Over && self.behind.is_empty() && self.fault.is_none()
+    }
+
+    pub(crate) fn has_read_all(&self) -> bool {
+        matches!(self.coming, Coming::Over)
+    }
+
+    /// The body that comes now.
+    pub(crate) fn expect(&mut self, coming: Coming) {
+        self.coming = coming;
+    }
+
+    /// Waits for a head, which `parse` reads; `None` when the stream ended before it began.
+    pub(crate) fn poll_head<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        mut parse: impl FnMut(&[u8]) -> Result<Option<(T, usize)>, HeadFault>,
+    ) -> Poll<Result<Option<T>, Fault>> {
+        if !self.ahead.is_empty()
+            && let Some((head, length)) = parse(&self.ahead)?
+        {
+            self.use_up(length);
+            return Poll::Ready(Ok(Some(head)));
+        }
+        loop {
+            let Self { stream, ahead, .. } = self;
+            let read = buffers.with_hot(|hot| {
+                let room = hot.len().min(FIRST_READ);
+                let count = ready!(stream.poll_recv(cx, &mut hot[..room]))?.count;
+                if count == 0 {
+                    return Poll::Ready(if ahead.is_empty() { Ok(Some(None)) } else { Err(Fault::Ended) });
+                }
+                if ahead.is_empty()
+                    && let Some((head, length)) = parse(&hot[..count])?
+                {
+                    ahead.extend_from_slice(&hot[length..count]);
+                    return Poll::Ready(Ok(Some(Some(head))));
+                }
+                ahead.extend_from_slice(&hot[..count]);
+                Poll::Ready(Ok(None))
+            });
+            match ready!(read)? {
+                Some(head) => return Poll::Ready(Ok(head)),
+                None => {
+                    if let Some((head, length)) = parse(&self.ahead)? {
+                        self.use_up(length);
+                        return Poll::Ready(Ok(Some(head)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn use_up(&mut self, count: usize) {
+        if count == self.ahead.len() {
+            self.ahead = Vec::new();
+        } else {
+            self.ahead.drain(..count);
+        }
+    }
+
+    /// Reads some of the body, each part of which `take` gets.
+    pub(super) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+    ) -> Poll<Result<Progress, Fault>> {
+        if self.has_read_all() {
+            return Poll::Ready(Ok(Progress::Over(None)));
+        }
+        if !self.ahead.is_empty() {
+            let ahead = std::mem::take(&mut self.ahead);
+            let (used, progress) = self.decode(cx, &ahead, take)?;
+            if used < ahead.len() {
+                self.ahead = ahead[used..].to_vec();
+            }
+            return Poll::Ready(Ok(progress));
+        }
+        buffers.with_hot(|hot| {
+            let room = match self.coming {
+                // What is behind the body is left in the socket.
+                Coming::Length(left) => hot.len().min(usize::try_from(left).unwrap_or(usize::MAX)),
+                _ => hot.len(),
+            };
+            let count = ready!(self.stream.poll_recv(cx, &mut hot[..room]))?.count;
+            if count == 0 {
+                let is_whole = matches!(self.coming, Coming::UntilClose);
+                self.coming = Coming::Over;
+                return Poll::Ready(if is_whole { Ok(Progress::Over(None)) } else { Err(Fault::Ended) });
+            }
+            let (used, progress) = self.decode(cx, &hot[..count], take)?;
+            self.ahead.extend_from_slice(&hot[used..count]);
+            Poll::Ready(Ok(progress))
+        })
+    }
+
+    /// Hands the data in `input` on, and tells how much of that is of this body.
+    fn decode(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &[u8],
+        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+    ) -> Result<(usize, Progress), Fault> {
+        match &mut self.coming {
+            Coming::Over => Ok((0, Progress::Over(None))),
+            Coming::UntilClose => {
+                take(cx, input);
+                Ok((input.len(), Progress::More))
+            }
+            Coming::Length(left) => {
+                let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                take(cx, &input[..count]);
+                *left -= count as u64;
+                if *left > 0 {
+                    return Ok((count, Progress::More));
+                }
+                self.coming = Coming::Over;
+                Ok((count, Progress::Over(None)))
+            }
+            Coming::Chunked(chunks) => {
+                let mut at = 0;
+                while at < input.len() {
+                    match chunks.bite(&input[at..])? {
+                        Bite::Data(count) => {
+                            take(cx, &input[at..at + count]);
+                            at += count;
+                        }
+                        Bite::Around(count) => at += count,
+                        Bite::Last(count) => {
+                            let trailers = chunks.trailers();
+                            let trailers = (!trailers.is_empty()).then(|| head::trailers(&trailers));
+                            self.coming = Coming::Over;
+                            return Ok((at + count, Progress::Over(trailers)));
+                        }
+                    }
+                }
+                Ok((at, Progress::More))
+            }
+        }
+    }
+
+    /// Begins a message: its head without the empty line, which `write` adds to what waits, and how its body goes.
+    pub(crate) fn begin(&mut self, going: Going, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.behind);
+        match going {
+            Going::Length(length) => {
+                // A vector takes all that is written.
+                let _ = write!(self.behind, "content-length: {length}\r\n");
+            }
+            Going::Chunked => self.behind.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            Going::Over | Going::UntilClose => {}
+        }
+        self.behind.extend_from_slice(b"\r\n");
+        self.going = match going {
+            Going::Length(0) => Going::Over,
+            going => going,
+        };
+    }
+
+    pub(super) fn put(&mut self, cx: &mut Context<'_>, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        match &mut self.going {
+            Going::Over => return, // a server that sends a body where there is none was told off already
+            Going::Length(left) => match left.checked_sub(data.len() as u64) {
+                Some(0) => self.going = Going::Over,
+                Some(rest) => *left = rest,
+                None => {
+                    self.fault = Some(Fault::Http(HeadFault::Length));
+                    return;
+                }
+            },
+            Going::Chunked => {
+                let _ = write!(self.behind, "{:x}\r\n", data.len());
+                self.send(cx, data);
+                self.behind.extend_from_slice(b"\r\n");
+                return;
+            }
+            Going::UntilClose => {}
+        }
+        self.send(cx, data);
+    }
+
+    /// Sends what waits and `data` behind it; what finds no room waits.
+    fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) {
+        let waits = self.behind.len() - self.sent;
+        if self.is_blocked || self.fault.is_some() || (waits > 0 && waits + data.len() <= TOGETHER) {
+            self.behind.extend_from_slice(data);
+            return;
+        }
+        if waits > 0 {
+            match self.stream.try_send(cx, &self.behind[self.sent..], true) {
+                Ok(count) if count == waits => self.forget_sent(),
+                result => {
+                    self.note_short(result);
+                    self.behind.extend_from_slice(data);
+                    return;
+                }
+            }
+        }
+        match self.stream.try_send(cx, data, false) {
+            Ok(count) if count == data.len() => {}
+            result => {
+                let count = self.note_short(result);
+                self.behind.extend_from_slice(&data[count..]);
+            }
+        }
+    }
+
+    fn note_short(&mut self, result: std::io::Result<usize>) -> usize {
+        self.is_blocked = true;
+        match result {
+            Ok(count) => {
+                if !self.behind.is_empty() {
+                    self.sent += count;
+                }
+                count
+            }
+            Err(error) => {
+                self.fault = Some(error.into());
+                0
+            }
+        }
+    }
+
+    fn forget_sent(&mut self) {
+        (self.behind, self.sent) = (Vec::new(), 0);
+    }
+
+    pub(super) fn put_end(&mut self, trailers: Option<HeaderMap>) {
+        match self.going {
+            Going::Chunked => {
+                self.behind.extend_from_slice(b"0\r\n");
+                for (name, value) in trailers.iter().flatten() {
+                    head::write_field(name.as_str().as_bytes(), value.as_bytes(), &mut self.behind);
+                }
+                self.behind.extend_from_slice(b"\r\n");
+                self.going = Going::Over;
+            }
+            Going::Length(_) => self.fault = Some(Fault::Ended),
+            Going::Over | Going::UntilClose => self.going = Going::Over,
+        }
+    }
+
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Err(fault));
+        }
+        while self.sent < self.behind.len() {
+            let count = ready!(self.stream.poll_send(cx, &self.behind[self.sent..]))?;
+            self.sent += count;
+        }
+        if !self.behind.is_empty() {
+            self.forget_sent();
+        }
+        self.is_blocked = false;
+        self.stream.poll_flushed(cx).map_err(Fault::from)
+    }
+
+    pub(super) fn backlog(&self) -> usize {
+        self.behind.len() - self.sent
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked || self.fault.is_some()
+    }
+
+    /// The peer gets no more: what it has is not whole.
+    pub(super) fn cut(&mut self) {
+        self.fault.get_or_insert(Fault::Ended);
+    }
+
+    /// Whether what went was cut.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.fault.is_some() || self.going != Going::Over
+    }
+}

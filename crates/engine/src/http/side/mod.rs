@@ -1,0 +1,131 @@
+//! One end of a request: the client or a server, by HTTP/1 or HTTP/2, whose bodies are read and written alike.
+
+mod h1;
+mod h2;
+
+use std::io::{self, ErrorKind};
+use std::task::{Context, Poll};
+
+use http::HeaderMap;
+use towpath_wire::http1::HeadFault;
+
+pub(crate) use self::h1::{Coming, Going, H1Side};
+pub(crate) use self::h2::{H2Side, fault};
+use crate::buffers::Buffers;
+
+/// A side with more than so many bytes that it could not send takes no more.
+const BACKLOG: usize = 64 * 1024;
+
+/// One end of a request.
+#[derive(Debug)]
+pub(crate) enum Side {
+    /// A connection of HTTP/1.
+    H1(H1Side),
+    /// A stream of HTTP/2.
+    H2(H2Side),
+}
+
+/// How a side came to a bad end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It sent something that is no HTTP, or another body than it had told.
+    Http(HeadFault),
+    /// It ended in the middle.
+    Ended,
+    /// The connection broke.
+    Broken(ErrorKind),
+    /// It has not looked at the request, and says so.
+    Refused,
+}
+
+impl From<HeadFault> for Fault {
+    fn from(fault: HeadFault) -> Self {
+        Self::Http(fault)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Broken(error.kind())
+    }
+}
+
+/// What a look at a body has brought.
+#[derive(Debug)]
+pub(crate) enum Progress {
+    /// Some of it, or nothing yet.
+    More,
+    /// It is over, with these trailers.
+    Over(Option<HeaderMap>),
+}
+
+impl Side {
+    /// Reads some of the body, each part of which `take` gets.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &Buffers,
+        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+    ) -> Poll<Result<Progress, Fault>> {
+        match self {
+            Self::H1(side) => side.poll_body(cx, buffers, take),
+            Self::H2(side) => side.poll_body(cx, take),
+        }
+    }
+
+    /// Whether all of the body was read.
+    pub(crate) fn has_read_all(&self) -> bool {
+        match self {
+            Self::H1(side) => side.has_read_all(),
+            Self::H2(side) => side.has_read_all(),
+        }
+    }
+
+    /// Sends a part of the body, or keeps it to be sent.
+    pub(crate) fn put(&mut self, cx: &mut Context<'_>, data: &[u8]) {
+        match self {
+            Self::H1(side) => side.put(cx, data),
+            Self::H2(side) => side.put(data),
+        }
+    }
+
+    /// The body is over.
+    pub(crate) fn put_end(&mut self, trailers: Option<HeaderMap>) {
+        match self {
+            Self::H1(side) => side.put_end(trailers),
+            Self::H2(side) => side.put_end(trailers),
+        }
+    }
+
+    /// Waits until all that was put has been sent.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match self {
+            Self::H1(side) => side.poll_flush(cx),
+            Self::H2(side) => side.poll_flush(cx),
+        }
+    }
+
+    /// Whether so much waits to be sent that nothing more should be put.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::H1(side) => side.backlog() > BACKLOG || side.is_blocked(),
+            Self::H2(side) => side.backlog() > BACKLOG,
+        }
+    }
+
+    /// Waits until whoever is there has gone: reset the connection, or given the stream up.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::H1(side) => side.stream.poll_hangup(cx),
+            Self::H2(side) => side.poll_gone(cx),
+        }
+    }
+
+    /// Gives up what is under way: the peer sees that it is not whole.
+    pub(crate) fn cut(&mut self) {
+        match self {
+            Self::H1(side) => side.cut(),
+            Self::H2(side) => side.cut(),
+        }
+    }
+}

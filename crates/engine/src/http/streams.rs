@@ -1,0 +1,164 @@
+//! A client of HTTP/2: its streams beside each other on one connection.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, HOST, TE};
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{interval, sleep};
+
+use super::clock::Clock;
+use super::head::{self, Request};
+use super::side::{H2Side, Side};
+use super::{Behind, Requester, serve_request};
+use crate::first_flight::FirstFlight;
+use crate::stream::Stream;
+
+/// Streams that one client may have open at a time.
+const STREAMS: u32 = 256;
+
+/// What one stream may have under way to us, and all of a connection together.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// Streams that a client resets before it gets to see their answer, at a time.
+const RESETS: usize = 64;
+
+/// How often a connection without a stream is looked at before it is left.
+const LOOKS: u32 = 4;
+
+/// A client without a stream has so long to take the word that there will be no more.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Serves a client whose first bytes are in `first`.
+pub(super) async fn serve(requester: &Rc<Requester>, client: Stream, first: FirstFlight) {
+    if let Err(error) = serve_all(requester, client.unread(&first.0)).await {
+        tracing::debug!("client {:?}: {error}", requester.client);
+    }
+}
+
+async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::Error> {
+    let mut connection = server::Builder::new()
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(requester.http.header_bytes_max).unwrap_or(u32::MAX))
+        .max_send_buffer_size(STREAM_WINDOW as usize)
+        .max_pending_accept_reset_streams(RESETS)
+        .handshake::<_, Bytes>(client)
+        .await?;
+    let mut draining = pin!(requester.worker.draining());
+    let mut is_draining = false;
+    let open = Rc::new(Open::default());
+    let mut idle_looks = 0;
+    let mut looks = interval(requester.http.keepalive_timeout / LOOKS);
+    loop {
+        let accepted = tokio::select! {
+            accepted = connection.accept() => accepted,
+            () = draining.as_mut(), if !is_draining => {
+                is_draining = true;
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = sleep(LAST_WORDS), if is_draining && open.count.get() == 0 => return Ok(()),
+            () = open.closed.notified(), if is_draining => continue,
+            _ = looks.tick() => {
+                idle_looks = if open.count.get() == 0 { idle_looks + 1 } else { 0 };
+                match idle_looks {
+                    0..=LOOKS => {}
+                    // Asked to leave, and then left.
+                    idle if idle > 2 * LOOKS => return Ok(()),
+                    _ => connection.graceful_shutdown(),
+                }
+                continue;
+            }
+        };
+        let Some(accepted) = accepted else { return Ok(()) };
+        let (request, answering) = accepted?;
+        let (place, requester) = (OpenStream::new(&open), requester.clone());
+        spawn_local(async move {
+            serve_stream(&requester, request, answering).await;
+            drop(place);
+        });
+    }
+}
+
+/// The open streams of a connection.
+#[derive(Default)]
+struct Open {
+    count: Cell<usize>,
+    closed: Notify,
+}
+
+/// One of them.
+struct OpenStream(Rc<Open>);
+
+impl OpenStream {
+    fn new(open: &Rc<Open>) -> Self {
+        open.count.set(open.count.get() + 1);
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        self.0.closed.notify_one();
+    }
+}
+
+async fn serve_stream(
+    requester: &Requester,
+    request: http::Request<RecvStream>,
+    mut answering: SendResponse<Bytes>,
+) {
+    let (parts, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
+    let Some(request) = request_of(parts, has_body) else {
+        answering.send_reset(Reason::PROTOCOL_ERROR);
+        return;
+    };
+    let mut client = Side::H2(H2Side::of_client(body, answering));
+    let behind = serve_request(requester, &mut Clock::new(), request, &mut client, false).await;
+    if let Behind::Cut = behind {
+        let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+    }
+}
+
+/// A request as the story works with it; `None` if it is none.
+fn request_of(parts: http::request::Parts, has_body: bool) -> Option<Request> {
+    let mut fields = parts.headers;
+    let takes_trailers = fields.get(TE).is_some_and(|te| te == "trailers");
+    let host = fields.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
+    // A Host field that says something else would be a second opinion.
+    if let (Some(authority), Some(host)) = (&authority, &host)
+        && !authority.eq_ignore_ascii_case(host)
+    {
+        return None;
+    }
+    let length = match fields.get(CONTENT_LENGTH) {
+        Some(length) => Some(length.to_str().ok()?.parse().ok()?),
+        None => None,
+    };
+    fields.remove(CONTENT_LENGTH);
+    head::strip_for_streams(&mut fields);
+    Some(Request {
+        method: parts.method,
+        path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        authority: authority.or(host)?,
+        version: http::Version::HTTP_2,
+        fields,
+        upgrade: None,
+        length,
+        has_body,
+        takes_trailers,
+    })
+}
