@@ -34,10 +34,11 @@ Examples:
   cargo xtask test                            everything that CI runs
   cargo xtask test --nightly --no-install     the longer forms, with no package installed
   cargo xtask tidy                            the house rules alone, in a second
-  cargo xtask bench                           all kinds, all contenders, about 12 minutes
+  cargo xtask bench                           all kinds, all contenders, about 19 minutes
   cargo xtask bench request64 bulk1 --quick   a first look at two kinds
   cargo xtask bench --only nginx,go connect   chosen contenders
-  cargo xtask bench --save                    keep the figures in docs/bench.json and docs/bench.svg";
+  cargo xtask bench --save                    keep the figures in docs/bench.json and docs/bench.svg
+  cargo xtask bench http1k h2to1k --save      the same for two kinds; those of the others stay";
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().chore {

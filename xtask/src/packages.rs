@@ -63,6 +63,7 @@ pub(crate) const FOR_BENCH: &[Package] = &[
     package(&["golang-go"], "builds the contender that is io.Copy both ways"),
     package(&["iperf3"], "bulk streams"),
     package(&["wrk"], "HTTP requests"),
+    package(&["nghttp2-client"], "h2load: requests by HTTP/2"),
     package(&["tinyproxy"], "contender: tinyproxy"),
     package(&["squid"], "contender: Squid"),
 ];

@@ -1,4 +1,4 @@
-//! Who is measured: towpath, its peers and the direct path, and the backends behind them.
+//! Who is measured: towpath, its peers and the direct path.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
@@ -6,15 +6,17 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::load::Kind;
+use super::backend::{self, Backend};
+use super::config;
+use super::load::{Kind, Role};
 use super::process::{self, Process};
-use super::tunnel::{self, Way};
+use super::tunnel::Way;
 use crate::test;
 
 /// A way from the client to the backend, with one thread for the work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Contender {
     Towpath,
@@ -48,12 +50,14 @@ impl Contender {
 
     /// Whether it can do this kind of work.
     pub(super) fn takes_part(self, kind: Kind) -> bool {
+        let role = kind.role();
         match self {
             Contender::Towpath => true,
-            Contender::Haproxy | Contender::Nginx | Contender::Go | Contender::Direct => {
-                !kind.is_of_proxies()
-            }
-            Contender::Tinyproxy | Contender::Squid | Contender::Goconnect => kind.is_of_proxies(),
+            Contender::Haproxy => role != Role::Proxy,
+            Contender::Nginx => role != Role::Proxy && kind != Kind::H2storm,
+            Contender::Go => role == Role::Forwarder,
+            Contender::Direct => role == Role::Forwarder || matches!(kind, Kind::Http1k | Kind::Http64k),
+            Contender::Tinyproxy | Contender::Squid | Contender::Goconnect => role == Role::Proxy,
             Contender::Raw => kind == Kind::Tunnelbulk,
         }
     }
@@ -130,6 +134,50 @@ impl Programs {
             Contender::Goconnect | Contender::Raw | Contender::Direct => return None,
         })
     }
+
+    /// How `contender` is started, with its file in `folder`.
+    fn command(
+        &self,
+        contender: Contender,
+        role: Role,
+        folder: &Path,
+        listen: SocketAddrV4,
+        backend: SocketAddrV4,
+    ) -> Command {
+        let (listen, to) = (listen.to_string(), backend.to_string());
+        let command = |program: &Path, words: &[&str]| {
+            let mut command = Command::new(program);
+            command.args(words);
+            command
+        };
+        let go = |program: &Path, words: &[&str]| {
+            let mut command = command(program, words);
+            command.env("GOMAXPROCS", "1");
+            command
+        };
+        match contender {
+            Contender::Haproxy => command(Path::new("haproxy"), &["-db", "-f", config::HAPROXY]),
+            Contender::Nginx => backend::nginx(folder),
+            Contender::Go => go(&self.go_forwarder, &[&listen, &to]),
+            Contender::Goconnect => go(&self.go_connect, &[&listen]),
+            Contender::Tinyproxy => command(Path::new("tinyproxy"), &["-d", "-c", config::TINYPROXY]),
+            Contender::Squid => {
+                // Its shared memory goes by this name.
+                let name = format!("bench{}", std::process::id());
+                command(Path::new("squid"), &["-N", "-n", &name, "-f", config::SQUID])
+            }
+            Contender::Towpath if matches!(role, Role::Balancer { .. }) => {
+                command(&self.towpath, &["run", config::TOWPATH])
+            }
+            Contender::Towpath if role == Role::Proxy => {
+                let words = ["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--workers", "1"];
+                command(&self.towpath, &words)
+            }
+            Contender::Towpath | Contender::Raw | Contender::Direct => {
+                command(&self.towpath, &["tcp", &listen, &to, "--workers", "1"])
+            }
+        }
+    }
 }
 
 /// A contender at work.
@@ -137,13 +185,13 @@ pub(super) struct Running {
     pub(super) contender: Contender,
     /// Where clients connect.
     pub(super) address: SocketAddrV4,
-    /// What is behind it.
+    /// The first server behind it.
     pub(super) backend: SocketAddrV4,
     process: Option<Process>,
 }
 
 impl Running {
-    /// Starts `contender` in front of the backend at `backend_port`.
+    /// Starts `contender` in front of `backend`.
     ///
     /// # Errors
     ///
@@ -151,63 +199,20 @@ impl Running {
     pub(super) fn start(
         contender: Contender,
         programs: &Programs,
-        backend_port: u16,
-        as_proxy: bool,
+        backend: &Backend,
+        role: Role,
     ) -> Result<Running> {
-        let backend = SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, contender.own_byte()), backend_port);
+        let own = |port: &u16| SocketAddrV4::new(Ipv4Addr::new(127, 0, 1, contender.own_byte()), *port);
+        let backends: Vec<_> = backend.ports.iter().map(own).collect();
+        let backend = *backends.first().context("a backend without a server")?;
         if contender == Contender::Direct {
             return Ok(Running { contender, address: backend, backend, process: None });
         }
         let address =
             SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, contender.own_byte()), process::free_port()?);
-        let (listen, to) = (address.to_string(), backend.to_string());
-        let files = match contender {
-            Contender::Haproxy => vec![("haproxy.cfg", haproxy_config(&listen, &to, programs.descriptors))],
-            Contender::Nginx => vec![("nginx.conf", nginx_stream_config(&listen, &to))],
-            Contender::Tinyproxy => vec![("tinyproxy.conf", tinyproxy_config(address))],
-            Contender::Squid => vec![("squid.conf", squid_config(address))],
-            _ => Vec::new(),
-        };
-        let folder = process::folder(&files)?;
-        let command = match contender {
-            Contender::Haproxy => {
-                let mut command = Command::new("haproxy");
-                command.args(["-db", "-f", "haproxy.cfg"]);
-                command
-            }
-            Contender::Nginx => nginx(folder.path()),
-            Contender::Go => {
-                let mut command = Command::new(&programs.go_forwarder);
-                command.args([&listen, &to]).env("GOMAXPROCS", "1");
-                command
-            }
-            Contender::Goconnect => {
-                let mut command = Command::new(&programs.go_connect);
-                command.arg(&listen).env("GOMAXPROCS", "1");
-                command
-            }
-            Contender::Tinyproxy => {
-                let mut command = Command::new("tinyproxy");
-                command.args(["-d", "-c", "tinyproxy.conf"]);
-                command
-            }
-            Contender::Squid => {
-                let mut command = Command::new("squid");
-                // Its shared memory goes by this name.
-                command.args(["-N", "-n", &format!("bench{}", std::process::id()), "-f", "squid.conf"]);
-                command
-            }
-            Contender::Towpath if as_proxy => {
-                let mut command = Command::new(&programs.towpath);
-                command.args(["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--workers", "1"]);
-                command
-            }
-            Contender::Towpath | Contender::Raw | Contender::Direct => {
-                let mut command = Command::new(&programs.towpath);
-                command.args(["tcp", &listen, &to, "--workers", "1"]);
-                command
-            }
-        };
+        let file = config::file(contender, role, address, &backends, programs.descriptors);
+        let folder = process::folder(file.as_slice())?;
+        let command = programs.command(contender, role, folder.path(), address, backend);
         let process = Process::start(contender.name(), &command, folder)?.wait_for(address)?;
         Ok(Running { contender, address, backend, process: Some(process) })
     }
@@ -226,147 +231,6 @@ impl Running {
     }
 }
 
-/// What the contenders forward to, at one port of every loopback address.
-pub(super) struct Backend {
-    pub(super) port: u16,
-    _process: Option<Process>,
-}
-
-/// The size of the object that the HTTP backend serves.
-const OBJECT_BYTES: usize = 1024;
-
-impl Backend {
-    /// An HTTP server with one object of 1 kB.
-    pub(super) fn http() -> Result<Backend> {
-        let port = process::free_port()?;
-        let files = [("nginx.conf", nginx_http_config(port)), ("index.html", "x".repeat(OBJECT_BYTES))];
-        let folder = process::folder(&files)?;
-        let command = nginx(folder.path());
-        Backend::ready("nginx (backend)", &command, folder, port)
-    }
-
-    /// An iperf3 server.
-    pub(super) fn bulk() -> Result<Backend> {
-        let port = process::free_port()?;
-        let mut command = Command::new("iperf3");
-        command.args(["-s", "-4", "-p", &port.to_string()]);
-        Backend::ready("iperf3 (backend)", &command, process::folder(&[])?, port)
-    }
-
-    /// A server of this process that sends without end.
-    pub(super) fn source() -> Result<Backend> {
-        Ok(Backend { port: tunnel::source()?, _process: None })
-    }
-
-    fn ready(name: &str, command: &Command, folder: tempfile::TempDir, port: u16) -> Result<Backend> {
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        Ok(Backend { port, _process: Some(Process::start(name, command, folder)?.wait_for(address)?) })
-    }
-}
-
-fn nginx(folder: &Path) -> Command {
-    let mut command = Command::new("nginx");
-    command.arg("-p").arg(folder).args(["-c", "nginx.conf", "-e", "stderr"]);
-    command
-}
-
-fn haproxy_config(listen: &str, backend: &str, descriptors: u64) -> String {
-    // It will not start with more than half the descriptors.
-    let connections = 10_000.min(descriptors.saturating_sub(200) / 2);
-    format!(
-        "global
-    nbthread 1
-    maxconn {connections}
-defaults
-    mode tcp
-    timeout connect 5s
-    timeout client 1h
-    timeout server 1h
-listen bench
-    bind {listen}
-    server one {backend}
-"
-    )
-}
-
-fn nginx_stream_config(listen: &str, backend: &str) -> String {
-    format!(
-        "load_module /usr/lib/nginx/modules/ngx_stream_module.so;
-{}
-stream {{
-    access_log off;
-    server {{
-        listen {listen};
-        proxy_pass {backend};
-        proxy_timeout 1h;
-    }}
-}}
-",
-        nginx_process()
-    )
-}
-
-fn tinyproxy_config(listen: SocketAddrV4) -> String {
-    let (ip, port) = (listen.ip(), listen.port());
-    format!(
-        "Port {port}\nListen {ip}\nTimeout 600\nMaxClients 1000\nLogLevel Critical\nDisableViaHeader Yes\n"
-    )
-}
-
-fn squid_config(listen: SocketAddrV4) -> String {
-    format!(
-        "http_port {listen}
-http_access allow all
-access_log none
-cache_log /dev/null
-cache deny all
-pid_filename none
-pinger_enable off
-coredump_dir none
-max_filedescriptors 16384
-shutdown_lifetime 0 seconds
-"
-    )
-}
-
-fn nginx_http_config(port: u16) -> String {
-    format!(
-        "{}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    keepalive_requests 1000000000;
-    keepalive_timeout 1h;
-    open_file_cache max=10;
-    server {{
-        listen 0.0.0.0:{port} backlog=4096;
-        root .;
-    }}
-}}
-",
-        nginx_process()
-    )
-}
-
-/// What nginx is told as forwarder and as backend alike.
-fn nginx_process() -> String {
-    // Its worker would leave root otherwise, and could not read our folder.
-    let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
-    format!(
-        "{user}daemon off;
-pid nginx.pid;
-worker_processes 1;
-error_log stderr crit;
-events {{
-    worker_connections 20000;
-}}"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,11 +239,5 @@ mod tests {
     fn contenders_have_addresses_of_their_own() {
         let bytes = Contender::value_variants().iter().map(|contender| contender.own_byte());
         assert_eq!(bytes.collect::<std::collections::BTreeSet<_>>().len(), Contender::value_variants().len());
-    }
-
-    #[test]
-    fn haproxy_stays_within_the_descriptors() {
-        assert!(haproxy_config("a", "b", 20_000).contains("maxconn 9900\n"));
-        assert!(haproxy_config("a", "b", 1_000_000).contains("maxconn 10000\n"));
     }
 }

@@ -10,11 +10,12 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::contender::{Backend, Running};
-use super::{openloop, process, tunnel};
+use super::backend::{Backend, LARGE_PATH};
+use super::contender::Running;
+use super::{h2load, openloop, process, tunnel};
 
 /// A kind of work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Kind {
     /// HTTP requests for 1 kB over 64 connections that stay open
@@ -35,6 +36,32 @@ pub(super) enum Kind {
     Tunnel,
     /// One stream through a tunnel of a proxy, as fast as it goes
     Tunnelbulk,
+    /// Balanced over three servers: requests for 1 kB over 64 connections that stay open, HTTP/1.1
+    Http1k,
+    /// The same for 64 kB
+    Http64k,
+    /// The same as http1k, but HTTP/2 to HTTP/1.1: 10 streams at a time on each of 10 connections
+    H2to1k,
+    /// The same for 64 kB
+    H2to64k,
+    /// Balanced over three servers: 100 streams at a time on each of 100 HTTP/2 connections; latency and errors
+    H2storm,
+    /// The requests of http1k: how far from an equal share a server is
+    Httpspread,
+}
+
+/// What contenders do for their clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// They carry connections to the backend.
+    Forwarder,
+    /// They take clients where these ask for.
+    Proxy,
+    /// They spread HTTP requests over several servers, all of which speak HTTP/1.1.
+    Balancer {
+        /// Whether clients speak HTTP/2, without TLS and from their first byte on.
+        http2: bool,
+    },
 }
 
 /// Requests a second of [`Kind::Open`].
@@ -56,6 +83,12 @@ impl Kind {
             Kind::Idle => "idle",
             Kind::Tunnel => "tunnel",
             Kind::Tunnelbulk => "tunnelbulk",
+            Kind::Http1k => "http1k",
+            Kind::Http64k => "http64k",
+            Kind::H2to1k => "h2to1k",
+            Kind::H2to64k => "h2to64k",
+            Kind::H2storm => "h2storm",
+            Kind::Httpspread => "httpspread",
         }
     }
 
@@ -70,16 +103,23 @@ impl Kind {
             Kind::Idle => "user memory per idle connection",
             Kind::Tunnel => "CONNECT through a proxy, one request, close",
             Kind::Tunnelbulk => "1 bulk stream through CONNECT",
+            Kind::Http1k => "HTTP/1.1 to 3 servers, 64 connections, 1 kB",
+            Kind::Http64k => "HTTP/1.1 to 3 servers, 64 connections, 64 kB",
+            Kind::H2to1k => "HTTP/2 to 3 servers, 10 connections of 10 streams, 1 kB",
+            Kind::H2to64k => "HTTP/2 to 3 servers, 10 connections of 10 streams, 64 kB",
+            Kind::H2storm => "HTTP/2 to 3 servers, 100 connections of 100 streams",
+            Kind::Httpspread => "HTTP/1.1 to 3 servers, the one furthest from its share",
         }
     }
 
     /// What one unit of work costs is given in this.
     pub(super) fn cost_unit(self) -> &'static str {
         match self {
-            Kind::Request64 | Kind::Request1 | Kind::Open => "us/request",
             Kind::Connect | Kind::Tunnel => "us/connection",
             Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => "cpu-s/GB",
             Kind::Idle => "bytes/connection",
+            Kind::Httpspread => "% of a share",
+            _ => "us/request",
         }
     }
 
@@ -91,12 +131,22 @@ impl Kind {
         }
     }
 
+    /// Whether its figure is a price; one of [`Kind::Httpspread`] says how even requests are spread.
+    pub(super) fn is_a_cost(self) -> bool {
+        self != Kind::Httpspread
+    }
+
+    /// Whether the slowest answers are the point.
+    pub(super) fn is_about_latency(self) -> bool {
+        matches!(self, Kind::Open | Kind::H2storm)
+    }
+
     pub(super) fn rate_unit(self) -> &'static str {
         match self {
-            Kind::Request64 | Kind::Request1 | Kind::Open => "requests/s",
             Kind::Connect | Kind::Tunnel => "connections/s",
             Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => "Gb/s",
             Kind::Idle => "",
+            _ => "requests/s",
         }
     }
 
@@ -105,6 +155,16 @@ impl Kind {
         match self {
             Kind::Bulk1 | Kind::Bulk8 | Kind::Tunnelbulk => units_per_second * 8.0,
             _ => units_per_second,
+        }
+    }
+
+    /// What it takes contenders for.
+    pub(super) fn role(self) -> Role {
+        match self {
+            Kind::Tunnel | Kind::Tunnelbulk => Role::Proxy,
+            Kind::Http1k | Kind::Http64k | Kind::Httpspread => Role::Balancer { http2: false },
+            Kind::H2to1k | Kind::H2to64k | Kind::H2storm => Role::Balancer { http2: true },
+            _ => Role::Forwarder,
         }
     }
 
@@ -117,13 +177,9 @@ impl Kind {
         match self {
             Kind::Bulk1 | Kind::Bulk8 => Backend::bulk(),
             Kind::Tunnelbulk => Backend::source(),
+            _ if matches!(self.role(), Role::Balancer { .. }) => Backend::web(),
             _ => Backend::http(),
         }
-    }
-
-    /// Whether clients ask a proxy for their way.
-    pub(super) fn is_of_proxies(self) -> bool {
-        matches!(self, Kind::Tunnel | Kind::Tunnelbulk)
     }
 
     /// Puts the load on `running` for `seconds`; [`Kind::Idle`] has none of that sort.
@@ -135,9 +191,13 @@ impl Kind {
         let address = running.address;
         let duration = Duration::from_secs(seconds.into());
         match self {
-            Kind::Request64 => wrk(address, seconds, 64, false),
-            Kind::Request1 => wrk(address, seconds, 1, false),
-            Kind::Connect => wrk(address, seconds, 64, true),
+            Kind::Request64 | Kind::Http1k | Kind::Httpspread => wrk(address, "/", seconds, 64, false),
+            Kind::Http64k => wrk(address, LARGE_PATH, seconds, 64, false),
+            Kind::Request1 => wrk(address, "/", seconds, 1, false),
+            Kind::Connect => wrk(address, "/", seconds, 64, true),
+            Kind::H2to1k => h2load::run(address, "/", seconds),
+            Kind::H2to64k => h2load::run(address, LARGE_PATH, seconds),
+            Kind::H2storm => h2load::storm(address, "/", seconds),
             Kind::Bulk1 => iperf3(address, seconds, 1),
             Kind::Bulk8 => iperf3(address, seconds, 8),
             Kind::Open => openloop::run(address, OPEN_RATE, OPEN_CONNECTIONS, duration),
@@ -179,7 +239,7 @@ struct WrkSummary {
     errors: u64,
 }
 
-fn wrk(address: SocketAddrV4, seconds: u32, connections: u32, close: bool) -> Result<Load> {
+fn wrk(address: SocketAddrV4, path: &str, seconds: u32, connections: u32, close: bool) -> Result<Load> {
     let folder = process::folder(&[("summary.lua", WRK_SCRIPT.to_owned())])?;
     let mut command = Command::new("wrk");
     command.args(["-t1", &format!("-c{connections}"), &format!("-d{seconds}s"), "-s"]);
@@ -187,7 +247,7 @@ fn wrk(address: SocketAddrV4, seconds: u32, connections: u32, close: bool) -> Re
     if close {
         command.args(["-H", "Connection: close"]);
     }
-    command.arg(format!("http://{address}/"));
+    command.arg(format!("http://{address}{path}"));
     let output = process::run("wrk", &command, client_limit(seconds))?;
     parse_wrk(&String::from_utf8_lossy(&output.stdout))
 }
@@ -230,7 +290,7 @@ fn parse_iperf3(json: &[u8]) -> Result<Load> {
 }
 
 /// How long a client may take that should take `seconds`.
-fn client_limit(seconds: u32) -> Duration {
+pub(super) fn client_limit(seconds: u32) -> Duration {
     Duration::from_secs(u64::from(seconds) + 15)
 }
 

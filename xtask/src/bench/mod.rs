@@ -4,16 +4,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::{packages, root, test};
+use backend::Backend;
 use contender::{Contender, Programs, Running};
 use load::Kind;
-use report::{ContenderReport, KindReport, Report, Sample};
+use report::{ContenderReport, KindReport, Report, Run, Sample};
 
+mod backend;
+mod config;
 mod contender;
+mod h2load;
 mod load;
+mod markdown;
 mod measure;
 mod openloop;
 mod plot;
@@ -21,10 +26,10 @@ mod process;
 mod report;
 mod tunnel;
 
-/// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path; as a proxy against tinyproxy, squid and one in Go
+/// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path; as a proxy against tinyproxy, squid and one in Go; as a balancer of HTTP against HAProxy and nginx
 ///
 /// CPU is user and system time of all threads of the forwarder, memory is that of its own (RssAnon), without
-/// sockets. Writes target/bench/bench.json and bench.svg.
+/// sockets. Writes target/bench/bench.json, bench.svg and, as tables, bench.md.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// What to measure; all by default
@@ -42,7 +47,7 @@ pub(crate) struct Args {
     /// Measure only these contenders
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<Contender>,
-    /// Copy the figures to docs/bench.json and docs/bench.svg
+    /// Put the figures into docs/bench.json and docs/bench.svg, beside those of kinds that were not measured
     #[arg(long)]
     save: bool,
     /// Install no Debian package
@@ -60,6 +65,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if !args.no_install {
         packages::install_missing(packages::FOR_BENCH)?;
     }
+    let docs = root.join("docs");
+    // First of all, so that figures which cannot be read do not cost new ones.
+    let earlier = args.save.then(|| read(&docs)).transpose()?;
     let contenders = chosen(&args.only);
     let plan = Plan {
         rounds: args.rounds.unwrap_or(if args.quick { 2 } else { 5 }),
@@ -68,21 +76,24 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         contenders,
     };
     let mut report = plan.report();
-    for warning in &report.warnings {
+    for warning in &report.run.warnings {
         println!("warning: {warning}");
     }
+    let measured = test::target_dir(&root)?.join("bench");
     for kind in chosen(&args.kinds) {
         let results = plan.measure(kind).with_context(|| format!("bench {}", kind.name()))?;
         let results = KindReport::new(kind, results);
         print!("{}", results.table());
         report.kinds.push(results);
         // After each kind, so that a failure of the next does not cost what is measured.
-        write(&report, &test::target_dir(&root)?.join("bench"))?;
+        write(&report, &measured)?;
     }
-    if args.save {
-        write(&report, &root.join("docs"))?;
+    if let Some(earlier) = earlier {
+        report = report.keeping(earlier);
+        write(&report, &docs)?;
     }
-    Ok(())
+    let path = measured.join("bench.md");
+    fs::write(&path, markdown::tables(&report)).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// All, unless some are named; in their order, and each once.
@@ -102,6 +113,13 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
     plot::draw(report, &path("bench.svg"))
 }
 
+/// The figures that `folder` has.
+fn read(folder: &Path) -> Result<Report> {
+    let path = folder.join("bench.json");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("cannot understand {}", path.display()))
+}
+
 /// Who is measured, and for how long.
 struct Plan {
     rounds: u32,
@@ -113,20 +131,26 @@ struct Plan {
 impl Plan {
     /// A report without figures yet.
     fn report(&self) -> Report {
-        let version = |contender: &Contender| Some((contender.name(), self.programs.version(*contender)?));
+        let version =
+            |contender: &Contender| Some((contender.name().to_owned(), self.programs.version(*contender)?));
         let mut versions: BTreeMap<_, _> = self.contenders.iter().filter_map(version).collect();
-        versions.insert("wrk", process::version(Path::new("wrk"), &["-v"]));
-        versions.insert("iperf3", process::version(Path::new("iperf3"), &["--version"]));
-        versions.insert("backend", process::version(Path::new("nginx"), &["-v"]));
-        Report {
+        for (name, program, word) in [
+            ("wrk", "wrk", "-v"),
+            ("h2load", "h2load", "--version"),
+            ("iperf3", "iperf3", "--version"),
+            ("backend", "nginx", "-v"),
+        ] {
+            versions.insert(name.to_owned(), process::version(Path::new(program), &[word]));
+        }
+        let run = Run {
             kernel: measure::kernel(),
             cpu: measure::cpu(),
             versions,
             rounds: self.rounds,
             seconds: self.seconds,
             warnings: measure::warnings(),
-            kinds: Vec::new(),
-        }
+        };
+        Report { run, kinds: Vec::new() }
     }
 
     /// All rounds of one kind.
@@ -134,9 +158,7 @@ impl Plan {
         let backend = kind.backend()?;
         let contenders: Vec<_> =
             self.contenders.iter().copied().filter(|contender| contender.takes_part(kind)).collect();
-        let start = |contender: &Contender| {
-            Running::start(*contender, &self.programs, backend.port, kind.is_of_proxies())
-        };
+        let start = |contender: &Contender| Running::start(*contender, &self.programs, &backend, kind.role());
         if kind == Kind::Idle {
             let forwarders: Vec<_> =
                 contenders.iter().copied().filter(|contender| *contender != Contender::Direct).collect();
@@ -151,7 +173,11 @@ impl Plan {
         for running in &running {
             kind.run(running, 1).with_context(|| format!("{} warms up", running.contender.name()))?;
         }
-        self.take_turns(&running, |running| running.contender, |running| work(kind, running, self.seconds))
+        let turn = |running: &Running| match kind {
+            Kind::Httpspread => spread(kind, running, &backend, self.seconds),
+            _ => work(kind, running, self.seconds),
+        };
+        self.take_turns(&running, |running| running.contender, turn)
     }
 
     /// A turn for each entrant in each round; another one begins each time.
@@ -204,13 +230,49 @@ fn idle(running: &Running) -> Result<Sample> {
     Ok(Sample { cost: Some(cost), ..Sample::default() })
 }
 
+/// One run of work, and how far from an equal share of the requests a server was, in per cent of a share.
+fn spread(kind: Kind, running: &Running, backend: &Backend, seconds: u32) -> Result<Sample> {
+    let before = backend.requests()?;
+    let load = kind.run(running, seconds)?;
+    let after = backend.requests()?;
+    // The question itself is one of them.
+    let counts: Vec<_> = before.iter().zip(&after).map(|(before, after)| after - before - 1).collect();
+    if counts.iter().all(|count| *count == 0) {
+        bail!("no request reached a server");
+    }
+    Ok(Sample {
+        cost: Some(furthest_percent(&counts)),
+        rate: Some(kind.rate(load.units / load.seconds)),
+        p50_us: load.p50_us,
+        p99_us: load.p99_us,
+        errors: load.errors,
+    })
+}
+
+fn furthest_percent(counts: &[u64]) -> f64 {
+    let share = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+    let off = counts.iter().map(|count| (*count as f64 - share).abs() / share * 100.0);
+    off.fold(0.0, f64::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn all_are_chosen_unless_some_are_named() {
-        assert_eq!(chosen::<Kind>(&[]).len(), 9);
+        assert_eq!(chosen::<Kind>(&[]).len(), 15);
         assert_eq!(chosen(&[Kind::Idle, Kind::Connect, Kind::Idle]), [Kind::Connect, Kind::Idle]);
+    }
+
+    #[test]
+    fn the_server_furthest_from_its_share_counts() {
+        assert_eq!(furthest_percent(&[100, 100, 100]), 0.0);
+        assert_eq!(furthest_percent(&[90, 105, 105]), 10.0);
+    }
+
+    #[test]
+    fn the_figures_in_docs_can_be_read() {
+        assert!(!read(&root().join("docs")).unwrap().kinds.is_empty());
     }
 }

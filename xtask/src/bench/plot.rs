@@ -32,9 +32,10 @@ const THEIRS: RGBColor = RGBColor(168, 178, 193);
 ///
 /// When the file cannot be written.
 pub(super) fn draw(report: &Report, path: &Path) -> Result<()> {
-    let charts: Vec<_> = report.kinds.iter().map(Chart::new).filter(|chart| !chart.bars.is_empty()).collect();
+    let kinds = report.kinds.iter().filter(|kind| kind.kind.is_a_cost());
+    let charts: Vec<_> = kinds.map(Chart::new).filter(|chart| !chart.bars.is_empty()).collect();
     let rows: Vec<_> = charts.chunks(COLUMNS).collect();
-    let height = |row: &&[Chart]| row.iter().map(Chart::height).max().unwrap_or_default();
+    let height = |row: &&[Chart<'_>]| row.iter().map(Chart::height).max().unwrap_or_default();
     let total = 2 * MARGIN + 46 + rows.iter().map(height).sum::<i32>() + 14;
     let size = (WIDTH.unsigned_abs(), total.unsigned_abs());
     let area = SVGBackend::new(path, size).into_drawing_area();
@@ -56,29 +57,42 @@ pub(super) fn draw(report: &Report, path: &Path) -> Result<()> {
         }
         top += height(row);
     }
-    let foot = format!("{}; Linux {}; medians of {} rounds", report.cpu, report.kernel, report.rounds);
+    let foot = foot(report);
     text(&area, &foot, (MARGIN, total - MARGIN - 4), 11, QUIET, HPos::Left)?;
     area.present().map_err(drawing)
 }
 
+/// On what it was measured, and how often.
+fn foot(report: &Report) -> String {
+    let runs = || report.kinds.iter().map(|kind| kind.run.as_ref().unwrap_or(&report.run));
+    let rounds = || runs().map(|run| run.rounds);
+    let (fewest, most) = (rounds().min().unwrap_or_default(), rounds().max().unwrap_or_default());
+    let rounds = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+    let run = &report.run;
+    let machine = format!("{}; Linux {}", run.cpu, run.kernel);
+    let same = runs().all(|other| (&other.cpu, &other.kernel) == (&run.cpu, &run.kernel));
+    let machines = if same { machine } else { format!("{machine}, some figures from another") };
+    format!("{machines}; medians of {rounds} rounds")
+}
+
 /// The bars of one kind.
-struct Chart {
-    title: &'static str,
+struct Chart<'a> {
+    title: &'a str,
     unit: String,
     bars: Vec<(Contender, f64)>,
 }
 
-impl Chart {
-    fn new(kind: &KindReport) -> Chart {
+impl<'a> Chart<'a> {
+    fn new(kind: &'a KindReport) -> Chart<'a> {
         let cost = kind.results.iter().map(|result| (result.contender, result.median(|sample| sample.cost)));
-        let unit = match kind.cost_unit {
+        let unit = match kind.cost_unit.as_str() {
             "us/request" => "CPU, µs per request".to_owned(),
             "us/connection" => "CPU, µs per connection".to_owned(),
             "cpu-s/GB" => "CPU, seconds per GB".to_owned(),
             _ => "bytes".to_owned(),
         };
         Chart {
-            title: kind.title,
+            title: &kind.title,
             unit,
             bars: cost.filter_map(|(contender, cost)| Some((contender, cost?))).collect(),
         }
@@ -122,10 +136,8 @@ fn drawing<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::load::Kind;
-    use super::super::report::{ContenderReport, Sample};
+    use super::super::report::{ContenderReport, Run, Sample};
     use super::*;
 
     #[test]
@@ -139,20 +151,17 @@ mod tests {
             result(Contender::Go, Some(30.0)),
             result(Contender::Direct, None),
         ];
+        let spread = vec![result(Contender::Nginx, Some(0.1))];
         let report = Report {
-            kernel: "6.1".to_owned(),
-            cpu: "a CPU".to_owned(),
-            versions: BTreeMap::new(),
-            rounds: 1,
-            seconds: 1,
-            warnings: Vec::new(),
-            kinds: vec![KindReport::new(Kind::Request64, results)],
+            run: Run { rounds: 1, ..Run::default() },
+            kinds: vec![KindReport::new(Kind::Request64, results), KindReport::new(Kind::Httpspread, spread)],
         };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bench.svg");
         draw(&report, &path).unwrap();
         let svg = std::fs::read_to_string(path).unwrap();
         assert!(svg.contains("towpath") && svg.contains("go io.Copy") && !svg.contains("direct"), "{svg}");
+        assert!(!svg.contains("nginx"), "how even requests are spread is no cost: {svg}");
         assert_eq!(svg.matches("<rect").count(), 3, "the ground and two bars: {svg}");
     }
 }
