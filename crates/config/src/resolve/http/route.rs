@@ -24,11 +24,13 @@ pub(super) fn route(
     report: &mut Report,
 ) -> Option<HttpRoute> {
     note_foreign(&shape, report);
-    let has_condition = !shape.host.is_absent()
-        || !shape.method.is_absent()
-        || !shape.field.is_absent()
-        || !(shape.path.is_absent() && shape.path_prefix.is_absent() && shape.path_regex.is_absent());
-    if !has_condition && !is_last {
+    let takes_all = shape.host.is_absent()
+        && shape.method.is_absent()
+        && shape.field.is_absent()
+        && shape.path.is_absent()
+        && shape.path_prefix.is_absent()
+        && shape.path_regex.is_absent();
+    if takes_all && !is_last {
         let mistake =
             Mistake::at(table.clone(), "this route takes all requests and leaves none for those behind it");
         report.absent(mistake.hint("make it the last one, or add a condition, as in path_prefix = \"/api\""));
