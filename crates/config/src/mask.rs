@@ -28,7 +28,10 @@ pub(crate) fn hidden_in(message: &str, text: &str) -> String {
     long.fold(message.to_owned(), |message, secret| message.replace(secret, "***"))
 }
 
-/// Where the passwords are: in the URLs of proxies, behind the names of users, and as values of `password`; in order, none in
+/// Keys whose values are secrets, fields that requests get among them.
+const KEYS: [&str; 4] = ["password", "secret", "authorization", "Authorization"];
+
+/// Where the passwords are: in the URLs of proxies, behind the names of users, and as values of [`KEYS`]; in order, none in
 /// another.
 fn secrets(text: &str) -> Vec<Range<usize>> {
     let in_vias = values_of(text, "via").map(|range| {
@@ -49,7 +52,8 @@ fn secrets(text: &str) -> Vec<Range<usize>> {
         let colon = rest[..at_sign].find(':')?;
         Some(start + colon + 1..start + at_sign)
     });
-    let mut all: Vec<_> = in_vias.chain(of_users).chain(values_of(text, "password")).chain(in_urls).collect();
+    let of_keys = KEYS.into_iter().flat_map(|key| values_of(text, key));
+    let mut all: Vec<_> = in_vias.chain(of_users).chain(of_keys).chain(in_urls).collect();
     all.retain(|range| !range.is_empty());
     all.sort_by_key(|range| (range.start, range.end));
     all.dedup_by(|next, before| {
@@ -163,6 +167,12 @@ mod tests {
             ),
             ("password=\"unclosed\nname = \"x\"", "password=\"***\nname = \"x\""),
             ("backend = 'http://h:80'", "backend = 'http://h:80'"),
+            (
+                r#"sticky = { cookie = "c", secret = "0123456789abcdef" }"#,
+                r#"sticky = { cookie = "c", secret = "***" }"#,
+            ),
+            ("secret_file = 'path'", "secret_file = 'path'"),
+            ("set = { \"Authorization\" = 'Basic eDp5' }", "set = { \"Authorization\" = '***' }"),
             ("\"password\" = 'ä'", "\"password\" = '***'"),
             ("via_name = 'gate'", "via_name = 'gate'"),
         ];

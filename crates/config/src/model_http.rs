@@ -37,6 +37,26 @@ pub struct Http {
     pub record_format: RecordFormat,
 }
 
+impl Http {
+    /// Every pool that a route or a rule names, in the order of the routes; some more than once. The listener's own is not
+    /// among them.
+    pub fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        let of_routes = self.routes.iter().flat_map(|route| {
+            let pools = match &route.action {
+                Action::Pools(pools) => pools.as_slice(),
+                Action::Redirect { .. } | Action::Answer { .. } => &[],
+            };
+            pools.iter().map(|(pool, _)| pool).chain(&route.rules.mirror)
+        });
+        of_routes.chain(&self.rules.mirror)
+    }
+
+    /// Whatever holds for some of its requests: what it says itself, and what each route says.
+    pub fn all_rules(&self) -> impl Iterator<Item = &Rules> {
+        std::iter::once(&self.rules).chain(self.routes.iter().map(|route| &route.rules))
+    }
+}
+
 /// Which fields tell backends of the client. What the client says in any of them is taken out unless it is trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedFields {

@@ -93,16 +93,28 @@ pub(crate) fn explain(config: &Config, pools: &Pools, question: &Question) -> Re
     let _ = writeln!(text, "client {client} at listener {}", listener.name);
     let admitted = admission(listener, question.client.ip(), &mut text);
     let own = Arc::new(Pool::new(listener.pool.clone()));
-    let pool = match listener.proxy {
-        Some(_) => pools.get(&listener.pool.name).unwrap_or(&own),
-        None => pools.get(&listener.pool.name).ok_or("its pool does not run\n")?,
+    let pool = match pools.get(&listener.pool.name) {
+        None if listener.proxy.is_none() && !listener.refuses_rest => {
+            return Err("its pool does not run\n".to_owned());
+        }
+        pool => pool.unwrap_or(&own),
     };
     if admitted && listener.proxy.is_some() {
         let _ = writeln!(text, "a proxy: it says where it wants to go; pool {} is how", pool.config.name);
         times(listener, pool, &mut text);
     } else if admitted {
-        if !listener.routes.is_empty() {
-            let _ = writeln!(text, "routes by first bytes come before; without one of them:");
+        let has_routes = listener.http.as_ref().map(|http| !http.routes.is_empty());
+        let (routes, rest) = match has_routes {
+            Some(_) => ("routes of requests", "gets 404"),
+            None => ("routes by first bytes", "is refused"),
+        };
+        if listener.refuses_rest {
+            let _ = writeln!(text, "{routes} decide; what fits none {rest}");
+        } else if has_routes.unwrap_or(!listener.routes.is_empty()) {
+            let _ = writeln!(text, "{routes} come before; without one of them:");
+        }
+        if listener.refuses_rest {
+            return Ok(text);
         }
         route(pool, question, &mut text);
         times(listener, pool, &mut text);

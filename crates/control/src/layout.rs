@@ -56,12 +56,21 @@ impl Layout {
 
     /// The backend, as it is written, by which the listener at `station` gets its own connections back.
     fn target_back(&self, listener: &Listener, station: &Station) -> Option<Arc<str>> {
-        let backends = self.pools.get(&listener.pool.name)?.backends();
         let leads_back = |place: &Place| {
             end(place, station.offset).is_some_and(|end| loops::leads_back(&station.at, &end))
         };
-        let member = backends.iter().map(|backend| &backend.member).find(|member| leads_back(&member.place));
-        member.map(|member| member.target.clone())
+        self.pools_of(listener).find_map(|pool| {
+            let backends = pool.backends();
+            let mut members = backends.iter().map(|backend| &backend.member);
+            members.find(|member| leads_back(&member.place)).map(|member| member.target.clone())
+        })
+    }
+
+    /// The pools where connections or requests of a listener may go.
+    fn pools_of<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = &'a Arc<Pool>> {
+        let of_requests = listener.http.iter().flat_map(|http| http.pools());
+        let routes = listener.routes.iter().map(|route| &route.pool).chain(of_requests);
+        routes.chain([&listener.pool]).filter_map(|pool| self.pools.get(&pool.name))
     }
 
     /// Whether connections could go in a circle if `pool` had nothing but a backend at `place`.
@@ -82,9 +91,7 @@ impl Layout {
         };
         let node = |station: &'a Station| {
             let listener = owner(station)?;
-            let routes = listener.routes.iter().map(|route| &route.pool.name);
-            let pools = routes.chain([&listener.pool.name]).filter_map(|name| self.pools.get(name));
-            let places: Vec<Place> = pools.flat_map(|pool| places(pool)).collect();
+            let places: Vec<Place> = self.pools_of(listener).flat_map(|pool| places(pool)).collect();
             let targets = places.iter().filter_map(|place| end(place, station.offset)).collect();
             Some(((&**listener, station), Node { at: station.at.clone(), targets }))
         };

@@ -2,10 +2,11 @@
 //! leads back to itself.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use listenfd::ListenFd;
-use towpath_config::{Config, HopProtocol};
+use towpath_config::{Config, HopProtocol, Listener, Login, Secret};
 use towpath_engine::{Bound, Hop, Pool, Pools, Resolver, TlsError, TlsIn, TlsOut, bind, check_users};
 use towpath_wire::addr::Listen;
 
@@ -76,13 +77,28 @@ pub fn check(config: &Config) -> Result<(), StartError> {
         if let Some(tls) = &listener.tls {
             TlsIn::new(tls, listener.mode).map_err(|error| bad_tls(what(), error))?;
         }
-        if let Some(proxy) = &listener.proxy {
-            let told = check_users(proxy)
-                .map_err(|faults| StartError::Users { what: what(), faults: faults.join("\n  ") });
-            told?;
+        for (users, file) in users_of(listener) {
+            check_users(users, file)
+                .map_err(|faults| StartError::Users { what: what(), faults: faults.join("\n  ") })?;
         }
     }
     Ok(())
+}
+
+/// Users, and a file of more.
+type Users<'a> = (&'a [Login], Option<&'a (PathBuf, Secret)>);
+
+/// The users of a listener, and those of its routes that have others.
+fn users_of(listener: &Listener) -> Vec<Users<'_>> {
+    let of_proxy = listener.proxy.iter().map(|proxy| (&proxy.users[..], proxy.auth_file.as_ref()));
+    let rules = listener.http.iter().flat_map(|http| http.all_rules());
+    let mut all: Vec<Users<'_>> = Vec::new();
+    for users in of_proxy.chain(rules.map(|rules| (&rules.users[..], rules.auth_file.as_ref()))) {
+        if !all.contains(&users) {
+            all.push(users);
+        }
+    }
+    all
 }
 
 fn bad_tls(what: String, error: TlsError) -> StartError {
@@ -107,7 +123,8 @@ async fn find(
         let old = before.pools.get(&shape.name);
         let (hops, are_new) = hops(shape, &pools, &before.pools)?;
         let bad = |error| bad_tls(format!("pool {}", shape.name), error);
-        let tls = shape.tls.as_ref().map(|tls| TlsOut::new(tls, &[])).transpose().map_err(bad)?;
+        let alpn: &[&str] = if shape.http.is_h2 { &["h2"] } else { &[] };
+        let tls = shape.tls.as_ref().map(|tls| TlsOut::new(tls, alpn)).transpose().map_err(bad)?;
         let pool = match old {
             Some(old) if old.config == *shape && keeps(old) && !are_new => old.clone(),
             Some(old) => Arc::new(old.renewed(shape.clone()).through(hops, tls)),

@@ -113,7 +113,9 @@ fn files_of(config: &Config) -> impl Iterator<Item = &PathBuf> {
         let tls = listener.tls.iter();
         let identities = tls.clone().flat_map(|tls| &tls.identities).flat_map(of_identity);
         let authorities = tls.filter_map(|tls| tls.client_ca.as_ref()).map(|pem| &pem.path);
-        let users = listener.proxy.iter().filter_map(|proxy| proxy.auth_file.as_ref()).map(|(path, _)| path);
+        let of_proxy = listener.proxy.iter().filter_map(|proxy| proxy.auth_file.as_ref());
+        let rules = listener.http.iter().flat_map(|http| http.all_rules());
+        let users = of_proxy.chain(rules.filter_map(|rules| rules.auth_file.as_ref())).map(|(path, _)| path);
         identities.chain(authorities).chain(users)
     });
     let pools = config.pools.iter().flat_map(|pool| {

@@ -5,12 +5,12 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{Route, ServerTls};
+use super::{HttpIn, Route, Rules, ServerTls};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Tables, Whole};
 use crate::report::Report;
 use crate::words::{
-    ByteRate, DestWord, FilePath, ListenWord, ModeWord, Name, Network, ProxyInWord, Rate, Seconds, Text,
-    Timespan, UserTimeout, UserWord,
+    ByteRate, DestWord, ListenWord, ModeWord, Name, Network, ProxyInWord, Rate, Seconds, Text, Timespan,
+    UserTimeout,
 };
 
 shape! {
@@ -21,7 +21,8 @@ shape! {
     name: Name,
     /// Where it binds: `:PORT`, `HOST:PORT`, `[V6]:PORT`, each also with a range of ports, or `unix:PATH`.
     bind: OneOrMany<ListenWord>,
-    /// What it takes the first bytes for; `tcp` for nothing at all, `proxy` for where a client wants to go.
+    /// What it takes the first bytes for; `tcp` for nothing at all, `proxy` for where a client wants to go,
+    /// `http` for requests, each of which may go elsewhere.
     mode: ModeWord = "tcp",
     /// The name of the pool where its connections go; mode proxy: of one without backends, which says how they go out.
     pool: Name,
@@ -53,32 +54,31 @@ shape! {
     bandwidth_per_connection: Speed,
     /// The version of the PROXY header with which each client has to begin.
     proxy_protocol: ProxyInWord = "off",
-    /// Who may send one; all others are refused.
+    /// Who may send one; all others are refused. In mode http also whose X-Forwarded-* and Forwarded fields are kept.
     trusted: OneOrMany<Network>,
     /// How long the header may take.
     proxy_protocol_timeout: Timespan = "5s",
-    /// Mode tcp: other pools for clients whose first bytes are of a kind; `pool` is for the rest, who are refused without it.
+    /// Mode tcp: other pools for clients whose first bytes are of a kind; mode http: what becomes of requests of a kind. `pool`
+    /// is for the rest, who are refused without it (mode http: 404).
     route: Tables<Route>,
     /// How long a client may take for the bytes that routes go by; then it is one of the rest.
     first_bytes_timeout: Timespan = "500ms",
     /// TLS that its clients have to speak.
     tls: ServerTls,
-    /// Mode proxy: users, each `NAME:PASSWORD`.
-    users: OneOrMany<UserWord>,
-    /// Mode proxy: a file of users, each `NAME:HASH` as `towpath passwd` makes it (bcrypt or argon2).
-    auth_file: FilePath,
     /// Mode proxy: whether anybody may use it, from anywhere.
     open: Switch = false,
     /// Mode proxy: destinations that are let through although closed or denied in general: `[USER@]HOST[:PORTS]`.
     allow_dest: OneOrMany<DestWord>,
     /// Mode proxy: destinations that are not let through; with `*` all that `allow_dest` does not name.
     deny_dest: OneOrMany<DestWord>,
-    /// Mode proxy: how long a client may take to say what it wants.
+    /// Modes proxy and http: how long a client may take to say what it wants, or for the head of a request.
     header_timeout: Timespan = "10s",
-    /// Mode proxy: the name in the `Via` field of HTTP requests.
+    /// Modes proxy and http: the name in the `Via` field of HTTP requests; in mode http `off` unless given.
     via_name: OrOff<Text> = "towpath",
     /// Mode proxy: whether HTTP requests tell the client's address in a `Forwarded` field.
     forwarded: Switch = false,
+    .. http: HttpIn,
+    .. rules: Rules,
 }
 
 shape! {

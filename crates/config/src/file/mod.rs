@@ -1,6 +1,7 @@
 //! The shapes of the file: every key, its type, its default and its description for the schema.
 
 mod check;
+mod http;
 mod listener;
 mod pool;
 mod route;
@@ -15,7 +16,10 @@ use crate::read::{Field, Keys, OneOrMany, Read, Shape, Switch, Tables, Whole};
 use crate::report::Report;
 use crate::words::{FilePath, FormatWord, Pipe, Server, SpliceAfter, Timespan};
 
-pub(crate) use check::{Check, CheckTable};
+pub(crate) use check::{Check, CheckTable, Status};
+pub(crate) use http::{
+    Compress, Edits, FieldTest, HttpIn, HttpOut, ReplacePrefix, ReplaceRegex, Rules, Split, Sticky,
+};
 pub(crate) use listener::{Keepalive, Listener, Speed};
 pub(crate) use pool::{Backend, Pool};
 pub(crate) use route::Route;
@@ -92,7 +96,7 @@ shape! {
 }
 
 /// Each table and its keys.
-pub(crate) const TABLES: [(&str, &[&str]); 12] = [
+pub(crate) const TABLES: [(&str, &[&str]); 18] = [
     (Root::TITLE, Root::KEYS),
     (Admin::TITLE, Admin::KEYS),
     (Log::TITLE, Log::KEYS),
@@ -105,4 +109,10 @@ pub(crate) const TABLES: [(&str, &[&str]); 12] = [
     (Route::TITLE, Route::KEYS),
     (ServerTls::TITLE, ServerTls::KEYS),
     (ClientTls::TITLE, ClientTls::KEYS),
+    (FieldTest::TITLE, FieldTest::KEYS),
+    (Split::TITLE, Split::KEYS),
+    (Edits::TITLE, Edits::KEYS),
+    (ReplacePrefix::TITLE, ReplacePrefix::KEYS),
+    (ReplaceRegex::TITLE, ReplaceRegex::KEYS),
+    (Sticky::TITLE, Sticky::KEYS),
 ];

@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{Check, ClientTls, Keepalive};
+use super::{Check, ClientTls, HttpOut, Keepalive};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Whole};
 use crate::report::Report;
 use crate::words::{
@@ -21,7 +21,7 @@ shape! {
     name: Name,
     /// Which backend a connection tries first.
     balance: BalanceWord = "round_robin",
-    /// What balance `hash` goes by.
+    /// What balance `hash` goes by: `source`, `source_and_port`, `sni`; in mode http also `path`, `field:NAME` or `cookie:NAME`.
     hash_key: HashKeyWord,
     /// Where its servers are: `HOST:PORT`, also with a range of ports, `unix:PATH` or `srv+NAME`.
     backend: OneOrMany<Backend>,
@@ -73,6 +73,7 @@ shape! {
     keepalive: OrOff<Keepalive>,
     /// TCP_USER_TIMEOUT to backends: how long sent bytes may go unacknowledged.
     user_timeout: OrOff<UserTimeout> = "off",
+    .. http: HttpOut,
 }
 
 shape! {

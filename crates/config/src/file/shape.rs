@@ -1,10 +1,10 @@
 //! How a table of the file is defined: once, for what it holds, its schema and how it is read.
 
-/// Defines a table once: its struct, its schema and how it is read.
+/// Defines a table once: its struct, its schema and how it is read. Behind two dots are tables whose keys are in this one.
 macro_rules! shape {
     ($(#[$meta:meta])* $name:ident, $title:literal, $(
         $(#[$key_meta:meta])* $key:ident: $type:ty $(= $default:expr)?,
-    )*) => {
+    )* $(.. $part:ident: $part_type:ty,)*) => {
         #[derive(Clone, Debug, Default, JsonSchema)]
         $(#[$meta])*
         #[schemars(deny_unknown_fields)]
@@ -14,14 +14,34 @@ macro_rules! shape {
                 #[schemars(default $(, extend("default" = $default))?)]
                 pub(crate) $key: Field<$type>,
             )*
+            $(
+                #[schemars(flatten)]
+                pub(crate) $part: $part_type,
+            )*
         }
 
         impl Shape for $name {
             const TITLE: &'static str = $title;
-            const KEYS: &'static [&'static str] = &[$($crate::read::key(stringify!($key))),*];
+            const KEYS: &'static [&'static str] = {
+                const PARTS: &[&[&str]] = &[
+                    &[$($crate::read::key(stringify!($key))),*],
+                    $(<$part_type as Shape>::KEYS,)*
+                ];
+                const KEYS: [&str; $crate::file::shape::count(PARTS)] = $crate::file::shape::joined(PARTS);
+                &KEYS
+            };
 
             fn take(table: &mut Keys<'_>, report: &mut Report) -> Self {
-                Self { $($key: table.take($crate::read::key(stringify!($key)), report),)* }
+                Self {
+                    $($key: table.take($crate::read::key(stringify!($key)), report),)*
+                    $($part: <$part_type as Shape>::take(table, report),)*
+                }
+            }
+
+            fn spans(&self) -> Vec<(&'static str, std::ops::Range<usize>)> {
+                let own = [$(($crate::read::key(stringify!($key)), self.$key.span())),*];
+                let own = own.into_iter().filter_map(|(key, span)| Some((key, span?)));
+                own$(.chain(self.$part.spans()))*.collect()
             }
         }
 
@@ -97,6 +117,32 @@ macro_rules! either {
             }
         }
     };
+}
+
+/// How many keys there are in all.
+pub(crate) const fn count(parts: &[&[&str]]) -> usize {
+    let (mut all, mut part) = (0, 0);
+    while part < parts.len() {
+        all += parts[part].len();
+        part += 1;
+    }
+    all
+}
+
+/// The keys of all parts, one behind the other.
+pub(crate) const fn joined<const N: usize>(parts: &[&[&'static str]]) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut at, mut part) = (0, 0);
+    while part < parts.len() {
+        let mut key = 0;
+        while key < parts[part].len() {
+            all[at] = parts[part][key];
+            at += 1;
+            key += 1;
+        }
+        part += 1;
+    }
+    all
 }
 
 pub(super) use {either, shape};

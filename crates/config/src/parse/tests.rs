@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use towpath_wire::addr::Listen;
 
 use super::parse;
-use crate::FILE_BYTES_MAX;
+use crate::{
+    Action, Balance, Coding, FILE_BYTES_MAX, HashKey, HttpOut, PathMatch, RequestKey, RequestRate, Rewrite,
+};
 
 const LEAST: &str = r#"
 [[listener]]
@@ -39,6 +41,77 @@ fn the_least_file_has_the_defaults() {
         (Duration::from_secs(60), Duration::from_secs(10), 6)
     );
     assert_eq!((listener.idle_timeout, listener.socket.user_timeout), (None, None));
+}
+
+#[test]
+fn routes_have_all_rules_that_hold_for_them() {
+    let config = parse(include_str!("../../tests/fixtures/valid/http.toml"), "http.toml").unwrap();
+    let http = config.listeners[0].http.as_ref().unwrap();
+    assert!(!config.listeners[0].refuses_rest && http.trusted.len() == 1 && http.trace);
+    assert_eq!((http.header_timeout, http.header_bytes_max), (Duration::from_secs(5), 8 << 10));
+    assert_eq!((http.request_id.as_deref(), http.via.as_deref()), (Some("x-request-id"), Some("gate")));
+    let [api, health, users, old, www] = &http.routes[..] else { panic!("{:?}", http.routes) };
+
+    assert_eq!(api.path, PathMatch::Prefix("/api".to_owned()));
+    assert_eq!(api.rules.rewrite, Some(Rewrite::Prefix("/api".to_owned(), String::new())));
+    let Action::Pools(pools) = &api.action else { panic!("{:?}", api.action) };
+    let shares: Vec<_> = pools.iter().map(|(pool, weight)| (&*pool.name, *weight)).collect();
+    assert_eq!(shares, [("api", 95), ("canary", 5)]);
+    let edits: Vec<_> = api.rules.request_fields.iter().map(|edit| format!("{edit:?}")).collect();
+    let wanted = [
+        r#"Remove("cookie")"#,
+        r#"Set("x-client", "{client}")"#,
+        r#"Set("x-id", "{request_id}")"#,
+        r#"Add("via-note", "a")"#,
+    ];
+    assert_eq!(edits, wanted);
+    assert_eq!(api.rules.rate, Some(RequestRate { per_second: 0.5, burst: 5 }));
+    assert_eq!((api.rules.body_bytes_max, api.rules.request_timeout), (None, None));
+    assert_eq!((api.rules.allow.len(), api.rules.deny.len(), api.rules.users.len()), (1, 1, 1));
+
+    assert_eq!((health.rules.users.len(), health.rules.rate), (0, None));
+    assert_eq!(health.rules.compress, [Coding::Zstd, Coding::Brotli, Coding::Gzip]);
+    assert_eq!(users.rules.users[0].name, "bob");
+    assert_eq!(users.rules.rate, Some(RequestRate { per_second: 100.0, burst: 100 }));
+    assert_eq!(users.rules.body_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(old.rules.rewrite, Some(Rewrite::Prefix("/old".to_owned(), String::new())));
+    assert!(matches!(www.action, Action::Redirect { status: 308, .. }));
+
+    let named: Vec<_> = http.pools().map(|pool| &*pool.name).collect();
+    assert_eq!(named, ["api", "canary", "shadow", "api", "web"]);
+    let redirect = &config.listeners[1];
+    assert!(redirect.refuses_rest && redirect.pool.backends.is_empty());
+}
+
+#[test]
+fn pools_say_how_they_send_requests() {
+    let config = parse(include_str!("../../tests/fixtures/valid/http.toml"), "http.toml").unwrap();
+    let [web, api, canary, shadow] = &config.pools[..] else { panic!("{:?}", config.pools) };
+    assert_eq!(web.http, HttpOut::default());
+    assert_eq!(api.http.retry_on, [(502, 502), (503, 503), (520, 599)]);
+    assert!(api.http.is_h2 && (api.http.retry_budget - 0.1).abs() < 1e-9);
+    assert_eq!(api.http.sticky.as_ref().map(|sticky| &*sticky.cookie), Some("towpath"));
+    let keys = [&api.http.hash, &canary.http.hash, &shadow.http.hash].map(|key| key.clone().unwrap());
+    let wanted =
+        [RequestKey::Field("x-user".to_owned()), RequestKey::Cookie("Session".to_owned()), RequestKey::Path];
+    assert_eq!(keys, wanted);
+    assert!([api, canary, shadow].iter().all(|pool| pool.balance == Balance::Hash(HashKey::Request)));
+}
+
+#[test]
+fn a_secret_may_be_in_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let text = |path: &std::path::Path| {
+        LEAST.replace("bind", "mode = \"http\"\nbind")
+            + &format!("sticky = {{ cookie = \"c\", secret_file = {:?} }}", path.display().to_string())
+    };
+    std::fs::write(&path, "0123456789abcdef\nmore").unwrap();
+    let config = parse(&text(&path), "a.toml").unwrap();
+    let sticky = config.pools[0].http.sticky.as_ref().unwrap();
+    assert_eq!(sticky.secret.reveal(), "0123456789abcdef");
+    std::fs::write(&path, "short").unwrap();
+    assert!(messages(&text(&path))[0].ends_with("has no secret of at least 16 bytes"));
 }
 
 #[test]

@@ -144,6 +144,9 @@ pub(crate) trait Shape: Sized {
     /// Takes its keys out of a table.
     fn take(table: &mut Keys<'_>, report: &mut Report) -> Self;
 
+    /// The keys that were given, each with the bytes of its value.
+    fn spans(&self) -> Vec<(&'static str, Range<usize>)>;
+
     /// Reads it. An unknown key that is nearly a known one stands for it: that is not also said to be absent.
     fn from_table(table: DeTable<'_>, report: &mut Report) -> Self {
         let mut keys = Keys { table, struck: Vec::new() };
@@ -155,7 +158,11 @@ pub(crate) trait Shape: Sized {
             if report.is_full() {
                 break;
             }
-            let near = near(word, Self::KEYS.iter().copied());
+            // What is a key of another table is not a slip of the fingers.
+            let near = match home(word) {
+                Some(_) => None,
+                None => near(word, Self::KEYS.iter().copied()),
+            };
             keys.struck.extend(near);
             let mistake = Mistake::at(key.span(), format!("unknown key `{}`", excerpt(word)));
             report.push(mistake.hint(unknown_key_hint::<Self>(word, near)));
@@ -169,15 +176,17 @@ fn unknown_key_hint<S: Shape>(key: &str, near_here: Option<&str>) -> String {
         return format!("did you mean `{near}`?");
     }
     let elsewhere = near(key, TABLES.iter().flat_map(|(_, keys)| keys.iter().copied()));
-    let home = |key: &str| {
-        let mut homes = TABLES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(title, _)| *title);
-        homes.next().filter(|_| homes.next().is_none())
-    };
     match elsewhere.and_then(|near| Some((near, home(near)?))) {
         Some((near, Root::TITLE)) => format!("`{near}` belongs at the top, before the first header"),
         Some((near, title)) => format!("`{near}` belongs in {title}"),
         None => format!("the keys of {} are {}", S::TITLE, S::KEYS.join(", ")),
     }
+}
+
+/// The table that has a key, if it is the only one.
+fn home(key: &str) -> Option<&'static str> {
+    let mut homes = TABLES.iter().filter(|(_, keys)| keys.contains(&key)).map(|(title, _)| *title);
+    homes.next().filter(|_| homes.next().is_none())
 }
 
 /// A table from which keys are taken.

@@ -75,12 +75,9 @@ pub(super) fn last(ports: PortRange) -> u16 {
 pub(crate) fn note_range_lengths(listeners: &[Found], pools: &Pools, report: &mut Report) {
     let ranges: Vec<_> = (0..pools.count()).map(|index| ranges(pools, index)).collect();
     for found in listeners {
-        let Some(ranges) = found.pool.map(|index| &ranges[index]) else {
-            continue;
-        };
         for (listen, span) in &found.binds {
-            let Some((target, count, at)) = ranges.iter().find(|(_, count, _)| *count != listen.count())
-            else {
+            let mut ranges = found.pools().flat_map(|index| &ranges[index]);
+            let Some((target, count, at)) = ranges.find(|(_, count, _)| *count != listen.count()) else {
                 continue;
             };
             let (ours, theirs) = (listen.count(), count);

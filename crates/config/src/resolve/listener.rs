@@ -13,7 +13,9 @@ use super::pool::{Pools, note_twice};
 use super::{EXAMPLE, note_absent, on, proxy, socket};
 use crate::error::Mistake;
 use crate::file::{self, Speed};
-use crate::model::{Admission, Bandwidth, Dns, Flows, Listener, Mode, ProxyHeaderIn, Route};
+use crate::model::{
+    Admission, Bandwidth, Dns, Flows, Http, Listener, Mode, Pool, Proxy, ProxyHeaderIn, Route,
+};
 use crate::near::near;
 use crate::read::{Field, OneOrMany, Tables};
 use crate::report::Report;
@@ -25,10 +27,21 @@ pub(crate) struct Found {
     pub(crate) listener: Option<Arc<Listener>>,
     /// Its binds and their bytes in the text.
     pub(crate) binds: Vec<(Listen, Range<usize>)>,
+    /// Its name.
+    pub(crate) name: Arc<str>,
+    /// What it takes the first bytes for, if that could be read.
+    pub(crate) mode: Option<Mode>,
     /// The place of its pool in the file.
-    pub(crate) pool: Option<usize>,
-    /// Whether its clients say where they go.
-    pub(crate) is_proxy: bool,
+    pool: Option<usize>,
+    /// The places of the pools that its routes name.
+    of_routes: Vec<usize>,
+}
+
+impl Found {
+    /// The places of all pools where its connections or requests may go.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = usize> {
+        self.pool.into_iter().chain(self.of_routes.iter().copied())
+    }
 }
 
 /// Checks the listeners of the file.
@@ -53,7 +66,12 @@ pub(crate) fn listeners(
         note_absent(&shape.name, ("[[listener]]", "name", "name = \"web\""), &table, report);
         note_absent(&shape.bind, ("[[listener]]", "bind", "bind = \":8080\""), &table, report);
         let example = ("[[listener]]", "pool", "pool = \"web\", the name of a [[pool]]");
-        if !matches!(&shape.mode, Field::Given(ModeWord(Mode::Proxy), _)) && shape.route.is_absent() {
+        let has_routes = match &shape.route {
+            Field::Given(Tables(tables), _) => !tables.items.is_empty() || tables.struck,
+            Field::Struck => true,
+            Field::Absent => false,
+        };
+        if !matches!(&shape.mode, Field::Given(ModeWord(Mode::Proxy), _)) && !has_routes {
             note_absent(&shape.pool, example, &table, report);
         }
         if let Field::Given(name, span) = &shape.name {
@@ -81,35 +99,45 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
     let name: Arc<str> = shape.name.take().given().map_or_else(|| Arc::from(""), |name| Arc::from(name.0));
     let has_pool = !shape.pool.is_absent();
     let pool = named_pool(shape.pool.take(), pools, report);
-    let mode = shape.mode.take().given().map_or(Mode::Tcp, |word| word.0);
-    let is_proxy = mode == Mode::Proxy;
-    let proxy = proxy::proxy(is_proxy, &mut shape, &binds, dns, report);
+    let mode = match shape.mode.take() {
+        Field::Given(word, _) => Some(word.0),
+        Field::Absent => Some(Mode::Tcp),
+        Field::Struck => None,
+    };
+    if let Some(mode) = mode {
+        super::modes::note_foreign(mode, &shape, report);
+    }
+    let trusted = shape.trusted.clone();
+    let (kind, of_routes) = kind(mode, &mut shape, &binds, pools, dns, report);
     let tls = super::tls::server(shape.tls.take(), report);
-    let routes: Vec<Route> = super::route::routes(shape.route.take(), mode, pools, report)
-        .into_iter()
-        .map(|(route, _)| route)
-        .collect();
     let way = match pool {
         Some(index) => Some(Arc::clone(&pools.at(index).pool)),
-        None if !has_pool && !routes.is_empty() => routes.last().map(|route| route.pool.clone()),
-        None => (is_proxy && !has_pool).then(|| Arc::new(super::pool::way_out(name.clone()))),
+        None if has_pool => None,
+        None => kind.way(&name),
     };
-    let proxy_header =
-        proxy_header(shape.proxy_protocol, shape.trusted, shape.proxy_protocol_timeout, report);
+    let refuses_rest = !has_pool && mode != Some(Mode::Proxy);
+    let Kind { routes, proxy, http } = kind;
+    let proxy_header = proxy_header(
+        shape.proxy_protocol,
+        trusted,
+        shape.proxy_protocol_timeout,
+        mode.is_none() || http.is_some(),
+        report,
+    );
     let listener = way.map(|pool| Listener {
-        name,
+        name: name.clone(),
         bind: binds.iter().map(|(listen, _)| listen.clone()).collect(),
-        mode,
+        mode: mode.unwrap_or(Mode::Tcp),
         pool,
         tls,
-        refuses_rest: !has_pool && !routes.is_empty(),
+        refuses_rest,
         routes,
         first_bytes_timeout: shape
             .first_bytes_timeout
             .given()
             .map_or(Duration::from_millis(500), |time| time.0),
         proxy,
-        http: super::http::http(mode),
+        http,
         max_connections: shape.max_connections.given().map(|count| count.number() as usize),
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
@@ -130,16 +158,66 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
         },
         proxy_header,
     });
-    Found { listener: listener.map(Arc::new), binds, pool, is_proxy }
+    Found { listener: listener.map(Arc::new), binds, name, mode, pool, of_routes }
 }
 
-fn networks(field: Field<OneOrMany<Network>>) -> Vec<IpNet> {
+/// What the mode of a listener gives it.
+#[derive(Default)]
+struct Kind {
+    routes: Vec<Route>,
+    proxy: Option<Proxy>,
+    http: Option<Arc<Http>>,
+}
+
+impl Kind {
+    /// The pool of a listener of this name that gives none: where its last route leads, or none of the file.
+    fn way(&self, name: &Arc<str>) -> Option<Arc<Pool>> {
+        let of_none = || Arc::new(super::pool::way_out(name.clone()));
+        match (&self.http, &self.proxy) {
+            (Some(http), _) => Some(http.pools().last().cloned().unwrap_or_else(of_none)),
+            (None, Some(_)) => Some(of_none()),
+            (None, None) => self.routes.last().map(|route| route.pool.clone()),
+        }
+    }
+}
+
+/// What the mode of a listener gives it, and the places of the pools that its routes name.
+fn kind(
+    mode: Option<Mode>,
+    shape: &mut file::Listener,
+    binds: &[(Listen, Range<usize>)],
+    pools: &Pools,
+    dns: &Dns,
+    report: &mut Report,
+) -> (Kind, Vec<usize>) {
+    match mode {
+        None => (Kind::default(), Vec::new()),
+        Some(Mode::Tcp) => {
+            let (routes, used) = super::route::routes(shape.route.take(), pools, report);
+            (Kind { routes, ..Kind::default() }, used)
+        }
+        Some(Mode::Http) => {
+            let (http, used) = super::http::http(shape, pools, report);
+            (Kind { http: Some(Arc::new(http)), ..Kind::default() }, used)
+        }
+        Some(Mode::Proxy) => {
+            if let Some(span) = shape.route.take().span() {
+                let mistake = Mistake::at(span, "routes go with mode \"tcp\" or \"http\"");
+                report.push(mistake.hint("a proxy has its destinations from its clients; leave `route` out"));
+            }
+            let proxy = proxy::proxy(shape, binds, dns, report);
+            (Kind { proxy: Some(proxy), ..Kind::default() }, Vec::new())
+        }
+    }
+}
+
+pub(crate) fn networks(field: Field<OneOrMany<Network>>) -> Vec<IpNet> {
     let items = field.given().map(|list| list.items).unwrap_or_default();
     items.into_iter().map(|(network, _)| network.0).collect()
 }
 
 /// An empty list would read as if nobody might come in, and let everybody in.
-fn allowed(field: Field<OneOrMany<Network>>, report: &mut Report) -> Vec<IpNet> {
+pub(crate) fn allowed(field: Field<OneOrMany<Network>>, report: &mut Report) -> Vec<IpNet> {
     if let Field::Given(list, span) = &field
         && list.items.is_empty()
         && !list.struck
@@ -164,6 +242,7 @@ fn proxy_header(
     versions: Field<ProxyInWord>,
     trusted: Field<OneOrMany<Network>>,
     timeout: Field<Timespan>,
+    is_http: bool,
     report: &mut Report,
 ) -> Option<ProxyHeaderIn> {
     let is_on = matches!(&versions, Field::Given(word, _) if word.0 != (false, false));
@@ -178,7 +257,7 @@ fn proxy_header(
             let mistake = Mistake::at(span.clone(), "nobody is trusted to send a PROXY header");
             report.push(mistake.hint("give the networks of the load balancers in front"));
         }
-        (versions, Field::Given(_, span)) if !is_on && !matches!(versions, Field::Struck) => {
+        (versions, Field::Given(_, span)) if !is_on && !is_http && !matches!(versions, Field::Struck) => {
             let mistake = Mistake::at(span.clone(), "`trusted` goes with `proxy_protocol`");
             report.push(
                 mistake.hint(

@@ -17,19 +17,17 @@ const PAIRS_MAX: usize = 4_000_000;
 pub(crate) fn note_loops(listeners: &[Found], pools: &Pools, report: &mut Report) {
     let mut pairs = 0;
     for found in listeners {
-        let Some(pool) = found.pool.map(|index| pools.at(index)) else {
-            continue;
-        };
         for (listen, span) in &found.binds {
-            pairs += pool.spans.len();
-            if pairs > PAIRS_MAX || report.is_full() {
-                return;
+            let mut back = None;
+            for pool in found.pools().map(|index| pools.at(index)) {
+                pairs += pool.spans.len();
+                if pairs > PAIRS_MAX || report.is_full() {
+                    return;
+                }
+                let mut backends = pool.pool.backends.iter().zip(&pool.spans);
+                back = back.or_else(|| backends.find(|(backend, _)| leads_back(listen, &backend.address)));
             }
-            let mut backends = pool.pool.backends.iter().zip(&pool.spans);
-            let Some((backend, at)) = backends.find(|(backend, _)| leads_back(listen, &backend.address))
-            else {
-                continue;
-            };
+            let Some((backend, at)) = back else { continue };
             let message = format!("`{listen}` forwards to itself through the backend `{}`", backend.address);
             let mistake = Mistake::at(span.clone(), message).also(at.clone(), "this backend");
             report.push(mistake.hint("give the listener or the backend another port or address"));

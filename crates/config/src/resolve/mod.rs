@@ -5,6 +5,7 @@ mod check;
 mod http;
 mod listener;
 mod loops;
+mod modes;
 mod pool;
 mod proxy;
 mod route;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use crate::error::Mistake;
 use crate::file::{self, Root};
-use crate::model::{Admin, Config, Dns, Keepalive, Log, LogFormat, Relay, SocketOptions};
+use crate::model::{Admin, Config, Dns, Keepalive, Log, LogFormat, Mode, Relay, SocketOptions};
 use crate::read::{Field, OrOff, Switch};
 use crate::report::Report;
 use crate::words::UserTimeout;
@@ -40,11 +41,15 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Config {
     let pools = pool::pools(root.pool, commands, report);
     let dns = dns(root.dns.given().unwrap_or_default(), report);
     let listeners = listener::listeners(root.listener, &pools, &dns, report);
-    let of_proxies = listeners.iter().filter(|found| found.is_proxy).filter_map(|found| found.pool);
-    pools.note_empty(&of_proxies.collect::<Vec<_>>(), report);
+    let (proxies, others): (Vec<_>, Vec<_>) =
+        listeners.iter().partition(|found| matches!(found.mode, Some(Mode::Proxy)));
+    let mut of_proxies: Vec<_> = proxies.iter().flat_map(|found| found.pools()).collect();
+    of_proxies.retain(|place| !others.iter().any(|found| found.pools().any(|other| other == *place)));
+    pools.note_empty(&of_proxies, report);
     binds::note_collisions(&listeners, report);
     binds::note_range_lengths(&listeners, &pools, report);
     loops::note_loops(&listeners, &pools, report);
+    modes::note_requests(&listeners, &pools, report);
     Config {
         workers: root.workers.given().and_then(|count| NonZeroUsize::new(count.number() as usize)),
         max_connections: root.max_connections.given().map(|count| count.number() as usize),

@@ -11,8 +11,8 @@ use towpath_wire::addr::Target;
 use super::{note_absent, on, socket, via};
 use crate::error::Mistake;
 use crate::file::{self, Backend};
-use crate::model::{self, Balance, Eject, Hedge, HttpOut, OnDown, Pool, Replay, SourceAddress};
-use crate::read::{Field, OneOrMany, OrOff, Tables};
+use crate::model::{self, Balance, Eject, Hedge, OnDown, Pool, Replay, SourceAddress};
+use crate::read::{Field, OneOrMany, OrOff, Shape, Tables};
 use crate::report::Report;
 use crate::words::{BalanceWord, HashKeyWord, SourceWord, Timespan, ViaWord};
 
@@ -32,6 +32,10 @@ pub(crate) struct Found {
     pub(crate) spans: Vec<Range<usize>>,
     /// Its bytes, if it has no backends: only a proxy can use it then.
     pub(crate) no_backends: Option<Range<usize>>,
+    /// The bytes of its hash key, if that is of requests.
+    pub(crate) request_key: Option<Range<usize>>,
+    /// What it says of requests, each with its bytes.
+    pub(crate) http_keys: Vec<(&'static str, Range<usize>)>,
 }
 
 impl Pools {
@@ -142,6 +146,11 @@ pub(crate) fn note_twice(
 
 fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) -> Found {
     let has_file = !shape.backends_file.is_absent();
+    let http_keys = shape.http.spans();
+    let (hash, request_key) = match &shape.hash_key {
+        Field::Given(HashKeyWord((_, Some(key))), span) => (Some(key.clone()), Some(span.clone())),
+        _ => (None, None),
+    };
     let (backends, spans) = backends(shape.backend, has_file, report);
     let is_way_out = !has_file && backends.is_empty();
     let connect_timeout = timespan(&shape.connect_timeout, Duration::from_secs(5));
@@ -158,7 +167,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         None => Some(3),
     };
     let pool = Pool {
-        http: HttpOut::default(),
+        http: super::http::out(shape.http, hash, report),
         via: Vec::new(),
         leaves_names: false,
         tls: super::tls::client(shape.tls, report),
@@ -196,7 +205,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
-    Found { pool: Arc::new(pool), spans, no_backends: None }
+    Found { pool: Arc::new(pool), spans, no_backends: None, request_key, http_keys }
 }
 
 /// How the connections of a proxy named `name` go out that says nothing of it.
@@ -261,11 +270,13 @@ pub(crate) fn plain(address: Target) -> model::Backend {
 
 fn balance(word: Field<BalanceWord>, key: Field<HashKeyWord>, report: &mut Report) -> Balance {
     match (word, key) {
-        (Field::Given(BalanceWord(Balance::Hash(_)), _), Field::Given(key, _)) => Balance::Hash(key.0),
+        (Field::Given(BalanceWord(Balance::Hash(_)), _), Field::Given(key, _)) => Balance::Hash(key.0.0),
         (Field::Given(BalanceWord(Balance::Hash(default)), span), key) => {
             if key.is_absent() {
                 let mistake = Mistake::at(span, "balance `hash` needs a key");
-                report.push(mistake.hint("add hash_key = \"source\", \"source_and_port\" or \"sni\""));
+                report.push(mistake.hint(
+                    "add hash_key = \"source\", \"source_and_port\" or \"sni\"; in mode http also \"path\"",
+                ));
             }
             Balance::Hash(default)
         }

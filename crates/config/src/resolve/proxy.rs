@@ -9,49 +9,30 @@ use towpath_wire::addr::{Listen, ListenHost};
 use super::small_file;
 use crate::error::Mistake;
 use crate::file;
-use crate::model::{DestRule, Destinations, Dns, Proxy};
+use crate::model::{DestRule, Destinations, Dns, Login, Proxy};
 use crate::read::{Field, OneOrMany, OrOff};
 use crate::report::Report;
 use crate::secret::Secret;
-use crate::words::DestWord;
+use crate::words::{DestWord, FilePath, UserWord};
 
 /// Longest file of users.
 const AUTH_FILE_BYTES: u64 = 1 << 20;
 
-/// The proxy of a listener, if `is_proxy` says that it is one; else notes the keys that only a proxy takes.
+/// The proxy that a listener is.
 pub(crate) fn proxy(
-    is_proxy: bool,
     shape: &mut file::Listener,
     binds: &[(Listen, Range<usize>)],
     dns: &Dns,
     report: &mut Report,
-) -> Option<Proxy> {
-    if !is_proxy {
-        note_foreign(shape, report);
-        return None;
-    }
-    let users = shape.users.take();
-    if let Field::Given(list, span) = &users
-        && list.items.is_empty()
-        && !list.struck
-    {
-        let mistake = Mistake::at(span.clone(), "`users` lets nobody in");
-        report.push(mistake.hint("give at least one, as in users = [\"alice:secret\"], or leave it out"));
-    }
-    let has_users = !users.is_absent() || !shape.auth_file.is_absent();
+) -> Proxy {
+    let has_users = !shape.rules.users.is_absent() || !shape.rules.auth_file.is_absent();
     let is_open = shape.open.take().given().is_some_and(|switch| switch.0);
     if !has_users && !is_open && shape.allow.is_absent() {
         note_everybody(binds, report);
     }
-    Some(Proxy {
-        users: users
-            .given()
-            .map(|list| list.items)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(user, _)| user.0)
-            .collect(),
-        auth_file: auth_file(shape.auth_file.take(), report),
+    Proxy {
+        users: users(shape.rules.users.take(), report),
+        auth_file: auth_file(shape.rules.auth_file.take(), report),
         destinations: Destinations {
             allow: rules(shape.allow_dest.take()),
             deny: rules(shape.deny_dest.take()),
@@ -64,7 +45,17 @@ pub(crate) fn proxy(
         },
         forwarded: shape.forwarded.take().given().is_some_and(|switch| switch.0),
         dns: dns.clone(),
-    })
+    }
+}
+
+/// Users with their passwords as they are.
+pub(crate) fn users(field: Field<OneOrMany<UserWord>>, report: &mut Report) -> Vec<Login> {
+    let Field::Given(list, span) = field else { return Vec::new() };
+    if list.items.is_empty() && !list.struck {
+        let mistake = Mistake::at(span, "`users` lets nobody in");
+        report.push(mistake.hint("give at least one, as in users = [\"alice:secret\"], or leave it out"));
+    }
+    list.items.into_iter().map(|(user, _)| user.0).collect()
 }
 
 fn rules(field: Field<OneOrMany<DestWord>>) -> Vec<DestRule> {
@@ -87,7 +78,8 @@ fn note_everybody(binds: &[(Listen, Range<usize>)], report: &mut Report) {
     report.push(Mistake::at(span.clone(), message).hint(hint));
 }
 
-fn auth_file(field: Field<crate::words::FilePath>, report: &mut Report) -> Option<(PathBuf, Secret)> {
+/// A file of users, and its text.
+pub(crate) fn auth_file(field: Field<FilePath>, report: &mut Report) -> Option<(PathBuf, Secret)> {
     let Field::Given(path, span) = field else { return None };
     match small_file(&path.0, AUTH_FILE_BYTES) {
         Ok(text) => Some((path.0, Secret::new(text))),
@@ -98,26 +90,6 @@ fn auth_file(field: Field<crate::words::FilePath>, report: &mut Report) -> Optio
                     .hint("each of its lines is NAME:HASH, as `towpath passwd NAME` makes it"),
             );
             None
-        }
-    }
-}
-
-/// Notes keys that only a proxy takes.
-fn note_foreign(shape: &file::Listener, report: &mut Report) {
-    let foreign = [
-        ("users", shape.users.span()),
-        ("auth_file", shape.auth_file.span()),
-        ("open", shape.open.span()),
-        ("allow_dest", shape.allow_dest.span()),
-        ("deny_dest", shape.deny_dest.span()),
-        ("header_timeout", shape.header_timeout.span()),
-        ("via_name", shape.via_name.span()),
-        ("forwarded", shape.forwarded.span()),
-    ];
-    for (key, span) in foreign {
-        if let Some(span) = span {
-            let mistake = Mistake::at(span, format!("`{key}` goes with mode \"proxy\""));
-            report.push(mistake.hint(format!("add mode = \"proxy\", or leave `{key}` out")));
         }
     }
 }

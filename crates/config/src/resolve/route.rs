@@ -1,31 +1,26 @@
-//! Routes of a listener: what they go by, and the pools that they name.
+//! Routes of a listener by first bytes: what they go by, and the pools that they name.
 
 use super::listener::named_pool;
 use super::note_absent;
 use super::pool::Pools;
 use crate::error::Mistake;
 use crate::file;
-use crate::model::{Match, Mode, Route};
-use crate::read::{Field, OneOrMany, Tables};
+use crate::model::{Match, Route};
+use crate::read::{Field, OneOrMany, Shape, Tables};
 use crate::report::Report;
 use crate::words::Kinds;
 
-/// The routes of a listener of this mode, each with the place of its pool.
+/// The routes of a listener of mode tcp, each with the place of its pool.
 pub(crate) fn routes(
     field: Field<Tables<file::Route>>,
-    mode: Mode,
     pools: &Pools,
     report: &mut Report,
-) -> Vec<(Route, usize)> {
-    let Field::Given(Tables(tables), span) = field else { return Vec::new() };
-    if mode != Mode::Tcp {
-        let mistake = Mistake::at(span, "routes by first bytes go with mode \"tcp\"");
-        report.push(mistake.hint("a proxy has its destinations from its clients; leave `route` out"));
-        return Vec::new();
-    }
+) -> (Vec<Route>, Vec<usize>) {
+    let (mut routes, mut used) = (Vec::new(), Vec::new());
+    let Field::Given(Tables(tables), _) = field else { return (routes, used) };
     let count = tables.items.len();
-    let mut routes = Vec::with_capacity(count);
     for (place, (shape, table)) in tables.items.into_iter().enumerate() {
+        note_foreign(&shape, report);
         note_absent(&shape.r#match, ("route", "match", "match = \"tls_sni\""), &table, report);
         note_absent(&shape.pool, ("route", "pool", "pool = \"web\", the name of a [[pool]]"), &table, report);
         let kind = shape.r#match.given().map(|word| word.0);
@@ -55,10 +50,25 @@ pub(crate) fn routes(
             Some(Kinds::Any) | None => Match::Any,
         };
         if let Some(index) = named_pool(shape.pool, pools, report) {
-            routes.push((Route { matches, pool: pools.at(index).pool.clone() }, index));
+            routes.push(Route { matches, pool: pools.at(index).pool.clone() });
+            used.push(index);
         }
     }
-    routes
+    (routes, used)
+}
+
+/// Notes keys of routes of requests.
+fn note_foreign(shape: &file::Route, report: &mut Report) {
+    let of_tcp = ["match", "name", "alpn", "pool"];
+    for (key, span) in shape.spans().into_iter().filter(|(key, _)| !of_tcp.contains(key)) {
+        let mistake = Mistake::at(span, format!("`{key}` goes with routes of mode \"http\""));
+        report.push(mistake.hint(match key {
+            "host" => {
+                "write match = \"http_host\" and `name`, or give the listener mode = \"http\"".to_owned()
+            }
+            _ => format!("give the listener mode = \"http\", or leave `{key}` out"),
+        }));
+    }
 }
 
 fn items<T>(field: Field<OneOrMany<T>>) -> Vec<T> {

@@ -11,7 +11,7 @@ use towpath_wire::addr::Target;
 use super::pool::plain;
 use super::{small_file, tls};
 use crate::error::Mistake;
-use crate::model::{ClientTls, Hop, HopProtocol, Login, Pool, Replay};
+use crate::model::{Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay};
 use crate::near::excerpt;
 use crate::read::{Field, OneOrMany};
 use crate::report::Report;
@@ -106,6 +106,12 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         check: None,
         send_proxy: None,
         tls: None,
+        http: HttpOut::default(),
+        // What goes through a proxy are connections, which no request is of.
+        balance: match pool.balance {
+            Balance::Hash(HashKey::Request) => Balance::RoundRobin,
+            balance => balance,
+        },
         ..pool.clone()
     };
     Ok(Some(Hop { protocol, pool: Arc::new(hop_pool), login, tls }))

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
 
-use super::{no_choice, not_yet, quotes_hint};
+use super::{CookieName, FieldName, no_choice, not_yet, quotes_hint};
 use crate::near::excerpt;
 use crate::read::Word;
 use crate::units::{self, Bad};
-use crate::{HashKey, Hedge, OnDown, ProxyVersion, Replay};
+use crate::{HashKey, Hedge, OnDown, ProxyVersion, Replay, RequestKey};
 
 word! {
     /// The path of a file or socket.
@@ -47,13 +47,20 @@ word! {
     }
 }
 
-choice! {
-    /// What balance `hash` goes by.
-    HashKeyWord(HashKey), [
-        "source" => HashKey::Source,
-        "source_and_port" => HashKey::SourceAndPort,
-        "sni" => HashKey::Sni
-    ], []
+word! {
+    /// What balance `hash` goes by, and what of a request.
+    HashKeyWord((HashKey, Option<RequestKey>)), "\"source\" or another key", "source", "^(source|source_and_port|sni|path|field:.+|cookie:.+)$", |text| {
+        let of_request = |key: RequestKey| Ok((HashKey::Request, Some(key)));
+        match (text, text.split_once(':')) {
+            ("source", _) => Ok((HashKey::Source, None)),
+            ("source_and_port", _) => Ok((HashKey::SourceAndPort, None)),
+            ("sni", _) => Ok((HashKey::Sni, None)),
+            ("path", _) => of_request(RequestKey::Path),
+            (_, Some(("field", name))) => of_request(RequestKey::Field(FieldName::from_word(name)?.0)),
+            (_, Some(("cookie", name))) => of_request(RequestKey::Cookie(CookieName::from_word(name)?.0)),
+            _ => Err(no_choice(text, &["source", "source_and_port", "sni", "path", "field:NAME", "cookie:NAME"])),
+        }
+    }
 }
 
 choice! {

@@ -35,8 +35,8 @@ pub(crate) fn of_proxy(proxy: &Proxy) -> Option<Authenticator> {
 }
 
 /// Fails with all that is wrong with the users of a proxy, and what to do about it.
-pub fn check_users(proxy: &Proxy) -> Result<(), Vec<String>> {
-    read_users(&proxy.users, proxy.auth_file.as_ref()).map(drop)
+pub fn check_users(logins: &[Login], file: Option<&(PathBuf, Secret)>) -> Result<(), Vec<String>> {
+    read_users(logins, file).map(drop)
 }
 
 fn read_users(logins: &[Login], file: Option<&(PathBuf, Secret)>) -> Result<Users, Vec<String>> {
