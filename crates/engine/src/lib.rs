@@ -13,6 +13,7 @@ mod first_flight;
 mod flow;
 mod forward;
 mod health;
+mod http;
 mod inbound;
 mod listen;
 mod metrics;
