@@ -3,4 +3,5 @@
 #![allow(dead_code, reason = "the story of a request, which joins them, comes with the next change")]
 
 mod edits;
+mod forwarded;
 mod routing;
