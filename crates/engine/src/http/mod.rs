@@ -4,4 +4,6 @@
 
 mod edits;
 mod forwarded;
+mod own_answer;
 mod routing;
+mod weighed;
