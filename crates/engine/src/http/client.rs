@@ -95,7 +95,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             Ok(None) => break,
             Ok(Some(Asked { request, framing, is_last })) => {
                 side.expect(Coming::from(framing));
-                Box::pin(serve_request(requester, &mut clock, request, &mut client, is_last)).await
+                serve_request(requester, &mut clock, request, &mut client, is_last).await
             }
             Err(fault) => {
                 flow.speaks_for_itself();

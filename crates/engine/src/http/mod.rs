@@ -1,15 +1,21 @@
 //! The story of one request of HTTP, from its head to its record.
 
+mod budget;
 mod client;
 mod clock;
+mod edits;
 mod exchange;
+mod forwarded;
 mod head;
 mod idle;
+mod own_answer;
 mod pump;
 mod respond;
+mod routing;
 mod server;
 mod side;
 mod streams;
+mod weighed;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;

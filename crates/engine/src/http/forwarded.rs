@@ -1,0 +1,121 @@
+//! What backends are told of the client: `X-Forwarded-*` and `Forwarded` (RFC 7239).
+
+use std::borrow::Cow;
+use std::net::{IpAddr, SocketAddr};
+
+use hyper::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use towpath_config::ForwardedFields;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// What is known of a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    /// Its address; those at a unix socket have none.
+    pub(crate) client: Option<IpAddr>,
+    /// `http` or `https`, as it came.
+    pub(crate) scheme: &'static str,
+    /// The host that it named, with its port if it did.
+    pub(crate) host: Option<&'a str>,
+    /// Whether its word of who it asks for counts.
+    pub(crate) is_trusted: bool,
+}
+
+/// Tells backends of the client. What it says of that itself is taken out, unless it is trusted: then ours comes after it.
+pub(crate) fn apply(fields: &mut HeaderMap, facts: &Facts<'_>, which: ForwardedFields) {
+    // Many a server takes `X_Forwarded_For` for the same, and no proxy sets it.
+    let is_out =
+        |name: &&HeaderName| tells_of_client(name) && (!facts.is_trusted || name.as_str().contains('_'));
+    let out: Vec<HeaderName> = fields.keys().filter(is_out).cloned().collect();
+    for name in &out {
+        fields.remove(name);
+    }
+    let client = facts.client.map(|client| client.to_canonical());
+    if which.x_forwarded {
+        if let Some(client) = client {
+            append(fields, X_FORWARDED_FOR, client.to_string());
+        }
+        set_if_absent(fields, X_FORWARDED_PROTO, Some(HeaderValue::from_static(facts.scheme)));
+        set_if_absent(fields, X_FORWARDED_HOST, facts.host.and_then(|host| HeaderValue::from_str(host).ok()));
+    }
+    if which.standard {
+        append(fields, FORWARDED, element(client, facts));
+    }
+}
+
+/// Whom a trusted peer asks for: the last in `X-Forwarded-For` that is not trusted itself, as all before it is that one's word.
+pub(crate) fn client_told(fields: &HeaderMap, is_trusted: bool, trusted: &[IpNet]) -> Option<IpAddr> {
+    let values: Vec<_> = fields.get_all(X_FORWARDED_FOR).into_iter().filter(|_| is_trusted).collect();
+    let entries = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
+    let mut told = None;
+    for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
+        let Some(ip) = str::from_utf8(entry).ok().and_then(address) else { break };
+        told = Some(ip);
+        if !trusted.iter().any(|network| network.contains(&ip)) {
+            break;
+        }
+    }
+    told
+}
+
+/// Whether a field is one of those by which proxies tell of clients, be it with underscores.
+fn tells_of_client(name: &HeaderName) -> bool {
+    let begins = |wanted: &str| {
+        let name = name.as_str().bytes().map(|byte| if byte == b'_' { b'-' } else { byte });
+        name.take(wanted.len()).eq(wanted.bytes())
+    };
+    let is = |wanted: &str| name.as_str().len() == wanted.len() && begins(wanted);
+    begins("x-forwarded-") || is("x-real-ip") || is(FORWARDED.as_str())
+}
+
+/// Puts `told` behind what is there, all in one field: some read only the first of several.
+fn append(fields: &mut HeaderMap, name: HeaderName, told: String) {
+    let mut whole = Vec::new();
+    for value in fields.get_all(&name).into_iter().filter(|value| !value.is_empty()) {
+        whole.extend_from_slice(value.as_bytes());
+        whole.extend_from_slice(b", ");
+    }
+    whole.extend_from_slice(told.as_bytes());
+    if let Ok(value) = HeaderValue::try_from(whole) {
+        let _ = fields.try_insert(name, value);
+    }
+}
+
+fn set_if_absent(fields: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    if let Some(value) = value.filter(|_| !fields.contains_key(&name)) {
+        let _ = fields.try_insert(name, value);
+    }
+}
+
+/// An element of `Forwarded` (RFC 7239, sections 4 and 6).
+fn element(client: Option<IpAddr>, facts: &Facts<'_>) -> String {
+    let told = match client {
+        Some(IpAddr::V4(ip)) => format!("for={ip}"),
+        Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\""),
+        None => "for=unknown".to_owned(),
+    };
+    let host = facts.host.filter(|host| !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_graphic()));
+    let host = host.map_or(String::new(), |host| format!(";host={}", token_or_quoted(host)));
+    format!("{told}{host};proto={}", facts.scheme)
+}
+
+/// As a token (RFC 9110, section 5.6.2) if it is one, or else in quotes.
+fn token_or_quoted(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// An address with or without a port; one of version 6 may be in brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let ip = bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    ip.map(|ip: IpAddr| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Which route a request takes, to which pool, and how its path is written on the way.
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::Method;
+use hyper::header::HeaderMap;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use towpath_config::{FieldMatch, Http, HttpRoute, PathMatch, Pool, Rewrite, Rules};
+
+/// What RFC 3986 has no place for in a path, but for the question mark, with which a rewritten path may go on. All that is not
+/// ASCII is encoded too.
+const NOT_IN_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// The first route that fits a request. `host` is in lower case and without port, `path` without query and as [`plain`] makes it.
+pub(crate) fn find<'a>(
+    http: &'a Http,
+    method: &Method,
+    host: &str,
+    path: &str,
+    fields: &HeaderMap,
+) -> Option<&'a HttpRoute> {
+    http.routes.iter().find(|route| {
+        (route.hosts.is_empty() || route.hosts.iter().any(|pattern| pattern.has(host)))
+            && has_path(&route.path, path)
+            && (route.methods.is_empty() || route.methods.iter().any(|name| name == method.as_str()))
+            && route.fields.iter().all(|wanted| has_field(wanted, fields))
+    })
+}
+
+fn has_path(wanted: &PathMatch, path: &str) -> bool {
+    match wanted {
+        PathMatch::Any => true,
+        PathMatch::Exact(exact) => path == exact,
+        PathMatch::Prefix(prefix) => below(path, prefix).is_some(),
+        PathMatch::Pattern(pattern) => pattern.regex.is_match(path),
+    }
+}
+
+/// What follows `prefix` in `path`, if that is where a segment ends.
+fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    (rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')).then_some(rest)
+}
+
+fn has_field(wanted: &FieldMatch, fields: &HeaderMap) -> bool {
+    let Some(pattern) = &wanted.value else { return fields.contains_key(&wanted.name) };
+    let mut values = fields.get_all(&wanted.name).into_iter();
+    values.any(|value| str::from_utf8(value.as_bytes()).is_ok_and(|value| pattern.regex.is_match(value)))
+}
+
+/// A path as a server reads it that decodes it first, as most do: a route that keeps people out of `/admin` must know it in
+/// `//admin`, `/%61dmin` and `/x/..%2fadmin`. `None` if it leads out of the root. For decisions alone: what goes on is the path
+/// as it came.
+pub(crate) fn plain(path: &str) -> Option<Cow<'_, str>> {
+    if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
+        return Some(Cow::Borrowed(path));
+    }
+    let decoded = decode(path);
+    let is_folder = [".", "..", ""].contains(&decoded.rsplit('/').next().unwrap_or_default());
+    let mut segments = Vec::new();
+    for segment in decoded.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => drop(segments.pop()?),
+            name => segments.push(name),
+        }
+    }
+    let mut plain = String::with_capacity(decoded.len() + 1);
+    for segment in &segments {
+        plain.push('/');
+        plain.push_str(segment);
+    }
+    if is_folder {
+        plain.push('/');
+    }
+    Some(Cow::Owned(plain))
+}
+
+/// Without the escapes of characters that can be seen, but for those that would mean something else then.
+fn decode(path: &str) -> String {
+    let mut decoded = String::with_capacity(path.len());
+    let mut parts = path.split('%');
+    decoded.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte.filter(|byte| byte.is_ascii_graphic() && !b"%?#".contains(byte)) {
+            Some(byte) => {
+                decoded.push(char::from(byte));
+                decoded.push_str(&part[2..]);
+            }
+            None => {
+                decoded.push('%');
+                decoded.push_str(part);
+            }
+        }
+    }
+    decoded
+}
+
+/// The path that a request goes on with, and its query, which stays; `None` where the rules leave it as it came. It begins with
+/// one slash, and what a path may not have is encoded in it.
+pub(crate) fn rewrite(rules: &Rules, path_and_query: &str) -> Option<String> {
+    let rewrite = rules.rewrite.as_ref().filter(|_| path_and_query.starts_with('/'))?;
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    let new = match rewrite {
+        Rewrite::Prefix(old, new) => {
+            let rest = below(path, old)?;
+            let is_doubled = new.ends_with('/') && rest.starts_with('/');
+            let is_bare = !old.is_empty() && old.ends_with('/') && !new.ends_with('/') && !rest.is_empty();
+            let rest = if is_doubled { &rest[1..] } else { rest };
+            format!("{new}{}{rest}", if is_bare { "/" } else { "" })
+        }
+        Rewrite::Pattern(pattern, text) => match pattern.regex.replacen(path, 1, text.as_str()) {
+            Cow::Borrowed(_) => return None,
+            Cow::Owned(new) => new,
+        },
+    };
+    let new = new.trim_start_matches('/');
+    let mut whole = String::with_capacity(path_and_query.len().max(new.len()) + 1);
+    whole.push('/');
+    whole.extend(utf8_percent_encode(new, NOT_IN_PATH));
+    if let Some(query) = query {
+        match new.split_once('?') {
+            None => whole.push('?'),
+            Some((_, "")) => {}
+            Some(_) => whole.push('&'),
+        }
+        whole.push_str(query);
+    }
+    Some(whole)
+}
+
+/// One of `pools`, of which there is at least one, by their weights. `lot` is any number, all being as likely.
+pub(crate) fn choose(pools: &[(Arc<Pool>, u32)], lot: u32) -> &Arc<Pool> {
+    let total: u64 = pools.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let mut point = (u128::from(lot) * u128::from(total)) >> u32::BITS;
+    let drawn = pools.iter().find(|(_, weight)| {
+        let is_here = point < u128::from(*weight);
+        point = point.saturating_sub(u128::from(*weight));
+        is_here
+    });
+    &drawn.unwrap_or(&pools[0]).0
+}
