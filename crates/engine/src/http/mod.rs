@@ -7,4 +7,5 @@ mod edits;
 mod forwarded;
 mod own_answer;
 mod routing;
+mod trace;
 mod weighed;
