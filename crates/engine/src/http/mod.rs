@@ -7,5 +7,6 @@ mod edits;
 mod forwarded;
 mod own_answer;
 mod routing;
+mod sticky;
 mod trace;
 mod weighed;
