@@ -32,6 +32,7 @@ mod sessions;
 mod stream;
 mod throttle;
 mod tls;
+mod tokens;
 mod visitor;
 mod worker;
 

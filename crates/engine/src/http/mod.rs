@@ -6,6 +6,7 @@ mod budget;
 mod edits;
 mod forwarded;
 mod own_answer;
+mod request_rate;
 mod routing;
 mod sticky;
 mod trace;
