@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ use crate::forward;
 use crate::http;
 use crate::inbound::{self, Answer};
 use crate::outbound::Connecting;
-use crate::pool::{Lease, Picked, Pool, hash_key};
+use crate::pool::{Backend, Lease, Picked, Pool, Standing, hash_key};
 use crate::proxied::{self, Wish};
 use crate::race::{News, Race};
 use crate::relay::Relay;
@@ -79,8 +80,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
             };
         }
     }
-    if let Some(http) = flow.seat.listener.http.clone() {
-        return Box::pin(http::serve(worker, flow, client, first, http)).await;
+    if let Some(book) = flow.seat.rulebook.clone() {
+        return Box::pin(http::serve(worker, flow, client, first, book)).await;
     }
     if !flow.seat.listener.routes.is_empty()
         && !Box::pin(take_route(&worker, &mut flow, &mut client, &mut first)).await
@@ -367,7 +368,8 @@ pub(crate) async fn reach<K>(
     loop {
         let mut pause = None;
         if race.may_join() {
-            match search.pick(key, |backend| race.has(backend) || flow.has_tried(backend)) {
+            let was_tried = |backend: &Backend| race.has(backend) || flow.has_tried(backend);
+            match pick(&mut search, key, flow.preferred(), was_tried) {
                 Picked::Backend(server) => {
                     flow.tries(&server);
                     if let Some(connection) = kept(&pool, &server) {
@@ -420,6 +422,23 @@ pub(crate) async fn reach<K>(
             }
         }
     }
+}
+
+/// A backend that was not tried: the one that the client has a cookie of, while it takes connections, or else by the balance.
+fn pick(
+    search: &mut Search,
+    key: u64,
+    preferred: Option<&Arc<Backend>>,
+    was_tried: impl Fn(&Backend) -> bool,
+) -> Picked {
+    if let Some(preferred) = preferred
+        && preferred.standing(Instant::now()) == Standing::Open
+        && let picked @ Picked::Backend(_) =
+            search.pick(key, |other| !other.is_same(preferred) || was_tried(other))
+    {
+        return picked;
+    }
+    search.pick(key, was_tried)
 }
 
 /// What happens next: in the race, or after a `pause`, before which a backend may come up.

@@ -10,10 +10,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use towpath_config::{Config, Listener};
 use towpath_wire::addr::Listen;
 
-use crate::listen::{Bound, Door, Own, Source, UnixPathGuard};
+use crate::listen::{Bound, Door, Own, Source, UnixPathGuard, Ways};
 use crate::metrics::{NowAndThen, Totals};
 use crate::pool::Pool;
 use crate::record::RecordSink;
+use crate::rulebook::Rulebook;
 use crate::worker::{self, Colleague, Mail, Post};
 
 /// How far the engine has come; it only goes on.
@@ -164,18 +165,21 @@ impl Engine {
         let live = |pool: &Arc<towpath_config::Pool>| {
             pools.get(&pool.name).cloned().unwrap_or_else(|| Arc::new(Pool::new(pool.clone())))
         };
+        let old = self.sources.get(&listener.name);
         let pool = live(&listener.pool);
-        let routes: Vec<_> = listener.routes.iter().map(|route| live(&route.pool)).collect();
-        let goes_there = |old: &Source| {
-            let mut pairs = old.route_pools.iter().zip(&routes);
-            Arc::ptr_eq(&old.pool, &pool) && pairs.all(|(old, new)| Arc::ptr_eq(old, new))
-        };
-        let source = match self.sources.get(&listener.name) {
-            Some(old) if *old.listener == **listener && goes_there(old) => old.clone(),
-            Some(old) => Arc::new(old.renewed(listener.clone(), pool, routes)),
+        let rest = (!listener.refuses_rest).then(|| pool.clone());
+        let rulebook = listener.http.as_ref().map(|http| {
+            let before = old.and_then(|old| old.rulebook.as_deref());
+            Arc::new(Rulebook::new(http, rest, live, before))
+        });
+        let route_pools = listener.routes.iter().map(|route| live(&route.pool)).collect();
+        let ways = Ways { pool, route_pools, rulebook };
+        let source = match old {
+            Some(old) if old.is_as(listener, &ways) => old.clone(),
+            Some(old) => Arc::new(old.renewed(listener.clone(), ways)),
             None => {
                 let (room, own) = (self.room_in_all.clone(), self.own.clone());
-                Arc::new(Source::new(listener.clone(), pool, room, own, routes))
+                Arc::new(Source::new(listener.clone(), ways, room, own))
             }
         };
         (listener.name.clone(), source)

@@ -238,6 +238,8 @@ pub enum Reason {
     QueueTimedOut,
     /// The body of the request is longer than it may be.
     TooLarge,
+    /// The client asks too often.
+    TooOften,
     /// The client may not come in.
     Refused,
     /// The client did not say where it wants to go in a way that is understood.
@@ -334,6 +336,7 @@ impl Reason {
             Self::QueueFull => "queue full",
             Self::QueueTimedOut => "queue timed out",
             Self::TooLarge => "body too large",
+            Self::TooOften => "too often",
             Self::Refused => "refused",
             Self::BadProxyHeader(why) => why.as_str(),
             Self::BadRequest(_) => "bad request",

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::StatusCode;
 use towpath_wire::destination::Destination;
 use towpath_wire::proxy_header::Header;
 
@@ -14,7 +15,7 @@ use crate::error::Reason;
 use crate::listen::{Pass, Seat};
 use crate::pool::{Backend, Lease, Pool, Probe};
 pub(crate) use crate::record::Stage;
-use crate::record::{Picked, Record};
+use crate::record::{Exchanged, Picked, Record};
 use crate::throttle::Throttle;
 use crate::worker::Colleague;
 
@@ -101,6 +102,10 @@ pub(crate) struct Guest {
     pub(crate) pool: Option<Arc<Pool>>,
     /// Its place among the connections of its address.
     pub(crate) pass: Option<Box<Pass>>,
+    /// The backend that it was at before, by its cookie.
+    pub(crate) preferred: Option<Arc<Backend>>,
+    /// What it asks of HTTP, for its record.
+    request: Option<Box<Exchanged>>,
     /// No record is left of it: all those that were refused share a line, and requests have their own.
     is_silent: bool,
     /// Attempts to reach a server that did not come off at once.
@@ -128,6 +133,51 @@ impl Flow {
             probe: 0,
             asked_first: false,
         }
+    }
+
+    /// It is a request of HTTP.
+    pub(crate) fn asks(&mut self, told: impl FnOnce() -> Exchanged) {
+        self.stage = Stage::Route;
+        if self.worker.records.is_some() {
+            self.guest().request = Some(Box::new(told()));
+        }
+    }
+
+    /// Its client is this one, be its connection that of another.
+    pub(crate) fn is_of(&mut self, client: Option<IpAddr>) {
+        if let Some(ip) = client
+            && self.client.is_some_and(|client| client.ip().to_canonical() != ip)
+        {
+            self.client = Some(SocketAddr::new(ip, 0));
+        }
+    }
+
+    /// Its client gets this status.
+    pub(crate) fn answers(&mut self, status: StatusCode) {
+        let since = self.start.elapsed();
+        if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
+            request.status = Some(status.as_u16());
+            request.first_byte = Some(since);
+        }
+    }
+
+    /// So many backends were asked.
+    pub(crate) fn attempted(&mut self, attempts: u32) {
+        if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
+            request.attempts = attempts;
+        }
+    }
+
+    /// It goes to this backend while that takes connections.
+    pub(crate) fn prefers(&mut self, backend: Option<Arc<Backend>>) {
+        if backend.is_some() {
+            self.guest().preferred = backend;
+        }
+    }
+
+    /// The backend that it goes to while that takes connections.
+    pub(crate) fn preferred(&self) -> Option<&Arc<Backend>> {
+        self.guest.as_ref()?.preferred.as_ref()
     }
 
     /// Goes on on another worker: [`Flow::arrives`] follows there.
@@ -405,6 +455,7 @@ impl Drop for Flow {
         let is_silent = self.guest.as_ref().is_some_and(|guest| guest.is_silent);
         let Some(sink) = self.worker.records.as_ref().filter(|_| !is_silent) else { return };
         let duration = self.start.elapsed();
+        let request = self.guest.as_mut().and_then(|guest| guest.request.take());
         let connect_time = Duration::from_micros(self.connect_micros.into());
         sink.send(Record {
             listener: self.seat.listener.clone(),
@@ -420,6 +471,7 @@ impl Drop for Flow {
             start: SystemTime::now() - duration,
             duration,
             connect_time: (self.connect_micros != NOT_YET).then_some(connect_time),
+            request,
             up_bytes: self.up_bytes.get(),
             down_bytes: self.down_bytes.get(),
             stage,

@@ -73,6 +73,8 @@ pub struct Record {
     pub duration: Duration,
     /// What connecting took, all attempts together; `None` if none succeeded.
     pub connect_time: Option<Duration>,
+    /// What was asked and answered, if it is a request of HTTP.
+    pub request: Option<Box<Exchanged>>,
     /// Bytes from client to server.
     pub up_bytes: u64,
     /// Bytes from server to client.
@@ -81,6 +83,29 @@ pub struct Record {
     pub stage: Stage,
     /// Why it ended.
     pub reason: Reason,
+}
+
+/// A request of HTTP and its answer.
+#[derive(Clone, Debug)]
+pub struct Exchanged {
+    /// The method.
+    pub method: String,
+    /// The host that it is for, with its port if it was told.
+    pub host: String,
+    /// The path and the query, as the client wrote them.
+    pub path: String,
+    /// `HTTP/1.1` and so on.
+    pub version: &'static str,
+    /// The page that led to it, as the client says.
+    pub referrer: Option<String>,
+    /// The program that asks, as it says.
+    pub agent: Option<String>,
+    /// The status of the answer; `None` if there was none.
+    pub status: Option<u16>,
+    /// Backends that were asked.
+    pub attempts: u32,
+    /// From the head of the request to that of the answer.
+    pub first_byte: Option<Duration>,
 }
 
 /// The server of a connection.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use towpath_config::Admission;
 
 use super::Refusal;
+use crate::tokens::{Rate, Tokens};
 use crate::visitor::visitor;
 
 /// So many clients are known at a time; beyond it one that has no connection makes room for the next.
@@ -20,7 +21,7 @@ const SWEEP_GAP: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Clients {
     most: usize,
-    rate: Option<f64>,
+    rate: Option<Rate>,
     visits: Mutex<Table>,
 }
 
@@ -33,9 +34,8 @@ struct Table {
 #[derive(Debug)]
 struct Visits {
     live: usize,
-    /// New connections that it may make at once: a bucket that fills at the rate, up to a second of it.
-    tokens: f64,
-    at: Instant,
+    /// New connections that it may make at once, if there is a rate: up to a second of it.
+    tokens: Option<Tokens>,
 }
 
 impl Clients {
@@ -46,7 +46,8 @@ impl Clients {
 
     pub(super) fn new(rules: &Admission) -> Self {
         let most = rules.max_connections_per_client.unwrap_or(usize::MAX);
-        Self { most, rate: rules.rate_per_client, visits: Mutex::default() }
+        let rate = rules.rate_per_client.map(|rate| Rate::new(rate, rate));
+        Self { most, rate, visits: Mutex::default() }
     }
 
     pub(super) fn enter(this: &Arc<Self>, client: IpAddr, now: Instant) -> Result<Box<Pass>, Refusal> {
@@ -55,18 +56,13 @@ impl Clients {
         if visits.of.len() >= KNOWN && !visits.of.contains_key(&client) {
             this.make_room(&mut visits, now);
         }
-        let full = this.burst();
-        let visit = visits.of.entry(client).or_insert(Visits { live: 0, tokens: full, at: now });
+        let new = || Visits { live: 0, tokens: this.rate.map(|rate| Tokens::full(rate, now)) };
+        let visit = visits.of.entry(client).or_insert_with(new);
         if visit.live >= this.most {
             return Err(Refusal::TooMany);
         }
-        if let Some(rate) = this.rate {
-            let since = now.saturating_duration_since(visit.at).as_secs_f64();
-            (visit.tokens, visit.at) = ((visit.tokens + since * rate).min(full), now);
-            if visit.tokens < 1.0 {
-                return Err(Refusal::TooOften);
-            }
-            visit.tokens -= 1.0;
+        if let (Some(rate), Some(tokens)) = (this.rate, &mut visit.tokens) {
+            tokens.take(rate, now).map_err(|_| Refusal::TooOften)?;
         }
         visit.live += 1;
         Ok(Box::new(Pass { clients: this.clone(), client }))
@@ -85,14 +81,9 @@ impl Clients {
         }
     }
 
-    fn burst(&self) -> f64 {
-        self.rate.unwrap_or(1.0).max(1.0)
-    }
-
     /// Whether it counts for nothing any more.
     fn is_rested(&self, visits: &Visits, now: Instant) -> bool {
-        let since = now.saturating_duration_since(visits.at).as_secs_f64();
-        self.rate.is_none_or(|rate| visits.tokens + since * rate >= self.burst())
+        self.rate.zip(visits.tokens).is_none_or(|(rate, tokens)| tokens.is_full(rate, now))
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

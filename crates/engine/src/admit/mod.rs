@@ -1,6 +1,7 @@
 //! Who may come in: networks, and how much of a listener one client address may take.
 
 mod clients;
+mod requests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use towpath_config::Admission;
 
 use clients::Clients;
 pub(crate) use clients::Pass;
+pub(crate) use requests::Rates;
 
 /// The rules of a listener, and who is in.
 #[derive(Debug)]

@@ -28,10 +28,14 @@ pub use users::check_user_name;
 
 /// Who may use a proxy, if not everybody.
 pub(crate) fn of_proxy(proxy: &Proxy) -> Option<Authenticator> {
-    let has_users = !proxy.users.is_empty() || proxy.auth_file.is_some();
+    of_rules(&proxy.users, proxy.auth_file.as_ref())
+}
+
+/// Those who log in, if not everybody may ask.
+pub(crate) fn of_rules(logins: &[Login], file: Option<&(PathBuf, Secret)>) -> Option<Authenticator> {
+    let has_users = !logins.is_empty() || file.is_some();
     // Where something is wrong with them, which `check_users` tells, nobody may.
-    let read = || read_users(&proxy.users, proxy.auth_file.as_ref()).unwrap_or_default();
-    has_users.then(|| Authenticator::new(read()))
+    has_users.then(|| Authenticator::new(read_users(logins, file).unwrap_or_default()))
 }
 
 /// Fails with all that is wrong with the users of a proxy, and what to do about it.

@@ -7,6 +7,7 @@ pub(crate) mod outlier;
 mod p2c;
 mod random;
 mod round_robin;
+mod sticky;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -16,6 +17,7 @@ use random::Lots;
 use round_robin::RoundRobin;
 use towpath_config::Balance;
 
+pub(crate) use sticky::{StickyKey, Tag, cookie, join, strip};
 pub(crate) use view::View;
 
 /// How a pool spreads its connections, and the state that takes. All workers share it.

@@ -8,18 +8,19 @@ use std::task::Poll;
 
 use http::{Method, StatusCode, Version};
 use tokio::time::timeout;
-use towpath_config::Http;
-use towpath_wire::http1::HeadFault;
 
 use super::clock::Clock;
 use super::head::{self, Asked, Request};
+use super::own_answer::Own;
+use super::respond::ourselves;
 use super::side::{Coming, Fault, H1Side, Side};
-use super::{Behind, Requester, answer_ourselves, serve_request, streams};
+use super::{Behind, Requester, serve_request, streams};
 use crate::conn;
 use crate::error::{Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::proxied::part;
+use crate::rulebook::Rulebook;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -32,37 +33,32 @@ pub(crate) async fn serve(
     mut flow: Flow,
     mut client: Stream,
     mut first: FirstFlight,
-    http: Arc<Http>,
+    book: Arc<Rulebook>,
 ) {
+    let http = &book.config;
     let waiting = async {
         while first.0.len() < PREFACE.len()
             && PREFACE.starts_with(&first.0)
             && first.wait_for_more(&mut client, &worker.buffers).await
         {}
     };
-    let limit = if waiting_is_for_first(&flow) { http.keepalive_timeout } else { http.header_timeout };
     // Who has said nothing is not waited for in a drain.
-    let is_late = tokio::select! {
-        waited = timeout(limit, waiting) => waited.is_err(),
-        () = worker.draining() => false,
-    };
+    tokio::select! {
+        waited = timeout(http.header_timeout, waiting) => drop(waited),
+        () = worker.draining() => {}
+    }
     if first.is_empty() {
         flow.turned_away(Stage::Ask, Reason::ClientClosed);
         flow.speaks_for_others();
         client.finish().into_iter().for_each(drop);
         return;
     }
-    let _ = is_late;
-    let requester = Requester::new(&worker, &flow, http);
+    let requester = Requester::new(&worker, &flow, book);
     flow.speaks_for_others();
     match first.0.starts_with(PREFACE) {
         true => streams::serve(&requester, client, first).await,
         false => serve_h1(&requester, flow, client, first).await,
     }
-}
-
-fn waiting_is_for_first(_: &Flow) -> bool {
-    true
 }
 
 async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, first: FirstFlight) {
@@ -75,8 +71,8 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
         clock.set_end(None);
         let mut waits_for_head = side.has_ahead();
         clock.set(Some(match waits_for_head {
-            true => requester.http.header_timeout,
-            false => requester.http.keepalive_timeout,
+            true => requester.http().header_timeout,
+            false => requester.http().keepalive_timeout,
         }));
         let next = poll_fn(|cx| {
             if let Poll::Ready(asked) = side.poll_head(cx, &worker.buffers, head::request) {
@@ -84,7 +80,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             }
             if side.has_ahead() && !waits_for_head {
                 waits_for_head = true;
-                clock.set(Some(requester.http.header_timeout));
+                clock.set(Some(requester.http().header_timeout));
             }
             if !side.has_ahead() && draining.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(None));
@@ -152,7 +148,7 @@ async fn turn_away(flow: &mut Flow, client: &mut Side, why: Next) -> Behind {
         }
     };
     flow.turned_away(Stage::Ask, Reason::BadRequest(why));
-    answer_ourselves(client, &nameless(), status, true).await
+    ourselves(client, &nameless(), &Own::new(status, why.to_string()), true).await
 }
 
 /// A request of which nothing is known.
@@ -169,6 +165,3 @@ fn nameless() -> Request {
         takes_trailers: false,
     }
 }
-
-/// What is wrong with a head of HTTP/2.
-pub(super) const BAD_STREAM: HeadFault = HeadFault::Target;

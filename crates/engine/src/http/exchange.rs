@@ -7,7 +7,6 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
-use towpath_wire::http1::HeadFault;
 
 use super::clock::Clock;
 use super::head::{Answer, Request};
@@ -18,8 +17,8 @@ use super::side::{Fault, Side};
 use crate::attempts::Failure;
 use crate::buffers::Buffers;
 use crate::conn::{self, Way};
-use crate::error::{Misasked, Reason};
-use crate::flow::{Flow, Meter, Stage};
+use crate::error::Reason;
+use crate::flow::{Flow, Meter};
 use crate::pool::{Lease, Pool};
 use crate::worker::Worker;
 
@@ -36,8 +35,6 @@ pub(super) struct Upload {
     limit: Option<u64>,
     count: u64,
     is_too_long: bool,
-    /// What is wrong with the client.
-    fault: Option<Fault>,
 }
 
 impl Upload {
@@ -49,9 +46,22 @@ impl Upload {
             kept_max,
             limit,
             count: 0,
-            is_too_long: request.length.zip(limit).is_some_and(|(length, limit)| length > limit),
-            fault: None,
+            is_too_long: false,
         }
+    }
+
+    /// The same for a copy of the request, if it was kept whole.
+    pub(super) fn copy(&self) -> Option<Self> {
+        let kept = self.kept.clone().filter(|_| self.is_over)?;
+        Some(Self {
+            is_over: true,
+            trailers: self.trailers.clone(),
+            kept: Some(kept),
+            kept_max: self.kept_max,
+            limit: None,
+            count: 0,
+            is_too_long: false,
+        })
     }
 
     /// Moves what has come of it.
@@ -67,11 +77,6 @@ impl Upload {
         let pumped = poll_pump(cx, client, server, &mut is_over, &mut Counted(self, flow), buffers);
         self.is_over = is_over;
         pumped
-    }
-
-    /// Whether there is more than there may be.
-    pub(super) fn is_too_long(&self) -> bool {
-        self.is_too_long
     }
 }
 
@@ -163,7 +168,8 @@ impl Exchange<'_> {
         let mut takes_kept = true;
         loop {
             let (worker, client) = (self.worker, &mut *self.client);
-            let kept = |pool: &Pool, lease: &Lease| takes_kept.then(|| take_kept(worker, pool, lease)).flatten();
+            let kept =
+                |pool: &Pool, lease: &Lease| takes_kept.then(|| take_kept(worker, pool, lease)).flatten();
             let hangup = |cx: &mut Context<'_>| client.poll_gone(cx);
             let reached = conn::reach(self.flow, hangup, true, self.key, kept).await;
             let Some((lease, way)) = reached else {
@@ -268,10 +274,7 @@ impl Exchange<'_> {
     /// When there is no other to make.
     fn failed(&mut self, lease: &Lease, is_used: bool, how: Unheard) -> Result<(), Failed> {
         let (reason, is_refused) = match how {
-            Unheard::Client(fault) => {
-                self.upload.fault = Some(fault);
-                return Err(Failed::Client(fault));
-            }
+            Unheard::Client(fault) => return Err(Failed::Client(fault)),
             Unheard::TooLong => return Err(Failed::TooLong),
             Unheard::TimedOut if !self.upload.is_over => return Err(Failed::Late),
             Unheard::TimedOut => (Reason::AnswerTimedOut, false),
@@ -305,9 +308,9 @@ impl Exchange<'_> {
     /// Whether another server may have a better answer.
     fn is_to_be_asked_elsewhere(&self, lease: &Lease, answer: &Answer) -> bool {
         let status = answer.status.as_u16();
-        let is_bad = self.pool.config.http.retry_on.iter().any(|(low, high)| (*low..=*high).contains(&status));
-        let has_other =
-            || self.pool.has_other(|other| other.is_same(lease) || self.flow.has_tried(other));
+        let is_bad =
+            self.pool.config.http.retry_on.iter().any(|(low, high)| (*low..=*high).contains(&status));
+        let has_other = || self.pool.has_other(|other| other.is_same(lease) || self.flow.has_tried(other));
         is_bad
             && is_safe(self.request)
             && self.upload.is_over
@@ -329,24 +332,5 @@ fn take_kept(worker: &Worker, pool: &Pool, lease: &Lease) -> Option<Kept> {
     match pool.config.http.is_h2 {
         true => worker.idle.room(pool, lease).map(Kept::H2),
         false => worker.idle.take(pool, lease).map(Kept::H1),
-    }
-}
-
-/// What a client is told of that has sent something else than a request.
-pub(super) fn misasked(fault: Fault) -> Option<Misasked> {
-    match fault {
-        Fault::Http(fault) => Some(Misasked::Http(fault)),
-        Fault::Ended | Fault::Broken(_) | Fault::Refused => None,
-    }
-}
-
-/// Notes that a client is turned away with a fault of its own.
-pub(super) fn note_client(flow: &mut Flow, fault: Fault) {
-    match fault {
-        Fault::Http(fault @ HeadFault::Large) => {
-            flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(fault)));
-        }
-        Fault::Http(fault) => flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(fault))),
-        Fault::Ended | Fault::Broken(_) | Fault::Refused => flow.not_connected(Reason::ClientReset),
     }
 }

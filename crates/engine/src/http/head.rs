@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, REFERER, TRANSFER_ENCODING,
+    UPGRADE, USER_AGENT,
 };
 use http::{Method, StatusCode, Version};
 use towpath_wire::http1::framing::{self, AnswerFraming, Framing};
 use towpath_wire::http1::head::{self, RequestHead};
 use towpath_wire::http1::response::{self, ResponseHead};
 use towpath_wire::http1::{HeadFault, target};
+
+use crate::record::Exchanged;
 
 /// What a client asks.
 #[derive(Clone, Debug)]
@@ -29,6 +32,31 @@ pub(crate) struct Request {
     pub(crate) has_body: bool,
     /// Whether the client wants trailers (TE).
     pub(crate) takes_trailers: bool,
+}
+
+impl Request {
+    /// What of it is for its record.
+    pub(super) fn told(&self) -> Exchanged {
+        let field = |name| {
+            let value = self.fields.get(name)?;
+            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        Exchanged {
+            method: self.method.as_str().to_owned(),
+            host: self.authority.clone(),
+            path: self.path.clone(),
+            version: match self.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
+            },
+            referrer: field(REFERER),
+            agent: field(USER_AGENT),
+            status: None,
+            attempts: 0,
+            first_byte: None,
+        }
+    }
 }
 
 /// A request of HTTP/1, and what of it is for this hop alone.

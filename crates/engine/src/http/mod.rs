@@ -4,45 +4,51 @@ mod budget;
 mod client;
 mod clock;
 mod edits;
+mod entry;
 mod exchange;
 mod forwarded;
 mod head;
 mod idle;
+mod mirror;
 mod own_answer;
+mod passing;
 mod pump;
 mod respond;
 mod routing;
 mod server;
 mod side;
 mod streams;
+mod toward;
+mod trace;
 mod weighed;
 
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::StatusCode;
 use towpath_config::{Http, Rules};
 
+pub(crate) use budget::Budget;
 pub(crate) use client::serve;
 pub(crate) use idle::Idle;
 
 use self::clock::Clock;
+use self::entry::{Admitted, Facts, To};
 use self::exchange::{Answering, Exchange, Failed, Times, Upload};
 use self::head::Request;
-use self::pump::{Break, Tap, poll_pump};
+use self::own_answer::Own;
+use self::passing::Passing;
+use self::respond::ourselves;
 use self::server::Server;
 use self::side::{Fault, Side};
-use crate::error::Reason;
-use crate::flow::{Flow, Meter, Stage};
+use crate::error::{Misasked, Reason};
+use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::listen::{Seat, Source};
-use crate::pool::{Lease, Pool};
+use crate::pool::Lease;
+use crate::rulebook::{PoolAtWork, Rulebook};
 use crate::worker::Worker;
 
 /// Times where the configuration says nothing.
@@ -53,26 +59,40 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct Requester {
     worker: Rc<Worker>,
     source: Arc<Source>,
+    book: Arc<Rulebook>,
     client: Option<SocketAddr>,
     offset: u16,
-    http: Arc<Http>,
+    is_tls: bool,
 }
 
 impl Requester {
-    fn new(worker: &Rc<Worker>, flow: &Flow, http: Arc<Http>) -> Rc<Self> {
+    fn new(worker: &Rc<Worker>, flow: &Flow, book: Arc<Rulebook>) -> Rc<Self> {
         Rc::new(Self {
             worker: worker.clone(),
             // Requests have the place of their connection.
             source: Arc::new(flow.seat.source().within()),
+            book,
             client: flow.client,
             offset: flow.offset,
-            http,
+            is_tls: flow.seat.listener.tls.is_some(),
         })
     }
 
     fn begin(&self) -> Option<Flow> {
         let seat = Seat::take_now(&self.source)?;
         Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
+    }
+
+    fn book(&self) -> &Rulebook {
+        &self.book
+    }
+
+    fn http(&self) -> &Http {
+        &self.book.config
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
     }
 }
 
@@ -92,142 +112,104 @@ pub(super) enum Behind {
 pub(super) async fn serve_request(
     requester: &Requester,
     clock: &mut Clock,
-    request: Request,
+    mut request: Request,
     client: &mut Side,
     is_last: bool,
 ) -> Behind {
+    let is_last = is_last || requester.worker.is_draining();
+    // What is left of a body that nobody wants ends the connection.
+    let ends = is_last || request.has_body;
     let Some(mut flow) = requester.begin() else {
-        return answer_ourselves(client, &request, StatusCode::SERVICE_UNAVAILABLE, true).await;
+        return ourselves(client, &request, &Own::new(StatusCode::SERVICE_UNAVAILABLE, ""), true).await;
     };
-    let rules = &requester.http.rules;
-    let pool = requester.source.pool.clone();
+    flow.asks(|| request.told());
+    let mut facts = Facts::new(requester, &request);
+    flow.is_of(facts.ip);
+    let Admitted { rules, route, to } = match entry::admit(requester, &mut flow, &request, &facts).await {
+        Ok(admitted) => admitted,
+        Err(own) => {
+            flow.answers(own.status);
+            return ourselves(client, &request, &own, ends).await;
+        }
+    };
+    let pool = match to {
+        To::Pool(pool) => pool,
+        To::Here(status, fields, body) => {
+            flow.answers(status);
+            flow.turned_away(Stage::Answer, Reason::Served);
+            return respond::all(client, &request, status, fields, body, ends).await;
+        }
+    };
+    flow.guest().pool = Some(pool.pool.clone());
     clock.set_end(rules.request_timeout);
-    let mut upload = Upload::new(&request, pool.config.http.replay_bytes, rules.body_bytes_max);
-    if upload.is_too_long() {
-        flow.turned_away(Stage::Ask, Reason::TooLarge);
-        return answer_ourselves(client, &request, StatusCode::PAYLOAD_TOO_LARGE, true).await;
-    }
+    let (key, wanted) = (toward::key(&pool.pool, &request), wanted(pool, &request));
+    toward::prepare(requester, rules, pool, &mut request, &mut facts);
+    flow.prefers(wanted.clone());
+    let mut upload = Upload::new(&request, pool.pool.config.http.replay_bytes, rules.body_bytes_max);
     let mut exchange = Exchange {
         worker: &requester.worker,
         flow: &mut flow,
         clock,
         client,
         request: &request,
-        pool: &pool,
+        pool: &pool.pool,
         upload: &mut upload,
         times: times(rules),
-        key: None,
+        key,
         attempts: 0,
     };
-    let Answering { server, lease, answer } = match exchange.answer().await {
+    let answered = exchange.answer().await;
+    let attempts = exchange.attempts;
+    flow.attempted(attempts);
+    let Answering { mut server, lease, mut answer } = match answered {
         Ok(answering) => answering,
         Err(failed) => return fail(&mut flow, client, &request, &upload, failed, is_last).await,
     };
+    flow.answers(answer.status);
     if answer.status == StatusCode::SWITCHING_PROTOCOLS {
         if request.upgrade.is_none() || answer.upgrade.is_none() {
             // A server that goes over unasked has lost its way.
             flow.not_connected(Reason::BadAnswer);
-            return answer_ourselves(client, &request, StatusCode::BAD_GATEWAY, is_last).await;
+            flow.answers(StatusCode::BAD_GATEWAY);
+            return ourselves(client, &request, &Own::new(StatusCode::BAD_GATEWAY, ""), is_last).await;
         }
         respond::interim(client, &request, &answer);
         return Behind::Over(Box::new((flow, lease, server)));
     }
+    if let Some(mirror) = &route.mirror {
+        mirror::copy(requester, mirror, &request, &upload);
+    }
+    let had_cookie = wanted.is_some_and(|wanted| wanted.is_same(&lease));
+    toward::finish(requester, rules, pool, &lease, had_cookie, &mut answer, &facts);
     let closes = is_last || !upload.is_over || requester.worker.is_draining();
     let closes = respond::begin(client, &request, &answer, closes);
-    let mut passing = Passing { flow: &mut flow, clock, pause: times(rules).body, requester };
-    let mut server = server;
+    let buffers = &requester.worker.buffers;
+    let mut passing = Passing { flow: &flow, clock, pause: times(rules).body, buffers };
     let passed = passing.pass(client, &mut server, &mut upload).await;
-    server_is_done(requester, &pool, &lease, server, passed.is_ok() && upload.is_over);
+    if passed.is_ok() && upload.is_over {
+        server.leave(&requester.worker, &pool.pool, &lease);
+    }
+    flow.not_connected(passed.err().unwrap_or(Reason::Served));
     match passed {
-        Ok(()) => {
-            flow.not_connected(Reason::Served);
-            if closes || !upload.is_over { Behind::Close } else { Behind::Next }
-        }
-        Err(reason) => {
-            flow.not_connected(reason);
+        Ok(()) if closes || !upload.is_over => Behind::Close,
+        Ok(()) => Behind::Next,
+        Err(_) => {
             client.cut();
             Behind::Cut
         }
     }
 }
 
-fn server_is_done(requester: &Requester, pool: &Arc<Pool>, lease: &Lease, server: Server, is_whole: bool) {
-    if is_whole {
-        server.leave(&requester.worker, pool, lease);
-    }
+/// The backend that a client's cookie stands for.
+fn wanted(pool: &PoolAtWork, request: &Request) -> Option<Arc<crate::pool::Backend>> {
+    let sticky = pool.sticky.as_ref()?;
+    sticky.find(&pool.pool, &sticky.key.read(&request.fields)?)
 }
 
 fn times(rules: &Rules) -> Times {
     Times {
         body: rules.body_timeout.unwrap_or(BODY_PAUSE),
         answer: rules.answer_timeout.unwrap_or(ANSWER_TIME),
-    }
-}
-
-/// An answer on its way to the client.
-struct Passing<'a> {
-    flow: &'a mut Flow,
-    clock: &'a mut Clock,
-    pause: Duration,
-    requester: &'a Requester,
-}
-
-/// A body that is counted on its way down.
-struct Down<'a>(&'a Flow, &'a mut bool);
-
-impl Tap for Down<'_> {
-    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
-        self.0.down(data.len() as u64);
-        *self.1 = true;
-        sink.put(cx, data);
-    }
-
-    fn rest(&mut self, _: &mut Context<'_>, _: &mut Side) {}
-
-    fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
-        sink.put_end(trailers);
-    }
-}
-
-impl Passing<'_> {
-    /// Moves the answer down, and what is left of the request up.
-    async fn pass(
-        &mut self,
-        client: &mut Side,
-        server: &mut Server,
-        upload: &mut Upload,
-    ) -> Result<(), Reason> {
-        let (mut is_down, mut is_cut_off) = (false, false);
-        self.clock.set(Some(self.pause));
-        let buffers = &self.requester.worker.buffers;
-        poll_fn(|cx| {
-            let mut has_moved = false;
-            let mut tap = Down(self.flow, &mut has_moved);
-            let down = poll_pump(cx, &mut server.side, client, &mut is_down, &mut tap, buffers);
-            match down {
-                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                Poll::Ready(Err(Break::Source(Fault::Http(_)))) => return Poll::Ready(Err(Reason::BadAnswer)),
-                Poll::Ready(Err(Break::Source(_))) => return Poll::Ready(Err(Reason::ServerReset)),
-                Poll::Ready(Err(Break::Sink(_))) => return Poll::Ready(Err(Reason::ClientReset)),
-                Poll::Pending => {}
-            }
-            if !upload.is_over && !is_cut_off {
-                match upload.poll(cx, self.flow, client, &mut server.side, buffers) {
-                    Poll::Ready(Err(Break::Source(_))) => return Poll::Ready(Err(Reason::ClientReset)),
-                    // It has answered without the rest.
-                    Poll::Ready(Err(Break::Sink(_))) => is_cut_off = true,
-                    Poll::Ready(Ok(())) => has_moved = true,
-                    Poll::Pending => {}
-                }
-            } else if client.poll_gone(cx).is_ready() {
-                return Poll::Ready(Err(Reason::ClientReset));
-            }
-            if has_moved {
-                self.clock.set(Some(self.pause));
-            }
-            self.clock.poll(cx).map(|()| Err(Reason::Idle))
-        })
-        .await
     }
 }
 
@@ -241,54 +223,26 @@ async fn fail(
     is_last: bool,
 ) -> Behind {
     let is_last = is_last || !upload.is_over;
-    let status = match failed {
-        Failed::Server => match flow.reason() {
-            Reason::NoBackend | Reason::BackendDown => StatusCode::SERVICE_UNAVAILABLE,
-            reason => StatusCode::from_u16(inbound::status(reason)).unwrap_or(StatusCode::BAD_GATEWAY),
-        },
+    let (status, told) = match failed {
+        Failed::Server => (respond::status(flow.reason()), ""),
         Failed::TooLong => {
             flow.turned_away(Stage::Ask, Reason::TooLarge);
-            StatusCode::PAYLOAD_TOO_LARGE
+            (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
         }
         Failed::Late => {
-            flow.turned_away(Stage::Ask, Reason::BadRequest(crate::error::Misasked::Late));
-            StatusCode::REQUEST_TIMEOUT
+            flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Late));
+            (StatusCode::REQUEST_TIMEOUT, "the body took too long")
         }
-        Failed::Client(fault) => {
-            exchange::note_client(flow, fault);
-            match fault {
-                Fault::Http(fault) => {
-                    StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST)
-                }
-                _ => {
-                    client.cut();
-                    return Behind::Cut;
-                }
-            }
+        Failed::Client(Fault::Http(fault)) => {
+            flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(fault)));
+            (StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST), "the body has mistakes")
+        }
+        Failed::Client(_) => {
+            flow.not_connected(Reason::ClientReset);
+            client.cut();
+            return Behind::Cut;
         }
     };
-    answer_ourselves(client, request, status, is_last).await
-}
-
-/// Sends an answer of our own.
-async fn answer_ourselves(client: &mut Side, request: &Request, status: StatusCode, is_last: bool) -> Behind {
-    let body = Bytes::from(format!("{status}\n"));
-    let mut fields = HeaderMap::new();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let head = respond::head_of(status, fields, &body);
-    let is_last = respond::begin(client, request, &head, is_last);
-    let sent = poll_fn(|cx| {
-        if respond::may_have_body(&request.method, status) {
-            client.put(cx, &body);
-        }
-        client.put_end(None);
-        Poll::Ready(())
-    });
-    sent.await;
-    match poll_fn(|cx| client.poll_flush(cx)).await {
-        Ok(()) if is_last => Behind::Close,
-        Ok(()) => Behind::Next,
-        Err(_) => Behind::Cut,
-    }
+    flow.answers(status);
+    ourselves(client, request, &Own::new(status, told), is_last).await
 }

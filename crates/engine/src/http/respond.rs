@@ -1,11 +1,22 @@
 //! Answers to clients: those of servers, and our own.
 
+use std::future::poll_fn;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
+use tokio::time::timeout;
 
+use super::Behind;
 use super::head::{self, Answer, Request};
+use super::own_answer::Own;
 use super::side::{Going, Side};
+use crate::error::Reason;
+use crate::inbound;
+
+/// How long a client may take for an answer of our own.
+const PARTING: Duration = Duration::from_secs(10);
 
 /// Whether an answer to a request of this method can have a body at all.
 pub(super) fn may_have_body(method: &Method, status: StatusCode) -> bool {
@@ -20,6 +31,7 @@ pub(super) fn interim(client: &mut Side, request: &Request, answer: &Answer) {
             side.begin(Going::Over, |to| head::write_answer(answer, request.version, to));
         }
         Side::H2(side) => side.inform(head_of_stream(answer)),
+        Side::Nobody => {}
     }
 }
 
@@ -34,6 +46,7 @@ pub(super) fn begin(client: &mut Side, request: &Request, answer: &Answer, is_la
             side.respond(head_of_stream(answer), is_all);
             return false;
         }
+        Side::Nobody => return false,
     };
     let going = match answer.length {
         _ if !may_have_body => Going::Over,
@@ -73,7 +86,48 @@ fn head_of_stream(answer: &Answer) -> Response<()> {
     head
 }
 
-/// The head of an answer with this body.
-pub(super) fn head_of(status: StatusCode, fields: HeaderMap, body: &Bytes) -> Answer {
-    Answer { status, reason: Bytes::new(), fields, length: Some(body.len() as u64), upgrade: None }
+/// What clients are told where no server answers.
+pub(super) fn status(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::NoBackend | Reason::BackendDown => StatusCode::SERVICE_UNAVAILABLE,
+        reason => StatusCode::from_u16(inbound::status(reason)).unwrap_or(StatusCode::BAD_GATEWAY),
+    }
+}
+
+/// Sends an answer of our own.
+pub(super) async fn ourselves(client: &mut Side, request: &Request, own: &Own, is_last: bool) -> Behind {
+    let (parts, body) = own.answer(&request.fields).into_parts();
+    all(client, request, parts.status, parts.headers, body, is_last).await
+}
+
+/// Sends a whole answer.
+pub(super) async fn all(
+    client: &mut Side,
+    request: &Request,
+    status: StatusCode,
+    fields: HeaderMap,
+    body: Bytes,
+    is_last: bool,
+) -> Behind {
+    let length = Some(body.len() as u64);
+    let head = Answer { status, reason: Bytes::new(), fields, length, upgrade: None };
+    let is_last = begin(client, request, &head, is_last);
+    let mut is_put = false;
+    let sent = poll_fn(|cx| {
+        if !std::mem::replace(&mut is_put, true) {
+            if may_have_body(&request.method, status) {
+                client.put(cx, &body);
+            }
+            client.put_end(None);
+        }
+        client.poll_flush(cx)
+    });
+    match timeout(PARTING, sent).await {
+        Ok(Ok(())) if is_last => Behind::Close,
+        Ok(Ok(())) => Behind::Next,
+        Ok(Err(_)) | Err(_) => {
+            client.cut();
+            Behind::Cut
+        }
+    }
 }

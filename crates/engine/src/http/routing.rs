@@ -4,12 +4,11 @@
 mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::HeaderMap;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use towpath_config::{FieldMatch, Http, HttpRoute, PathMatch, Pool, Rewrite, Rules};
+use towpath_config::{FieldMatch, Http, HttpRoute, PathMatch, Rewrite, Rules};
 
 /// What RFC 3986 has no place for in a path, but for the question mark, with which a rewritten path may go on. All that is not
 /// ASCII is encoded too.
@@ -33,8 +32,8 @@ pub(crate) fn find<'a>(
     host: &str,
     path: &str,
     fields: &HeaderMap,
-) -> Option<&'a HttpRoute> {
-    http.routes.iter().find(|route| {
+) -> Option<(usize, &'a HttpRoute)> {
+    http.routes.iter().enumerate().find(|(_, route)| {
         (route.hosts.is_empty() || route.hosts.iter().any(|pattern| pattern.has(host)))
             && has_path(&route.path, path)
             && (route.methods.is_empty() || route.methods.iter().any(|name| name == method.as_str()))
@@ -148,8 +147,8 @@ pub(crate) fn rewrite(rules: &Rules, path_and_query: &str) -> Option<String> {
     Some(whole)
 }
 
-/// One of `pools`, of which there is at least one, by their weights. `lot` is any number, all being as likely.
-pub(crate) fn choose(pools: &[(Arc<Pool>, u32)], lot: u32) -> &Arc<Pool> {
+/// One of `pools` by their weights; `None` if there is none. `lot` is any number, all being as likely.
+pub(crate) fn choose<T>(pools: &[(T, u32)], lot: u32) -> Option<&T> {
     let total: u64 = pools.iter().map(|(_, weight)| u64::from(*weight)).sum();
     let mut point = (u128::from(lot) * u128::from(total)) >> u32::BITS;
     let drawn = pools.iter().find(|(_, weight)| {
@@ -157,5 +156,5 @@ pub(crate) fn choose(pools: &[(Arc<Pool>, u32)], lot: u32) -> &Arc<Pool> {
         point = point.saturating_sub(u128::from(*weight));
         is_here
     });
-    &drawn.unwrap_or(&pools[0]).0
+    drawn.or(pools.first()).map(|(pool, _)| pool)
 }

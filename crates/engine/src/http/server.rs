@@ -163,6 +163,7 @@ impl Server {
                 let head = ready!(side.poll_answer(cx)).map_err(|error| super::side::fault(&error))?;
                 Poll::Ready(Ok(Heard::Final(of_stream(head, method)?)))
             }
+            Side::Nobody => Poll::Ready(Err(Fault::Ended)),
         }
     }
 

@@ -49,7 +49,7 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(u32::try_from(requester.http.header_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(requester.http().header_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(STREAM_WINDOW as usize)
         .max_pending_accept_reset_streams(RESETS)
         .handshake::<_, Bytes>(client)
@@ -58,7 +58,7 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
     let mut is_draining = false;
     let open = Rc::new(Open::default());
     let mut idle_looks = 0;
-    let mut looks = interval(requester.http.keepalive_timeout / LOOKS);
+    let mut looks = interval(requester.http().keepalive_timeout / LOOKS);
     loop {
         let accepted = tokio::select! {
             accepted = connection.accept() => accepted,

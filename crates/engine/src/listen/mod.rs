@@ -11,4 +11,4 @@ pub(crate) use accept::{Accepted, Acceptor};
 pub(crate) use bind::UnixPathGuard;
 pub use bind::{BindError, Bound, PrivateSocket, bind};
 pub(crate) use own::Own;
-pub(crate) use source::{Door, Seat, Source};
+pub(crate) use source::{Door, Seat, Source, Ways};

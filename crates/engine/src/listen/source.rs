@@ -18,6 +18,7 @@ use crate::admit::Gatekeeper;
 use crate::auth::{self, Authenticator};
 use crate::metrics::{NowAndThen, WARN_GAP};
 use crate::pool::Pool;
+use crate::rulebook::Rulebook;
 use crate::throttle::Speeds;
 use crate::tls::TlsIn;
 
@@ -26,8 +27,10 @@ use crate::tls::TlsIn;
 pub(crate) struct Source {
     pub(crate) listener: Arc<Listener>,
     pub(crate) pool: Arc<Pool>,
-    /// The pools of its routes, in their order.
+    /// The pools of its routes by first bytes, in their order.
     pub(crate) route_pools: Vec<Arc<Pool>>,
+    /// What holds for its requests, if it balances HTTP.
+    pub(crate) rulebook: Option<Arc<Rulebook>>,
     pub(super) pace: Option<Arc<Pace>>,
     room: Option<Arc<Semaphore>>,
     room_in_all: Arc<Semaphore>,
@@ -40,6 +43,30 @@ pub(crate) struct Source {
     /// Where this process listens.
     pub(crate) own: Arc<Own>,
     refused: Refused,
+}
+
+/// Where the connections of a listener go.
+#[derive(Debug)]
+pub(crate) struct Ways {
+    /// Its own pool.
+    pub(crate) pool: Arc<Pool>,
+    /// The pools of its routes by first bytes, in their order.
+    pub(crate) route_pools: Vec<Arc<Pool>>,
+    /// What holds for its requests, if it balances HTTP.
+    pub(crate) rulebook: Option<Arc<Rulebook>>,
+}
+
+impl Ways {
+    fn lead_where(&self, source: &Source) -> bool {
+        let mut pairs = source.route_pools.iter().zip(&self.route_pools);
+        let has_same_requests = match (&source.rulebook, &self.rulebook) {
+            (Some(old), Some(new)) => old.goes_where(new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        Arc::ptr_eq(&source.pool, &self.pool)
+            && pairs.all(|(old, new)| Arc::ptr_eq(old, new))
+            && has_same_requests
+    }
 }
 
 /// Clients that were not let in: they are told of once a second at most, all in one line.
@@ -83,10 +110,9 @@ fn number_of_clients(count: u64) -> String {
 impl Source {
     pub(crate) fn new(
         listener: Arc<Listener>,
-        pool: Arc<Pool>,
+        Ways { pool, route_pools, rulebook }: Ways,
         room_in_all: Arc<Semaphore>,
         own: Arc<Own>,
-        route_pools: Vec<Arc<Pool>>,
     ) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let pace = listener.accept_rate.map(Pace::new);
@@ -100,6 +126,7 @@ impl Source {
             listener,
             pool,
             route_pools,
+            rulebook,
             pace,
             room,
             room_in_all,
@@ -112,6 +139,11 @@ impl Source {
         }
     }
 
+    /// Whether nothing of it has changed in this configuration.
+    pub(crate) fn is_as(&self, listener: &Listener, ways: &Ways) -> bool {
+        *self.listener == *listener && ways.lead_where(self)
+    }
+
     /// The same without limits of connections: for the requests of a client that has its place.
     pub(crate) fn within(&self) -> Self {
         let (listener, pool) = (self.listener.clone(), self.pool.clone());
@@ -119,6 +151,7 @@ impl Source {
             listener,
             pool,
             route_pools: Vec::new(),
+            rulebook: self.rulebook.clone(),
             pace: None,
             room: None,
             room_in_all: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)),
@@ -132,13 +165,8 @@ impl Source {
     }
 
     /// The source that a new configuration makes of this one. Limits that stay know who is there already.
-    pub(crate) fn renewed(
-        &self,
-        listener: Arc<Listener>,
-        pool: Arc<Pool>,
-        route_pools: Vec<Arc<Pool>>,
-    ) -> Self {
-        let mut new = Self::new(listener, pool, self.room_in_all.clone(), self.own.clone(), route_pools);
+    pub(crate) fn renewed(&self, listener: Arc<Listener>, ways: Ways) -> Self {
+        let mut new = Self::new(listener, ways, self.room_in_all.clone(), self.own.clone());
         if new.listener.max_connections == self.listener.max_connections {
             new.room.clone_from(&self.room);
         }

@@ -388,9 +388,4 @@ impl H1Side {
     pub(super) fn cut(&mut self) {
         self.fault.get_or_insert(Fault::Ended);
     }
-
-    /// Whether what went was cut.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.fault.is_some() || self.going != Going::Over
-    }
 }

@@ -98,10 +98,6 @@ impl H2Side {
         Poll::Ready(Ok(Response::from_parts(head, ())))
     }
 
-    pub(super) fn has_read_all(&self) -> bool {
-        self.has_read_all
-    }
-
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,

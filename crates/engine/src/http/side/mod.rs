@@ -23,6 +23,8 @@ pub(crate) enum Side {
     H1(H1Side),
     /// A stream of HTTP/2.
     H2(H2Side),
+    /// Nobody: what is sent there is gone.
+    Nobody,
 }
 
 /// How a side came to a bad end.
@@ -70,14 +72,7 @@ impl Side {
         match self {
             Self::H1(side) => side.poll_body(cx, buffers, take),
             Self::H2(side) => side.poll_body(cx, take),
-        }
-    }
-
-    /// Whether all of the body was read.
-    pub(crate) fn has_read_all(&self) -> bool {
-        match self {
-            Self::H1(side) => side.has_read_all(),
-            Self::H2(side) => side.has_read_all(),
+            Self::Nobody => Poll::Ready(Ok(Progress::Over(None))),
         }
     }
 
@@ -86,6 +81,7 @@ impl Side {
         match self {
             Self::H1(side) => side.put(cx, data),
             Self::H2(side) => side.put(data),
+            Self::Nobody => {}
         }
     }
 
@@ -94,6 +90,7 @@ impl Side {
         match self {
             Self::H1(side) => side.put_end(trailers),
             Self::H2(side) => side.put_end(trailers),
+            Self::Nobody => {}
         }
     }
 
@@ -102,6 +99,7 @@ impl Side {
         match self {
             Self::H1(side) => side.poll_flush(cx),
             Self::H2(side) => side.poll_flush(cx),
+            Self::Nobody => Poll::Ready(Ok(())),
         }
     }
 
@@ -110,6 +108,7 @@ impl Side {
         match self {
             Self::H1(side) => side.backlog() > BACKLOG || side.is_blocked(),
             Self::H2(side) => side.backlog() > BACKLOG,
+            Self::Nobody => false,
         }
     }
 
@@ -118,6 +117,7 @@ impl Side {
         match self {
             Self::H1(side) => side.stream.poll_hangup(cx),
             Self::H2(side) => side.poll_gone(cx),
+            Self::Nobody => Poll::Pending,
         }
     }
 
@@ -126,6 +126,7 @@ impl Side {
         match self {
             Self::H1(side) => side.cut(),
             Self::H2(side) => side.cut(),
+            Self::Nobody => {}
         }
     }
 }

@@ -1,0 +1,74 @@
+//! Copies of requests for a second pool, whose answers nobody waits for.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::task::spawn_local;
+
+use super::clock::Clock;
+use super::exchange::{Answering, Exchange, Times, Upload};
+use super::head::Request;
+use super::passing::Passing;
+use super::side::Side;
+use super::{ANSWER_TIME, BODY_PAUSE, Requester};
+use crate::pool::Pool;
+
+/// Copies that a worker has under way at a time; more are left out.
+const COPIES: usize = 256;
+
+thread_local! {
+    static UNDER_WAY: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One copy under way.
+struct Place;
+
+impl Place {
+    fn take() -> Option<Self> {
+        UNDER_WAY.with(|under_way| {
+            let is_free = under_way.get() < COPIES;
+            under_way.set(under_way.get() + usize::from(is_free));
+            is_free.then_some(Self)
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        UNDER_WAY.with(|under_way| under_way.set(under_way.get() - 1));
+    }
+}
+
+/// Sends a copy of a request whose body was kept, and drops the answer.
+pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, upload: &Upload) {
+    let (Some(mut flow), Some(mut upload), Some(place)) = (requester.begin(), upload.copy(), Place::take())
+    else {
+        return;
+    };
+    let (worker, pool, request) = (requester.worker.clone(), pool.clone(), Rc::new(request.clone()));
+    flow.speaks_for_others();
+    flow.guest().pool = Some(pool.clone());
+    spawn_local(async move {
+        let _place = place;
+        let (mut clock, mut client) = (Clock::new(), Side::Nobody);
+        let mut exchange = Exchange {
+            worker: &worker,
+            flow: &mut flow,
+            clock: &mut clock,
+            client: &mut client,
+            request: &request,
+            pool: &pool,
+            upload: &mut upload,
+            times: Times { body: BODY_PAUSE, answer: ANSWER_TIME },
+            key: None,
+            attempts: 0,
+        };
+        let Ok(Answering { mut server, lease, .. }) = exchange.answer().await else { return };
+        let mut passing =
+            Passing { flow: &flow, clock: &mut clock, pause: BODY_PAUSE, buffers: &worker.buffers };
+        if passing.pass(&mut client, &mut server, &mut upload).await.is_ok() {
+            server.leave(&worker, &pool, &lease);
+        }
+    });
+}

@@ -1,0 +1,96 @@
+//! An answer on its way to the client, and what is left of the request on its way up.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::HeaderMap;
+
+use super::clock::Clock;
+use super::exchange::Upload;
+use super::pump::{Break, Tap, poll_pump};
+use super::server::Server;
+use super::side::{Fault, Side};
+use crate::buffers::Buffers;
+use crate::error::Reason;
+use crate::flow::{Flow, Meter};
+
+/// An answer under way.
+pub(super) struct Passing<'a> {
+    pub(super) flow: &'a Flow,
+    pub(super) clock: &'a mut Clock,
+    /// How long it may pause.
+    pub(super) pause: Duration,
+    pub(super) buffers: &'a Buffers,
+}
+
+/// A body that is counted on its way down.
+struct Down<'a> {
+    flow: &'a Flow,
+    has_moved: bool,
+}
+
+impl Tap for Down<'_> {
+    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
+        self.flow.down(data.len() as u64);
+        self.has_moved = true;
+        sink.put(cx, data);
+    }
+
+    fn rest(&mut self, _: &mut Context<'_>, _: &mut Side) {}
+
+    fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
+        sink.put_end(trailers);
+    }
+}
+
+impl Passing<'_> {
+    /// Moves the answer down, and what is left of the request up, until the answer is over.
+    ///
+    /// # Errors
+    /// Why it is not whole.
+    pub(super) async fn pass(
+        &mut self,
+        client: &mut Side,
+        server: &mut Server,
+        upload: &mut Upload,
+    ) -> Result<(), Reason> {
+        let (mut is_down, mut is_cut_off) = (false, false);
+        self.clock.set(Some(self.pause));
+        poll_fn(|cx| {
+            let mut tap = Down { flow: self.flow, has_moved: false };
+            let down = poll_pump(cx, &mut server.side, client, &mut is_down, &mut tap, self.buffers);
+            let mut has_moved = tap.has_moved;
+            match down {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+                Poll::Ready(Err(broken)) => return Poll::Ready(Err(reason(broken))),
+                Poll::Pending => {}
+            }
+            if !upload.is_over && !is_cut_off {
+                match upload.poll(cx, self.flow, client, &mut server.side, self.buffers) {
+                    Poll::Ready(Err(Break::Source(_))) => return Poll::Ready(Err(Reason::ClientReset)),
+                    // It has answered without the rest.
+                    Poll::Ready(Err(Break::Sink(_))) => is_cut_off = true,
+                    Poll::Ready(Ok(())) => has_moved = true,
+                    Poll::Pending => {}
+                }
+            } else if client.poll_gone(cx).is_ready() {
+                return Poll::Ready(Err(Reason::ClientReset));
+            }
+            if has_moved {
+                self.clock.set(Some(self.pause));
+            }
+            self.clock.poll(cx).map(|()| Err(Reason::Idle))
+        })
+        .await
+    }
+}
+
+fn reason(broken: Break) -> Reason {
+    match broken {
+        Break::Source(Fault::Http(_)) => Reason::BadAnswer,
+        Break::Source(_) => Reason::ServerReset,
+        Break::Sink(Fault::Http(_)) => Reason::BadAnswer,
+        Break::Sink(_) => Reason::ClientReset,
+    }
+}

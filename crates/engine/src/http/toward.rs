@@ -1,0 +1,103 @@
+//! A request as servers get it, and an answer as clients get it.
+
+use std::hash::Hasher;
+
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VIA};
+use siphasher::sip::SipHasher13;
+use towpath_config::{Balance, HashKey, RequestKey, Rules};
+
+use super::entry::{Facts, version_of};
+use super::head::{Answer, Request};
+use super::{Requester, edits, forwarded, routing, trace};
+use crate::balance::{cookie, join, strip};
+use crate::pool::{Backend, Pool};
+use crate::rulebook::PoolAtWork;
+
+/// What of a request the balance of its pool goes by.
+pub(super) fn key(pool: &Pool, request: &Request) -> Option<u64> {
+    if pool.config.balance != Balance::Hash(HashKey::Request) {
+        return None;
+    }
+    let value = match pool.config.http.hash.as_ref()? {
+        RequestKey::Field(name) => request.fields.get(name.as_str()).map_or(&b""[..], HeaderValue::as_bytes),
+        RequestKey::Cookie(name) => cookie(&request.fields, name).unwrap_or_default(),
+        RequestKey::Path => request.path.split('?').next().unwrap_or_default().as_bytes(),
+    };
+    let mut hasher = SipHasher13::new();
+    hasher.write(value);
+    Some(hasher.finish())
+}
+
+/// Makes of a request what servers get.
+pub(super) fn prepare(
+    requester: &Requester,
+    rules: &Rules,
+    pool: &PoolAtWork,
+    request: &mut Request,
+    facts: &mut Facts,
+) {
+    let http = requester.http();
+    if let Some(name) = http.request_id.as_ref().and_then(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+    {
+        let id = trace::request_id(&mut request.fields, &name, || fastrand::u128(..));
+        facts.request_id = id.to_str().unwrap_or_default().to_owned();
+    }
+    if http.trace {
+        trace::pass_on(&mut request.fields, || fastrand::u128(..));
+    }
+    let of_client = forwarded::Facts {
+        client: requester.client.map(|client| client.ip()),
+        scheme: requester.scheme(),
+        host: (!request.authority.is_empty()).then_some(request.authority.as_str()),
+        is_trusted: facts.is_trusted,
+    };
+    forwarded::apply(&mut request.fields, &of_client, http.forwarded);
+    if let Some(sticky) = &pool.sticky {
+        strip(&mut request.fields, sticky.key.name());
+    }
+    if !pool.pool.config.http.is_h2 {
+        join(&mut request.fields);
+    }
+    if let Some(path) = routing::rewrite(rules, &request.path) {
+        request.path = path;
+    }
+    if !rules.request_fields.is_empty() {
+        edits::edit(&mut request.fields, &rules.request_fields, &facts.placeholders(requester.scheme()));
+        if let Some(host) = request.fields.remove(HOST).and_then(|host| host.to_str().map(str::to_owned).ok())
+        {
+            request.authority = host;
+        }
+    }
+    if let Some(name) = &http.via {
+        add_via(&mut request.fields, version_of(request.version), name);
+    }
+}
+
+/// Makes of the answer of a backend what clients get. `had_cookie` says that its client came with the backend's cookie.
+pub(super) fn finish(
+    requester: &Requester,
+    rules: &Rules,
+    pool: &PoolAtWork,
+    backend: &Backend,
+    had_cookie: bool,
+    answer: &mut Answer,
+    facts: &Facts,
+) {
+    if let Some(sticky) = pool.sticky.as_ref().filter(|_| !had_cookie) {
+        let cookie = sticky.key.write(&sticky.tag(backend), requester.is_tls);
+        cookie.into_iter().for_each(|cookie| drop(answer.fields.try_append(SET_COOKIE, cookie)));
+    }
+    if !rules.response_fields.is_empty() {
+        edits::edit(&mut answer.fields, &rules.response_fields, &facts.placeholders(requester.scheme()));
+    }
+    if let Some(name) = &requester.http().via {
+        add_via(&mut answer.fields, "1.1", name);
+    }
+}
+
+fn add_via(fields: &mut HeaderMap, version: &str, name: &str) {
+    if let Ok(value) = HeaderValue::try_from(format!("{version} {name}")) {
+        // More fields than a map can hold are left out.
+        let _ = fields.try_append(VIA, value);
+    }
+}
