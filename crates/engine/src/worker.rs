@@ -1,10 +1,12 @@
 //! A worker: one thread, its event loop, and what the connections on it share.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::error::SendError;
@@ -17,7 +19,7 @@ use crate::conn;
 use crate::engine::Phase;
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
-use crate::http::Idle;
+use crate::http::{Budget, Idle};
 use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
@@ -37,6 +39,8 @@ pub(crate) struct Worker {
     resolver: RefCell<Option<(Dns, Rc<Resolver>)>>,
     /// Connections to backends that wait for a request.
     pub(crate) idle: Rc<Idle>,
+    /// How many requests may be sent again, by the names of pools.
+    budgets: RefCell<HashMap<Arc<str>, Rc<Budget>>>,
     phase: watch::Receiver<Phase>,
 }
 
@@ -150,6 +154,15 @@ impl Worker {
         hear(&mut self.phase.clone(), Phase::Draining).await;
     }
 
+    /// How many requests to a pool of this name may be sent again.
+    pub(crate) fn budget(&self, pool: &Arc<str>) -> Rc<Budget> {
+        let mut budgets = self.budgets.borrow_mut();
+        match budgets.get(pool) {
+            Some(budget) => budget.clone(),
+            None => budgets.entry(pool.clone()).or_insert_with(|| Rc::new(Budget::new(Instant::now()))).clone(),
+        }
+    }
+
     /// Whether no more clients are taken.
     pub(crate) fn is_draining(&self) -> bool {
         *self.phase.borrow() >= Phase::Draining
@@ -225,6 +238,7 @@ async fn work(post: Post) {
         warnings,
         resolver: RefCell::default(),
         idle: Rc::default(),
+        budgets: RefCell::default(),
         phase: phase.clone(),
     });
     tracing::debug!("worker {} runs", worker.id);

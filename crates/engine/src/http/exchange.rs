@@ -166,6 +166,7 @@ impl Exchange<'_> {
     /// Finds a server that answers.
     pub(super) async fn answer(&mut self) -> Result<Answering, Failed> {
         let mut takes_kept = true;
+        self.worker.budget(&self.pool.config.name).request(Instant::now());
         loop {
             let (worker, client) = (self.worker, &mut *self.client);
             let kept =
@@ -294,15 +295,18 @@ impl Exchange<'_> {
         }
         let may_be_repeated = is_refused || is_safe(self.request);
         let has_other = is_used || self.flow.has_attempt_left();
-        match may_be_repeated && has_other && self.upload.kept.is_some() && self.may_retry() {
+        match may_be_repeated && has_other && self.upload.kept.is_some() && self.may_retry(is_used) {
             true => Ok(()),
             false => Err(Failed::Server),
         }
     }
 
-    /// Whether one more attempt is within the limits.
-    fn may_retry(&self) -> bool {
-        self.attempts <= self.pool.config.http.retries
+    /// Whether one more attempt is within the limits. One for which a server is not to blame is none of the budget.
+    fn may_retry(&self, is_blameless: bool) -> bool {
+        let http = &self.pool.config.http;
+        let budget = || self.worker.budget(&self.pool.config.name);
+        self.attempts <= http.retries
+            && (is_blameless || budget().try_retry(http.retry_budget, Instant::now()))
     }
 
     /// Whether another server may have a better answer.
@@ -315,8 +319,8 @@ impl Exchange<'_> {
             && is_safe(self.request)
             && self.upload.is_over
             && self.upload.kept.is_some()
-            && self.may_retry()
             && has_other()
+            && self.may_retry(false)
     }
 }
 

@@ -45,7 +45,6 @@ use self::server::Server;
 use self::side::{Fault, Side};
 use crate::error::{Misasked, Reason};
 use crate::flow::{Flow, Stage};
-use crate::inbound;
 use crate::listen::{Seat, Source};
 use crate::pool::Lease;
 use crate::rulebook::{PoolAtWork, Rulebook};

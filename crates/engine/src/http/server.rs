@@ -37,8 +37,6 @@ pub(crate) enum Kept {
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) side: Side,
-    /// Whether it has served others, and may be closed by now.
-    pub(crate) is_used: bool,
     /// Whether it can serve others after this.
     serves_on: bool,
     kept_seconds: Option<u64>,
@@ -61,9 +59,9 @@ impl Server {
     /// When it is of no use any more.
     pub(crate) async fn on_kept(worker: &Worker, kept: Kept, request: &Request) -> Result<Self, Fault> {
         match kept {
-            Kept::H1(stream) => Ok(Self::h1(stream, true, request)),
+            Kept::H1(stream) => Ok(Self::h1(stream, request)),
             Kept::H2(room) => {
-                let asked = Self::h2(room, true, request).await;
+                let asked = Self::h2(room, request).await;
                 asked.map_err(|(room, fault)| {
                     worker.idle.leave_session(&room);
                     fault
@@ -84,7 +82,7 @@ impl Server {
         request: &Request,
     ) -> Result<Self, Fault> {
         if !pool.config.http.is_h2 {
-            return Ok(Self::h1(stream, false, request));
+            return Ok(Self::h1(stream, request));
         }
         stream.keep_alive(&pool.config.socket);
         let handshake = client::Builder::new()
@@ -100,13 +98,13 @@ impl Server {
             // What fails here fails its streams too.
             let _ = connection.await;
         });
-        Self::h2(room, false, request).await.map_err(|(room, fault)| {
+        Self::h2(room, request).await.map_err(|(room, fault)| {
             worker.idle.leave_session(&room);
             fault
         })
     }
 
-    fn h1(stream: Stream, is_used: bool, request: &Request) -> Self {
+    fn h1(stream: Stream, request: &Request) -> Self {
         let mut side = H1Side::new(stream, Vec::new());
         let going = match request.length {
             Some(length) => Going::Length(length),
@@ -114,10 +112,10 @@ impl Server {
             None => Going::Over,
         };
         side.begin(going, |to| head::write_request(request, to));
-        Self { side: Side::H1(side), is_used, serves_on: true, kept_seconds: None, _room: None }
+        Self { side: Side::H1(side), serves_on: true, kept_seconds: None, _room: None }
     }
 
-    async fn h2(mut room: Room, is_used: bool, request: &Request) -> Result<Self, (Room, Fault)> {
+    async fn h2(mut room: Room, request: &Request) -> Result<Self, (Room, Fault)> {
         let head = match head_of_stream(request) {
             Ok(head) => head,
             Err(fault) => return Err((room, fault)),
@@ -127,7 +125,7 @@ impl Server {
         match sent {
             Ok((answer, going)) => {
                 let side = Side::H2(H2Side::to_server(answer, going));
-                Ok(Self { side, is_used, serves_on: true, kept_seconds: None, _room: Some(room) })
+                Ok(Self { side, serves_on: true, kept_seconds: None, _room: Some(room) })
             }
             Err(error) => Err((room, super::side::fault(&error))),
         }
