@@ -22,7 +22,7 @@ pub(crate) fn parse() -> Args {
     let mut command = Args::command();
     // Set to nothing means not set, as is the custom.
     if env::var_os(WORKERS).is_some_and(|value| value.is_empty()) {
-        for name in ["tcp", "proxy", "run"] {
+        for name in ["tcp", "http", "proxy", "run"] {
             command = command.mut_subcommand(name, |command| {
                 command.mut_arg("workers", |workers| workers.env(Resettable::Reset))
             });
@@ -38,6 +38,7 @@ Examples:
   towpath tcp :5432 10.0.0.11:5432,10.0.0.12:5432       spread it over two servers
   towpath tcp unix:/run/db.sock 127.0.0.1:5432          from a unix socket
   towpath tcp :5432 db:5432 --via socks5h://hop:1080    through a proxy
+  towpath http :8080 10.0.0.1:80,10.0.0.2:80            spread HTTP requests
   towpath proxy :3128 --auth-file users                 be an HTTP and SOCKS proxy
   towpath tcp :5432 db:5432 --print-config              the same as a file
   towpath run towpath.toml                              everything from a file
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     /// Forward TCP connections to a target
     #[command(after_help = TCP_EXAMPLES)]
     Tcp(Tcp),
+    /// Spread HTTP requests over servers
+    #[command(after_help = HTTP_EXAMPLES)]
+    Http(Http),
     /// Be an HTTP and SOCKS proxy, all on one port
     #[command(after_help = PROXY_EXAMPLES)]
     Proxy(Proxy),
@@ -98,6 +102,18 @@ Examples:
   towpath tcp 127.0.0.1:8000-8010 backend:9000-9010
   towpath tcp :6379,unix:/run/redis.sock 10.0.0.1:6379,10.0.0.2:6379 --idle-timeout 1h
   towpath tcp :389 srv+_ldap._tcp.example.com";
+
+const HTTP_EXAMPLES: &str = "\
+LISTEN is :PORT (every address, v4 and v6), HOST:PORT, [V6]:PORT or unix:PATH.
+TARGET is HOST:PORT, unix:PATH or srv+NAME.
+Clients may speak HTTP/1.0, 1.1 and 2. A request that a server did not take, or did not answer, goes to another one where that
+is safe. Routes, fields, users and limits are for a file: --print-config makes one to begin with.
+
+Examples:
+  towpath http :8080 10.0.0.1:80,10.0.0.2:80
+  towpath http :8080 10.0.0.1:80,10.0.0.2:80 --check /health --retry-on 502,503
+  towpath http :443 10.0.0.1:80,10.0.0.2:80 --tls-cert cert.pem --tls-key key.pem
+  towpath http :8080 app.internal:443 --backend-tls --http2 --balance p2c";
 
 const PROXY_EXAMPLES: &str = "\
 Clients speak HTTP (CONNECT and plain requests), SOCKS5 or SOCKS4a; the first bytes tell which.
@@ -200,6 +216,47 @@ pub(crate) struct Tcp {
     /// How the target is chosen: round_robin, least_conn, p2c or random [default: round_robin]
     #[arg(long, value_name = "NAME")]
     pub(crate) balance: Option<String>,
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+    /// Print the configuration file for the same thing, with passwords masked, and exit
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Http {
+    /// Where to listen; several with commas between
+    #[arg(value_name = "LISTEN[,LISTEN…]")]
+    pub(crate) listen: String,
+    /// The servers; requests take turns over them
+    #[arg(value_name = "TARGET[,TARGET…]")]
+    pub(crate) target: String,
+    /// How a server is chosen: round_robin, least_conn, p2c or random [default: round_robin]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) balance: Option<String>,
+    /// Ask servers for this path now and then, and leave out those that do not answer well
+    #[arg(long, value_name = "PATH")]
+    pub(crate) check: Option<String>,
+    /// Ask another server in place of answers with these statuses, as 503 or 500-599; several with commas between
+    #[arg(long, value_name = "STATUS[,STATUS…]")]
+    pub(crate) retry_on: Option<String>,
+    /// Speak TLS to clients, with this certificate and its chain (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<String>,
+    /// The key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<String>,
+    /// Speak TLS to servers, whose certificates are verified
+    #[arg(long)]
+    pub(crate) backend_tls: bool,
+    /// Speak HTTP/2 to servers
+    #[arg(long)]
+    pub(crate) http2: bool,
+    #[command(flatten)]
+    pub(crate) way: Way,
+    /// Hold requests for so long while no server works, off for not at all [default: 5s]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) hold: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
     /// Print the configuration file for the same thing, with passwords masked, and exit

@@ -14,6 +14,7 @@ use crate::{demo, log, passwd, shorthand};
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Tcp(args) => one_liner(&shorthand::tcp(&args), args.print_config),
+        Command::Http(args) => one_liner(&shorthand::http(&args), args.print_config),
         Command::Proxy(args) => one_liner(&shorthand::proxy(&args), args.print_config),
         Command::Passwd(args) => passwd::run(&args),
         Command::Run(args) => file(&args),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use towpath_config::Config;
 
-use crate::args::{Format, Instance, Proxy, Tcp, Way};
+use crate::args::{Format, Http, Instance, Proxy, Tcp, Way};
 use crate::exit::Failure;
 
 /// The file that says the same as `towpath tcp …`.
@@ -23,6 +23,35 @@ pub(crate) fn tcp(args: &Tcp) -> String {
     text.trim_start().to_owned()
 }
 
+/// The file that says the same as `towpath http …`.
+pub(crate) fn http(args: &Http) -> String {
+    let mut text = String::new();
+    instance(&args.instance, &mut text);
+    text.push_str("\n[[listener]]\nname = \"http\"\n");
+    key("bind", list(&args.listen), &mut text);
+    text.push_str("mode = \"http\"\npool = \"target\"\n");
+    server_tls(args.tls_cert.as_deref(), args.tls_key.as_deref(), &mut text);
+    optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    text.push_str("\n[[pool]]\nname = \"target\"\n");
+    key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
+    key("backend", list(&args.target), &mut text);
+    if args.backend_tls {
+        key("tls", "{}", &mut text);
+    }
+    if args.http2 {
+        key("http_version", quoted("2"), &mut text);
+    }
+    if let Some(path) = &args.check {
+        key("check", format!("{{ kind = \"http\", path = {} }}", quoted(path)), &mut text);
+    }
+    if let Some(statuses) = &args.retry_on {
+        key("retry_on", list(statuses), &mut text);
+    }
+    way(&args.way, &mut text);
+    optional("hold", args.hold.as_deref(), &mut text);
+    text.trim_start().to_owned()
+}
+
 /// The file that says the same as `towpath proxy …`.
 pub(crate) fn proxy(args: &Proxy) -> String {
     let mut text = String::new();
@@ -31,9 +60,7 @@ pub(crate) fn proxy(args: &Proxy) -> String {
     key("bind", list(&args.listen), &mut text);
     text.push_str("mode = \"proxy\"\npool = \"out\"\n");
     several("users", &args.user, &mut text);
-    if let (Some(cert), Some(tls_key)) = (&args.tls_cert, &args.tls_key) {
-        key("tls", format!("{{ cert = {}, key = {} }}", quoted(cert), quoted(tls_key)), &mut text);
-    }
+    server_tls(args.tls_cert.as_deref(), args.tls_key.as_deref(), &mut text);
     optional("auth_file", args.auth_file.as_deref(), &mut text);
     several("allow", &args.allow, &mut text);
     several("allow_dest", &args.allow_dest, &mut text);
@@ -87,6 +114,12 @@ fn instance(args: &Instance, text: &mut String) {
     }
     if args.no_records {
         key("records", false, text);
+    }
+}
+
+fn server_tls(cert: Option<&str>, private: Option<&str>, text: &mut String) {
+    if let (Some(cert), Some(private)) = (cert, private) {
+        key("tls", format!("{{ cert = {}, key = {} }}", quoted(cert), quoted(private)), text);
     }
 }
 
