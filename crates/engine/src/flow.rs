@@ -154,10 +154,10 @@ impl Flow {
 
     /// Its client gets this status.
     pub(crate) fn answers(&mut self, status: StatusCode) {
-        let since = self.start.elapsed();
+        let start = self.start;
         if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
             request.status = Some(status.as_u16());
-            request.first_byte = Some(since);
+            request.first_byte = Some(start.elapsed());
         }
     }
 
@@ -355,6 +355,18 @@ impl Flow {
     pub(crate) fn connected_with(&mut self, server: &Lease) {
         self.tries(server);
         self.carries_on();
+    }
+
+    /// The same by a connection that was there.
+    pub(crate) fn connected_before(&mut self, server: &Lease) {
+        self.tries(server);
+        self.connect_micros = 0;
+        (self.stage, self.reason) = (Stage::Answer, Reason::ClientReset);
+    }
+
+    /// When it began.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
     }
 
     /// Its request goes out on a connection to a backend of `pool` that is there.

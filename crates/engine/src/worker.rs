@@ -159,7 +159,9 @@ impl Worker {
         let mut budgets = self.budgets.borrow_mut();
         match budgets.get(pool) {
             Some(budget) => budget.clone(),
-            None => budgets.entry(pool.clone()).or_insert_with(|| Rc::new(Budget::new(Instant::now()))).clone(),
+            None => {
+                budgets.entry(pool.clone()).or_insert_with(|| Rc::new(Budget::new(Instant::now()))).clone()
+            }
         }
     }
 

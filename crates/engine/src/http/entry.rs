@@ -27,8 +27,8 @@ pub(super) struct Facts {
     pub(super) is_trusted: bool,
     /// The host, in lower case and without port.
     pub(super) host: String,
-    /// The path and the query.
-    pub(super) path: String,
+    /// The path and the query, if they were written anew.
+    pub(super) path: Option<String>,
     pub(super) request_id: String,
 }
 
@@ -42,13 +42,13 @@ impl Facts {
             ip: told.or(peer),
             is_trusted,
             host: host_of(&request.authority).to_ascii_lowercase(),
-            path: request.path.clone(),
+            path: None,
             request_id: String::new(),
         }
     }
 
-    pub(super) fn placeholders(&self, scheme: &'static str) -> Placeholders<'_> {
-        let (path, query) = split(&self.path);
+    pub(super) fn placeholders<'a>(&'a self, scheme: &'static str, request: &'a Request) -> Placeholders<'a> {
+        let (path, query) = split(self.path.as_ref().unwrap_or(&request.path));
         let (client, host, request_id) = (self.ip, self.host.as_str(), self.request_id.as_str());
         Placeholders { client, scheme, host, path, query, request_id }
     }
@@ -109,7 +109,7 @@ pub(super) async fn admit<'a>(
     let to = match found.map(|(_, route)| &route.action) {
         Some(Action::Redirect { status, to }) => {
             let mut fields = HeaderMap::new();
-            fields.insert(LOCATION, edits::location(to, &facts.placeholders(requester.scheme())));
+            fields.insert(LOCATION, edits::location(to, &facts.placeholders(requester.scheme(), request)));
             To::Here(status_of(*status), fields, Bytes::new())
         }
         Some(Action::Answer { status, content_type, body }) => {

@@ -166,7 +166,7 @@ impl Exchange<'_> {
     /// Finds a server that answers.
     pub(super) async fn answer(&mut self) -> Result<Answering, Failed> {
         let mut takes_kept = true;
-        self.worker.budget(&self.pool.config.name).request(Instant::now());
+        self.worker.budget(&self.pool.config.name).request(self.flow.start());
         loop {
             let (worker, client) = (self.worker, &mut *self.client);
             let kept =
@@ -179,10 +179,18 @@ impl Exchange<'_> {
                     _ => Failed::Server,
                 });
             };
-            self.flow.connected_with(&lease);
-            self.attempts += 1;
-            let begun = Instant::now();
             let is_used = matches!(way, Way::Kept(_));
+            let begun = match is_used && self.attempts == 0 {
+                true => {
+                    self.flow.connected_before(&lease);
+                    self.flow.start()
+                }
+                false => {
+                    self.flow.connected_with(&lease);
+                    Instant::now()
+                }
+            };
+            self.attempts += 1;
             let server = match way {
                 Way::Kept(kept) => Server::on_kept(worker, kept, self.request).await,
                 Way::New(stream) => Server::on_new(worker, stream, self.pool, &lease, self.request).await,
@@ -197,7 +205,7 @@ impl Exchange<'_> {
             };
             match self.hear(&mut server).await {
                 Ok(answer) => {
-                    self.pool.note_answer(&lease, Some(begun.elapsed()));
+                    self.pool.note_answer_since(&lease, begun);
                     if self.is_to_be_asked_elsewhere(&lease, &answer) {
                         self.flow.attempts().failed(&lease, Failure::Never);
                         continue;
@@ -222,7 +230,9 @@ impl Exchange<'_> {
             server.side.put_end(self.upload.trailers.clone());
         }
         let mut is_sent = false;
-        self.clock.set(Some(self.times.body));
+        if !self.upload.is_over {
+            self.clock.set(Some(self.times.body));
+        }
         loop {
             let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_sent)).await?;
             match heard {

@@ -1,10 +1,7 @@
 //! Heads of HTTP/1, between their bytes and what the story of a request works with.
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, REFERER, TRANSFER_ENCODING,
-    UPGRADE, USER_AGENT,
-};
+use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::{Method, StatusCode, Version};
 use towpath_wire::http1::framing::{self, AnswerFraming, Framing};
 use towpath_wire::http1::head::{self, RequestHead};
@@ -106,8 +103,7 @@ pub(crate) fn request(input: &[u8]) -> Result<Option<(Asked, usize)>, HeadFault>
         head::Version::V10 => !head.has_word("connection", "keep-alive"),
         head::Version::V11 => head.has_word("connection", "close"),
     };
-    let mut fields = fields(&head.fields, &[HOST])?;
-    let upgrade = strip(&mut fields);
+    let Sorted { mut fields, upgrade, length: length_told } = sorted(&head.fields)?;
     let upgrade = upgrade.filter(|_| head.version == head::Version::V11 && framing == Framing::None);
     let version = match head.version {
         head::Version::V10 => Version::HTTP_10,
@@ -122,8 +118,7 @@ pub(crate) fn request(input: &[u8]) -> Result<Option<(Asked, usize)>, HeadFault>
         Framing::Chunked => None,
     };
     // A body that is empty may be told so, which some servers want to know of a POST.
-    let tells_length = framing != Framing::None || fields.contains_key(CONTENT_LENGTH);
-    fields.remove(CONTENT_LENGTH);
+    let tells_length = framing != Framing::None || length_told.is_some();
     let request = Request {
         method,
         path,
@@ -173,9 +168,8 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
         false => framing::of_answer(&head, method.as_str())?,
     };
     let (is_last, kept_seconds) = keeping(&head);
-    let mut fields = fields(&head.fields, &[])?;
-    let upgrade = strip(&mut fields);
-    let told = fields.get(CONTENT_LENGTH).and_then(|told| told.to_str().ok()?.parse().ok());
+    let Sorted { fields, upgrade, length: told } = sorted(&head.fields)?;
+    let told = told.and_then(|told| told.to_str().ok()?.parse().ok());
     let body_length = match framing {
         // An answer to HEAD tells the length of what it would have been.
         AnswerFraming::None if told.is_some() => told,
@@ -184,7 +178,6 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
         AnswerFraming::Length(length) => Some(length),
         AnswerFraming::Chunked | AnswerFraming::UntilClose => None,
     };
-    fields.remove(CONTENT_LENGTH);
     let is_own_reason = status.canonical_reason().is_none_or(|reason| reason.as_bytes() != head.reason);
     let reason = if is_own_reason { Bytes::copy_from_slice(head.reason) } else { Bytes::new() };
     let answer = Answer { status, reason, fields, length: body_length, upgrade };
@@ -209,75 +202,85 @@ fn keeping(head: &ResponseHead<'_>) -> (bool, Option<u64>) {
     (is_last, timeout)
 }
 
-/// Fields as a map, whose values share one copy of their bytes.
-fn fields(told: &[(&str, &[u8])], without: &[HeaderName]) -> Result<HeaderMap, HeadFault> {
+/// Fields of a message, and what was taken out of them.
+struct Sorted {
+    fields: HeaderMap,
+    /// The protocol that it is to go over to.
+    upgrade: Option<HeaderValue>,
+    length: Option<HeaderValue>,
+}
+
+/// Sorts the fields of a message, whose values share one copy of their bytes. What is for one hop alone is left out, and what
+/// `Connection` names (RFC 9110, section 7.6.1).
+fn sorted(told: &[(&str, &[u8])]) -> Result<Sorted, HeadFault> {
     let bytes = told.iter().map(|(_, value)| value.len()).sum();
     let mut values = Vec::with_capacity(bytes);
     told.iter().for_each(|(_, value)| values.extend_from_slice(value));
     let values = Bytes::from(values);
-    let mut fields = HeaderMap::with_capacity(told.len() + 4);
+    let mut sorted = Sorted { fields: HeaderMap::with_capacity(told.len() + 4), upgrade: None, length: None };
+    let mut connection: Option<HeaderMap> = None;
     let mut at = 0;
     for (name, value) in told {
-        let end = at + value.len();
+        let place = at..at + value.len();
+        at = place.end;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadFault::Name)?;
-        let value = HeaderValue::from_maybe_shared(values.slice(at..end)).map_err(|_| HeadFault::Control)?;
-        at = end;
-        if !without.contains(&name) {
-            fields.append(name, value);
+        let value = || HeaderValue::from_maybe_shared(values.slice(place)).map_err(|_| HeadFault::Control);
+        match name.as_str() {
+            "content-length" => sorted.length = Some(value()?),
+            "upgrade" => sorted.upgrade = Some(value()?),
+            "connection" => drop(connection.get_or_insert_default().append(name, value()?)),
+            name if is_for_one_hop(name) => {}
+            _ => drop(sorted.fields.append(name, value()?)),
         }
     }
-    Ok(fields)
+    let asks_to_go_over = connection.is_some_and(|named| take_named(&named, &mut sorted.fields));
+    sorted.upgrade = sorted.upgrade.filter(|_| asks_to_go_over);
+    Ok(sorted)
 }
 
-/// Fields that are for one hop alone, whether `Connection` names them or not (RFC 9110, section 7.6.1).
-const FOR_ONE_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    UPGRADE,
-    TRANSFER_ENCODING,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("te"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-authorization"),
-];
+/// Whether a field is for one hop alone, whether `Connection` names it or not. Host is written anew.
+fn is_for_one_hop(name: &str) -> bool {
+    matches!(
+        name,
+        "connection"
+            | "upgrade"
+            | "transfer-encoding"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "host"
+    )
+}
 
 /// What a `Connection` field cannot take out: a client could hide with it what others have written, or how long its body is.
 fn may_be_named(name: &HeaderName) -> bool {
-    *name != HOST
-        && *name != CONTENT_LENGTH
-        && *name != HeaderName::from_static("forwarded")
-        && *name != HeaderName::from_static("trailer")
+    !matches!(name.as_str(), "host" | "content-length" | "forwarded" | "trailer")
         && !name.as_str().starts_with("x-forwarded-")
 }
 
-/// Takes out what is for this hop alone, and tells the protocol that the message is to go over to.
-fn strip(fields: &mut HeaderMap) -> Option<HeaderValue> {
-    let mut upgrade = None;
-    if fields.contains_key(CONNECTION) {
-        let values = fields.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
-        let words = values.flat_map(|value| value.split(',')).map(str::trim);
-        let mut names: Vec<HeaderName> = Vec::new();
-        for word in words {
-            if word.eq_ignore_ascii_case("upgrade") {
-                upgrade = fields.get(UPGRADE).cloned();
-            } else if !word.eq_ignore_ascii_case("close") && !word.eq_ignore_ascii_case("keep-alive") {
-                names.extend(word.parse().ok().filter(may_be_named));
-            }
-        }
-        for name in names {
+/// Takes out what the fields in `connection` name, and tells whether one of them is `upgrade`.
+fn take_named(connection: &HeaderMap, fields: &mut HeaderMap) -> bool {
+    let values = connection.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    let mut asks_to_go_over = false;
+    for word in values.flat_map(|value| value.split(',')).map(str::trim) {
+        if word.eq_ignore_ascii_case("upgrade") {
+            asks_to_go_over = true;
+        } else if let Some(name) = word.parse().ok().filter(may_be_named) {
             fields.remove(name);
         }
     }
-    for name in &FOR_ONE_HOP {
-        fields.remove(name);
-    }
-    upgrade
+    asks_to_go_over
 }
 
 /// Takes out of fields of HTTP/2 what only HTTP/1 has a use for.
 pub(crate) fn strip_for_streams(fields: &mut HeaderMap) {
-    strip(fields);
-    fields.remove(HOST);
+    let names: Vec<HeaderName> =
+        fields.keys().filter(|name| is_for_one_hop(name.as_str())).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
 }
 
 /// Writes the head of a request for a server.
@@ -331,7 +334,5 @@ pub(crate) fn write_field(name: &[u8], value: &[u8], to: &mut Vec<u8>) {
 
 /// Fields behind a body, as far as they may be there (RFC 9110, section 6.5.1).
 pub(crate) fn trailers(told: &[(&str, &[u8])]) -> HeaderMap {
-    let mut fields = fields(told, &[HOST, CONTENT_LENGTH]).unwrap_or_default();
-    strip(&mut fields);
-    fields
+    sorted(told).map(|sorted| sorted.fields).unwrap_or_default()
 }

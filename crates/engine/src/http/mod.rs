@@ -178,8 +178,9 @@ pub(super) async fn serve_request(
     if let Some(mirror) = &route.mirror {
         mirror::copy(requester, mirror, &request, &upload);
     }
-    let had_cookie = wanted.is_some_and(|wanted| wanted.is_same(&lease));
-    toward::finish(requester, rules, pool, &lease, had_cookie, &mut answer, &facts);
+    let has_cookie = wanted.is_some_and(|wanted| wanted.is_same(&lease));
+    let sticky = pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &**lease));
+    toward::finish(requester, rules, (&request, &facts), sticky, &mut answer);
     let closes = is_last || !upload.is_over || requester.worker.is_draining();
     let closes = respond::begin(client, &request, &answer, closes);
     let buffers = &requester.worker.buffers;

@@ -56,7 +56,7 @@ impl Passing<'_> {
         upload: &mut Upload,
     ) -> Result<(), Reason> {
         let (mut is_down, mut is_cut_off) = (false, false);
-        self.clock.set(Some(self.pause));
+        let mut is_timed = false;
         poll_fn(|cx| {
             let mut tap = Down { flow: self.flow, has_moved: false };
             let down = poll_pump(cx, &mut server.side, client, &mut is_down, &mut tap, self.buffers);
@@ -77,7 +77,7 @@ impl Passing<'_> {
             } else if client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientReset));
             }
-            if has_moved {
+            if has_moved || !std::mem::replace(&mut is_timed, true) {
                 self.clock.set(Some(self.pause));
             }
             self.clock.poll(cx).map(|()| Err(Reason::Idle))

@@ -15,7 +15,7 @@ use super::idle::Room;
 use super::side::{Coming, Fault, Going, H1Side, H2Side, Side};
 use crate::buffers::Buffers;
 use crate::pool::{Backend, Pool};
-use crate::stream::Stream;
+use crate::stream::{Gathered, Stream};
 use crate::worker::Worker;
 
 /// What one stream of HTTP/2 may have under way to us, and all of a connection together.
@@ -91,7 +91,7 @@ impl Server {
             .max_send_buffer_size(STREAM_WINDOW as usize)
             .max_header_list_size(FIELDS_BYTES)
             .enable_push(false)
-            .handshake(stream);
+            .handshake(Gathered::new(stream));
         let (sender, connection) = handshake.await.map_err(|error| super::side::fault(&error))?;
         let room = worker.idle.put_session(pool, backend, sender);
         spawn_local(async move {

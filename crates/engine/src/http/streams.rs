@@ -19,7 +19,7 @@ use super::head::{self, Request};
 use super::side::{H2Side, Side};
 use super::{Behind, Requester, serve_request};
 use crate::first_flight::FirstFlight;
-use crate::stream::Stream;
+use crate::stream::{Gathered, Stream};
 
 /// Streams that one client may have open at a time.
 const STREAMS: u32 = 256;
@@ -52,7 +52,7 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
         .max_header_list_size(u32::try_from(requester.http().header_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(STREAM_WINDOW as usize)
         .max_pending_accept_reset_streams(RESETS)
-        .handshake::<_, Bytes>(client)
+        .handshake::<_, Bytes>(Gathered::new(client))
         .await?;
     let mut draining = pin!(requester.worker.draining());
     let mut is_draining = false;

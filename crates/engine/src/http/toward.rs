@@ -11,7 +11,7 @@ use super::head::{Answer, Request};
 use super::{Requester, edits, forwarded, routing, trace};
 use crate::balance::{cookie, join, strip};
 use crate::pool::{Backend, Pool};
-use crate::rulebook::PoolAtWork;
+use crate::rulebook::{PoolAtWork, StickyPool};
 
 /// What of a request the balance of its pool goes by.
 pub(super) fn key(pool: &Pool, request: &Request) -> Option<u64> {
@@ -59,10 +59,12 @@ pub(super) fn prepare(
         join(&mut request.fields);
     }
     if let Some(path) = routing::rewrite(rules, &request.path) {
-        request.path = path;
+        facts.path = Some(std::mem::replace(&mut request.path, path));
     }
     if !rules.request_fields.is_empty() {
-        edits::edit(&mut request.fields, &rules.request_fields, &facts.placeholders(requester.scheme()));
+        let mut fields = std::mem::take(&mut request.fields);
+        edits::edit(&mut fields, &rules.request_fields, &facts.placeholders(requester.scheme(), request));
+        request.fields = fields;
         if let Some(host) = request.fields.remove(HOST).and_then(|host| host.to_str().map(str::to_owned).ok())
         {
             request.authority = host;
@@ -73,22 +75,21 @@ pub(super) fn prepare(
     }
 }
 
-/// Makes of the answer of a backend what clients get. `had_cookie` says that its client came with the backend's cookie.
+/// Makes of an answer what clients get. `sticky` has the backend of which the client is to have a cookie.
 pub(super) fn finish(
     requester: &Requester,
     rules: &Rules,
-    pool: &PoolAtWork,
-    backend: &Backend,
-    had_cookie: bool,
+    (request, facts): (&Request, &Facts),
+    sticky: Option<(&StickyPool, &Backend)>,
     answer: &mut Answer,
-    facts: &Facts,
 ) {
-    if let Some(sticky) = pool.sticky.as_ref().filter(|_| !had_cookie) {
+    if let Some((sticky, backend)) = sticky {
         let cookie = sticky.key.write(&sticky.tag(backend), requester.is_tls);
         cookie.into_iter().for_each(|cookie| drop(answer.fields.try_append(SET_COOKIE, cookie)));
     }
     if !rules.response_fields.is_empty() {
-        edits::edit(&mut answer.fields, &rules.response_fields, &facts.placeholders(requester.scheme()));
+        let told = facts.placeholders(requester.scheme(), request);
+        edits::edit(&mut answer.fields, &rules.response_fields, &told);
     }
     if let Some(name) = &requester.http().via {
         add_via(&mut answer.fields, "1.1", name);

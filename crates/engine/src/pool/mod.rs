@@ -251,15 +251,27 @@ impl Pool {
 
     /// The first byte of an answer came from a backend, `took` after the question where that can be told.
     pub(crate) fn note_answer(&self, backend: &Backend, took: Option<Duration>) {
+        let now = Instant::now();
         if let Some(took) = took {
-            backend.note_latency(Instant::now(), took);
+            backend.note_latency(now, took);
         }
-        self.note_success(backend);
+        self.note_success_at(now, backend);
+    }
+
+    /// The same for an answer to a question that was `asked` then.
+    pub(crate) fn note_answer_since(&self, backend: &Backend, asked: Instant) {
+        let now = Instant::now();
+        backend.note_latency(now, now.saturating_duration_since(asked));
+        self.note_success_at(now, backend);
     }
 
     /// A backend works: it has answered, or ended in order without an answer.
     pub(crate) fn note_success(&self, backend: &Backend) {
-        if backend.note_success(Instant::now()) {
+        self.note_success_at(Instant::now(), backend);
+    }
+
+    fn note_success_at(&self, now: Instant, backend: &Backend) {
+        if backend.note_success(now) {
             tracing::info!("pool {}: backend {} is back", self.config.name, backend.member.place);
         }
     }

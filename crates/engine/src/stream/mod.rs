@@ -1,5 +1,6 @@
 //! A connection of either kind, a socket or a stream within another protocol: the one type that stages pass on.
 
+mod gathered;
 mod h2;
 mod layered;
 mod plain;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use towpath_config::SocketOptions;
 use towpath_sys::pipe::Pipe;
 
+pub(crate) use self::gathered::Gathered;
 pub(crate) use self::h2::H2Stream;
 pub(crate) use layered::{Io, Layered};
 pub(crate) use plain::Plain;
