@@ -51,6 +51,13 @@ impl Attempts {
         };
     }
 
+    /// This backend is not to be tried.
+    pub(crate) fn leave_out(&mut self, backend: Option<Arc<Backend>>) {
+        if let Some(backend) = backend {
+            self.failed(&backend, Failure::Never);
+        }
+    }
+
     /// Whether an attempt at this backend came to nothing in this round.
     pub(crate) fn has_tried(&self, backend: &Backend) -> bool {
         self.failed.get(&backend.id()).is_some_and(|failed| failed.is_tried)

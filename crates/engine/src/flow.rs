@@ -180,6 +180,16 @@ impl Flow {
         self.guest.as_ref()?.preferred.as_ref()
     }
 
+    /// The story of a second attempt beside this one, of which no record is left.
+    pub(crate) fn sibling(&self) -> Option<Self> {
+        let seat = Seat::take_now(self.seat.source())?;
+        let mut sibling = Self::begin(self.worker.clone(), seat, self.client, self.offset);
+        let guest = sibling.guest();
+        guest.is_silent = true;
+        guest.pool = Some(self.pool().clone());
+        Some(sibling)
+    }
+
     /// Goes on on another worker: [`Flow::arrives`] follows there.
     pub(crate) fn leaves(&mut self) {
         self.worker.counters.left();

@@ -115,15 +115,15 @@ impl Rulebook {
         place.map_or(&self.rest, |place| &self.routes[place])
     }
 
+    /// All pools that its requests go to, some more than once.
+    pub(crate) fn pools(&self) -> impl Iterator<Item = &Arc<Pool>> {
+        let routes = self.routes.iter().chain([&self.rest]);
+        routes.flat_map(|route| route.pools.iter().map(|(pool, _)| &pool.pool).chain(&route.mirror))
+    }
+
     /// Whether its requests go to the same pools as those of another.
     pub(crate) fn goes_where(&self, other: &Self) -> bool {
-        let pools = |book: &Self| -> Vec<usize> {
-            let routes = book.routes.iter().chain([&book.rest]);
-            let pools =
-                routes.flat_map(|route| route.pools.iter().map(|(pool, _)| &pool.pool).chain(&route.mirror));
-            pools.map(|pool| Arc::as_ptr(pool).addr()).collect()
-        };
-        pools(self) == pools(other)
+        self.pools().map(Arc::as_ptr).eq(other.pools().map(Arc::as_ptr))
     }
 }
 

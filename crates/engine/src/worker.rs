@@ -19,7 +19,7 @@ use crate::conn;
 use crate::engine::Phase;
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
-use crate::http::{Budget, Idle};
+use crate::http::{self, Budget, Idle};
 use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
 use crate::record::RecordSink;
@@ -268,7 +268,12 @@ async fn read_mail(inbox: &mut mpsc::UnboundedReceiver<Mail>, doors: &mut Doors,
     while let Some(mail) = inbox.recv().await {
         match mail {
             Mail::Connection(handover) => worker.take_over(handover),
-            Mail::Open(socket, door) => doors.open(socket, door, worker),
+            Mail::Open(socket, door) => {
+                if door.source().rulebook.is_some() {
+                    spawn_local(http::keep_warm(Rc::downgrade(worker), Arc::downgrade(&door)));
+                }
+                doors.open(socket, door, worker);
+            }
             Mail::Close(door, _closed) => doors.close(worker, |acceptor| acceptor.is_at(&door)),
         }
     }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use serde::Serialize;
-use towpath_engine::{Reason, Record};
+use towpath_engine::{Exchanged, Reason, Record};
 
 /// The keys of a record; times in seconds, addresses as text.
 #[derive(Serialize)]
@@ -23,10 +23,44 @@ struct Line<'a> {
     address: Option<String>,
     duration_seconds: f64,
     connect_seconds: Option<f64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    request: Option<Request<'a>>,
     up_bytes: u64,
     down_bytes: u64,
     stage: &'a str,
     end: Cow<'a, str>,
+}
+
+/// The keys of a request of HTTP.
+#[derive(Serialize)]
+struct Request<'a> {
+    method: &'a str,
+    host: &'a str,
+    path: &'a str,
+    version: &'a str,
+    status: Option<u16>,
+    attempts: u32,
+    first_byte_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a str>,
+}
+
+impl<'a> From<&'a Exchanged> for Request<'a> {
+    fn from(exchanged: &'a Exchanged) -> Self {
+        Self {
+            method: &exchanged.method,
+            host: &exchanged.host,
+            path: &exchanged.path,
+            version: exchanged.version,
+            status: exchanged.status,
+            attempts: exchanged.attempts,
+            first_byte_seconds: exchanged.first_byte.map(|time| time.as_secs_f64()),
+            referrer: exchanged.referrer.as_deref(),
+            agent: exchanged.agent.as_deref(),
+        }
+    }
 }
 
 /// Appends the line of `record` to `to`.
@@ -44,6 +78,7 @@ pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
         address: backend.and_then(|backend| backend.address).map(|address| address.to_string()),
         duration_seconds: record.duration.as_secs_f64(),
         connect_seconds: record.connect_time.map(|time| time.as_secs_f64()),
+        request: record.request.as_deref().map(Request::from),
         up_bytes: record.up_bytes,
         down_bytes: record.down_bytes,
         stage: record.stage.as_str(),

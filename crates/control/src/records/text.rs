@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
-use towpath_engine::{Reason, Record};
+use towpath_engine::{Exchanged, Reason, Record};
 
 /// Writes lines; a line's cost counts, as each connection has one, so that what all lines have is written without
 /// `std::fmt`, which takes three times as long.
@@ -51,6 +51,9 @@ impl Writer {
             put(to, b" connect=", b"");
             seconds(time, to);
         }
+        if let Some(request) = &record.request {
+            self::request(request, to);
+        }
         put(to, b" up=", itoa::Buffer::new().format(record.up_bytes).as_bytes());
         put(to, b" down=", itoa::Buffer::new().format(record.down_bytes).as_bytes());
         put(to, b" stage=", record.stage.as_str().as_bytes());
@@ -79,6 +82,22 @@ impl Writer {
 fn put(to: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     to.extend_from_slice(key);
     to.extend_from_slice(value);
+}
+
+fn request(request: &Exchanged, to: &mut Vec<u8>) {
+    put(to, b" method=", request.method.as_bytes());
+    put(to, b" host=", b"");
+    field(&request.host, to);
+    put(to, b" path=", b"");
+    field(&request.path, to);
+    if let Some(status) = request.status {
+        put(to, b" status=", itoa::Buffer::new().format(status).as_bytes());
+    }
+    put(to, b" attempts=", itoa::Buffer::new().format(request.attempts).as_bytes());
+    if let Some(time) = request.first_byte {
+        put(to, b" first_byte=", b"");
+        seconds(time, to);
+    }
 }
 
 /// As it is, or in quotes and escaped as in Rust where it could split the line or pass for another pair: a path may have
@@ -145,6 +164,7 @@ mod tests {
             start: UNIX_EPOCH + Duration::from_millis(1_790_000_000_007),
             duration: Duration::from_micros(1_204_530),
             connect_time: Some(Duration::from_micros(90)),
+            request: None,
             up_bytes: 12,
             down_bytes: 345,
             stage: Stage::Relay,

@@ -66,6 +66,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
     let mut draining = pin!(worker.draining());
     let mut client = Side::H1(H1Side::new(client, first.0));
     let mut clock = Clock::new();
+    let bytes_max = requester.http().header_bytes_max;
     loop {
         let Side::H1(side) = &mut client else { return };
         clock.set_end(None);
@@ -75,7 +76,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             false => requester.http().keepalive_timeout,
         }));
         let next = poll_fn(|cx| {
-            if let Poll::Ready(asked) = side.poll_head(cx, &worker.buffers, head::request) {
+            if let Poll::Ready(asked) = side.poll_head(cx, &worker.buffers, |input| head::request(input, bytes_max)) {
                 return Poll::Ready(asked.map_err(Next::Fault));
             }
             if side.has_ahead() && !waits_for_head {

@@ -1,12 +1,16 @@
 //! One request at the backends of a pool: asked of one, and of others when that fails, until there is an answer.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method};
+use tokio::time::sleep;
+use towpath_config::Hedge;
 
 use super::clock::Clock;
 use super::head::{Answer, Request};
@@ -19,7 +23,7 @@ use crate::buffers::Buffers;
 use crate::conn::{self, Way};
 use crate::error::Reason;
 use crate::flow::{Flow, Meter};
-use crate::pool::{Lease, Pool};
+use crate::pool::{Backend, Lease, Pool};
 use crate::worker::Worker;
 
 /// The body of a request on its way, as much of it as may have to be sent again.
@@ -105,7 +109,10 @@ impl Tap for Counted<'_> {
 
     fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
         self.0.trailers.clone_from(&trailers);
-        sink.put_end(trailers);
+        // Half a body must not look like a whole one.
+        if !self.0.is_too_long {
+            sink.put_end(trailers);
+        }
     }
 }
 
@@ -160,11 +167,76 @@ pub(super) struct Exchange<'a> {
     /// The hash that the balance goes by.
     pub(super) key: Option<u64>,
     pub(super) attempts: u32,
+    /// The backend that is asked now.
+    pub(super) trying: Rc<RefCell<Option<Arc<Backend>>>>,
 }
 
 impl Exchange<'_> {
-    /// Finds a server that answers.
+    /// Finds a server that answers; where the pool wants that, a second one is asked when the first is silent for too long.
     pub(super) async fn answer(&mut self) -> Result<Answering, Failed> {
+        match self.pool.config.hedge_after {
+            Hedge::After(time) if is_safe(self.request) && !self.request.has_body => {
+                Box::pin(self.answer_hedged(time)).await
+            }
+            _ => self.answer_alone().await,
+        }
+    }
+
+    async fn answer_hedged(&mut self, time: Duration) -> Result<Answering, Failed> {
+        let (worker, request, pool) = (self.worker, self.request, self.pool);
+        let (times, key) = (self.times, self.key);
+        let trying = self.trying.clone();
+        let mut second_flow = self.flow.sibling();
+        let mut first = Box::pin(self.answer_alone());
+        tokio::select! {
+            biased;
+            answered = first.as_mut() => return answered,
+            () = sleep(time) => {}
+        }
+        let tried = trying.borrow().clone();
+        let is_of_use = tried.as_ref().is_some_and(|tried| pool.has_other(|other| other.is_same(tried)));
+        let budget = || worker.budget(&pool.config.name);
+        let (Some(flow), true) = (&mut second_flow, is_of_use) else { return first.await };
+        if !budget().try_retry(pool.config.http.retry_budget, Instant::now()) {
+            return first.await;
+        }
+        flow.attempts().leave_out(tried);
+        let (mut clock, mut nobody) = (Clock::new(), Side::Nobody);
+        let mut upload = Upload::new(request, 0, None);
+        let mut second = Exchange {
+            worker,
+            flow,
+            clock: &mut clock,
+            client: &mut nobody,
+            request,
+            pool,
+            upload: &mut upload,
+            times,
+            key,
+            attempts: 0,
+            trying: Rc::default(),
+        };
+        let won = {
+            let mut second = pin!(second.answer_alone());
+            tokio::select! {
+                biased;
+                answered = first.as_mut() => match answered {
+                    Err(Failed::Server) => second.await.map_err(|_| Failed::Server)?,
+                    answered => return answered,
+                },
+                answered = second.as_mut() => match answered {
+                    Ok(won) => won,
+                    Err(_) => return first.await,
+                },
+            }
+        };
+        drop(first);
+        self.flow.connected_with(&won.lease);
+        self.attempts += 1;
+        Ok(won)
+    }
+
+    async fn answer_alone(&mut self) -> Result<Answering, Failed> {
         let mut takes_kept = true;
         self.worker.budget(&self.pool.config.name).request(self.flow.start());
         loop {
@@ -191,6 +263,9 @@ impl Exchange<'_> {
                 }
             };
             self.attempts += 1;
+            if matches!(self.pool.config.hedge_after, Hedge::After(_)) {
+                *self.trying.borrow_mut() = Some(Arc::clone(&lease));
+            }
             let server = match way {
                 Way::Kept(kept) => Server::on_kept(worker, kept, self.request).await,
                 Way::New(stream) => Server::on_new(worker, stream, self.pool, &lease, self.request).await,

@@ -90,12 +90,18 @@ pub(crate) struct Answered {
     pub(crate) kept_seconds: Option<u64>,
 }
 
-/// Reads the head that `input` begins with, and how long it is; `None` while it is not whole.
+/// Reads the head that `input` begins with, which is not longer than `bytes_max`, and how long it is; `None` while it is not
+/// whole.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(crate) fn request(input: &[u8]) -> Result<Option<(Asked, usize)>, HeadFault> {
-    let Some((head, length)) = head::parse(input)? else { return Ok(None) };
+pub(crate) fn request(input: &[u8], bytes_max: usize) -> Result<Option<(Asked, usize)>, HeadFault> {
+    let (head, length) = match head::parse(input)? {
+        Some((_, length)) if length > bytes_max => return Err(HeadFault::Large),
+        None if input.len() >= bytes_max => return Err(HeadFault::Large),
+        None => return Ok(None),
+        Some(found) => found,
+    };
     let framing = framing::of(&head)?;
     let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| HeadFault::Line)?;
     let (path, authority) = place(&head, &method)?;

@@ -63,6 +63,7 @@ pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, u
             times: Times { body: BODY_PAUSE, answer: ANSWER_TIME },
             key: None,
             attempts: 0,
+            trying: Rc::default(),
         };
         let Ok(Answering { mut server, lease, .. }) = exchange.answer().await else { return };
         let mut passing =

@@ -20,6 +20,7 @@ mod side;
 mod streams;
 mod toward;
 mod trace;
+mod warm;
 mod weighed;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use towpath_config::{Http, Rules};
 pub(crate) use budget::Budget;
 pub(crate) use client::serve;
 pub(crate) use idle::Idle;
+pub(crate) use warm::keep_warm;
 
 use self::clock::Clock;
 use self::entry::{Admitted, Facts, To};
@@ -156,6 +158,7 @@ pub(super) async fn serve_request(
         times: times(rules),
         key,
         attempts: 0,
+        trying: Rc::default(),
     };
     let answered = exchange.answer().await;
     let attempts = exchange.attempts;

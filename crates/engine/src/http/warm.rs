@@ -1,0 +1,53 @@
+//! Connections to backends that are made before there is a request for them.
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
+use crate::chain::{self, Connecting};
+use crate::listen::Door;
+use crate::pool::{Backend, Pool, Standing};
+use crate::stream::Stream;
+use crate::worker::Worker;
+
+/// How often those that were used or closed are replaced.
+const LOOKS: Duration = Duration::from_millis(500);
+
+/// Keeps connections ready for the clients of a door, for as long as there are any.
+pub(crate) async fn keep_warm(worker: Weak<Worker>, door: std::sync::Weak<Door>) {
+    let mut looks = interval(LOOKS);
+    loop {
+        looks.tick().await;
+        let (Some(worker), Some(door)) = (worker.upgrade(), door.upgrade()) else { return };
+        if worker.is_draining() {
+            return;
+        }
+        let source = door.source();
+        drop(door);
+        let pools = source.rulebook.iter().flat_map(|book| book.pools());
+        for pool in pools.filter(|pool| pool.config.http.warm > 0 && !pool.config.http.is_h2) {
+            for backend in pool.backends() {
+                warm(&worker, pool, &backend).await;
+            }
+        }
+    }
+}
+
+async fn warm(worker: &Rc<Worker>, pool: &Arc<Pool>, backend: &Arc<Backend>) {
+    let is_open = || backend.standing(std::time::Instant::now()) == Standing::Open;
+    while worker.idle.count(pool, backend) < pool.config.http.warm && is_open() {
+        // One that fails is a matter for those with requests.
+        let Some(stream) = connect(pool, backend).await else { return };
+        worker.idle.put(pool, backend, stream, None);
+    }
+}
+
+async fn connect(pool: &Arc<Pool>, backend: &Arc<Backend>) -> Option<Stream> {
+    let address = backend.member.place.at(0);
+    match chain::connect(address, &backend.member, pool, None, false).ok()? {
+        Connecting::Done(stream) => Some(stream),
+        Connecting::Pending(pending) => timeout(pool.config.connect_timeout, pending).await.ok()?.ok(),
+    }
+}
