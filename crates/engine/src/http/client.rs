@@ -76,7 +76,9 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             false => requester.http().keepalive_timeout,
         }));
         let next = poll_fn(|cx| {
-            if let Poll::Ready(asked) = side.poll_head(cx, &worker.buffers, |input| head::request(input, bytes_max)) {
+            if let Poll::Ready(asked) =
+                side.poll_head(cx, &worker.buffers, |input| head::request(input, bytes_max))
+            {
                 return Poll::Ready(asked.map_err(Next::Fault));
             }
             if side.has_ahead() && !waits_for_head {

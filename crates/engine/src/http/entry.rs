@@ -102,6 +102,13 @@ pub(super) async fn admit<'a>(
         turned_away(flow, Reason::BadRequest(Misasked::Http(towpath_wire::http1::HeadFault::Target)));
         Own::new(StatusCode::BAD_REQUEST, "the path leads out of the root")
     })?;
+    if let (Some(tls), Some(name)) = (&requester.source.tls, &requester.server_name)
+        && *name != facts.host
+        && !tls.has_shown(name, &facts.host)
+    {
+        turned_away(flow, Reason::NoRoute);
+        return Err(Own::new(StatusCode::MISDIRECTED_REQUEST, "not on this connection"));
+    }
     let found = routing::find(http, &request.method, &facts.host, &plain, &request.fields);
     let route = book.route(found.map(|(place, _)| place));
     let rules = found.map_or(&http.rules, |(_, route)| &route.rules);

@@ -26,11 +26,16 @@ use crate::flow::{Flow, Meter};
 use crate::pool::{Backend, Lease, Pool};
 use crate::worker::Worker;
 
+/// A client that has closed its half, or all of it, which nobody can tell, waits so long for a server that says nothing.
+pub(super) const HALF_CLOSED: Duration = Duration::from_secs(10);
+
 /// The body of a request on its way, as much of it as may have to be sent again.
 #[derive(Debug)]
 pub(super) struct Upload {
     /// Whether all of it was read from the client.
     pub(super) is_over: bool,
+    /// Whether the server has all of it.
+    pub(super) is_sent: bool,
     trailers: Option<HeaderMap>,
     /// What was read; `None` once it is too much to keep.
     kept: Option<Vec<u8>>,
@@ -45,6 +50,7 @@ impl Upload {
     pub(super) fn new(request: &Request, kept_max: usize, limit: Option<u64>) -> Self {
         Self {
             is_over: !request.has_body,
+            is_sent: false,
             trailers: None,
             kept: Some(Vec::new()),
             kept_max,
@@ -59,6 +65,7 @@ impl Upload {
         let kept = self.kept.clone().filter(|_| self.is_over)?;
         Some(Self {
             is_over: true,
+            is_sent: false,
             trailers: self.trailers.clone(),
             kept: Some(kept),
             kept_max: self.kept_max,
@@ -80,6 +87,7 @@ impl Upload {
         let mut is_over = self.is_over;
         let pumped = poll_pump(cx, client, server, &mut is_over, &mut Counted(self, flow), buffers);
         self.is_over = is_over;
+        self.is_sent = matches!(pumped, Poll::Ready(Ok(())));
         pumped
     }
 }
@@ -304,12 +312,13 @@ impl Exchange<'_> {
         if self.upload.is_over && self.request.has_body {
             server.side.put_end(self.upload.trailers.clone());
         }
-        let mut is_sent = false;
+        self.upload.is_sent = false;
+        let mut is_cut_off = false;
         if !self.upload.is_over {
             self.clock.set(Some(self.times.body));
         }
         loop {
-            let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_sent)).await?;
+            let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_cut_off)).await?;
             match heard {
                 Heard::Final(answer) => return Ok(answer),
                 Heard::Interim(answer) => respond::interim(self.client, self.request, &answer),
@@ -323,19 +332,18 @@ impl Exchange<'_> {
         &mut self,
         cx: &mut Context<'_>,
         server: &mut Server,
-        is_sent: &mut bool,
+        is_cut_off: &mut bool,
     ) -> Poll<Result<Heard, Unheard>> {
         let before = self.upload.count;
-        if !*is_sent {
+        if !self.upload.is_sent && !*is_cut_off {
             let buffers = &self.worker.buffers;
             match self.upload.poll(cx, self.flow, self.client, &mut server.side, buffers) {
                 Poll::Ready(Ok(())) => {
-                    *is_sent = true;
                     self.clock.set(Some(self.times.answer));
                 }
                 Poll::Ready(Err(Break::Source(fault))) => return Poll::Ready(Err(Unheard::Client(fault))),
                 // It may have answered before it closed.
-                Poll::Ready(Err(Break::Sink(_))) => *is_sent = true,
+                Poll::Ready(Err(Break::Sink(_))) => *is_cut_off = true,
                 Poll::Pending => {}
             }
             if self.upload.is_too_long {
@@ -348,7 +356,9 @@ impl Exchange<'_> {
         if self.upload.is_over && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Unheard::Client(Fault::Ended)));
         }
-        if self.upload.count > before && !*is_sent {
+        if self.client.has_just_half_closed() {
+            self.clock.set(Some(self.times.answer.min(HALF_CLOSED)));
+        } else if self.upload.count > before && !self.upload.is_sent {
             self.clock.set(Some(self.times.body));
         }
         self.clock.poll(cx).map(|()| Err(Unheard::TimedOut))

@@ -73,8 +73,10 @@ pub(crate) struct Answer {
     pub(crate) reason: Bytes,
     /// All but those that are for this hop alone.
     pub(crate) fields: HeaderMap,
-    /// How many bytes its body has, where that is known.
+    /// How many bytes its body has, where that is told.
     pub(crate) length: Option<u64>,
+    /// Whether nothing follows its head.
+    pub(crate) is_all: bool,
     /// The protocol that the server goes over to.
     pub(crate) upgrade: Option<HeaderValue>,
 }
@@ -178,6 +180,7 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
     let told = told.and_then(|told| told.to_str().ok()?.parse().ok());
     let body_length = match framing {
         // An answer to HEAD tells the length of what it would have been.
+        AnswerFraming::None if status.is_informational() => None,
         AnswerFraming::None if told.is_some() => told,
         AnswerFraming::None if *method == Method::HEAD => None,
         AnswerFraming::None => Some(0),
@@ -186,7 +189,8 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
     };
     let is_own_reason = status.canonical_reason().is_none_or(|reason| reason.as_bytes() != head.reason);
     let reason = if is_own_reason { Bytes::copy_from_slice(head.reason) } else { Bytes::new() };
-    let answer = Answer { status, reason, fields, length: body_length, upgrade };
+    let is_all = framing == AnswerFraming::None;
+    let answer = Answer { status, reason, fields, length: body_length, is_all, upgrade };
     Ok(Some((Answered { answer, framing, is_last, kept_seconds }, length)))
 }
 
@@ -239,9 +243,15 @@ fn sorted(told: &[(&str, &[u8])]) -> Result<Sorted, HeadFault> {
             _ => drop(sorted.fields.append(name, value()?)),
         }
     }
+    // Behind our back nobody goes over to HTTP/2, which has no such upgrade any more (RFC 9113, section 3.1).
+    sorted.upgrade = sorted.upgrade.filter(|upgrade| !names_h2c(upgrade));
     let asks_to_go_over = connection.is_some_and(|named| take_named(&named, &mut sorted.fields));
     sorted.upgrade = sorted.upgrade.filter(|_| asks_to_go_over);
     Ok(sorted)
+}
+
+fn names_h2c(upgrade: &HeaderValue) -> bool {
+    upgrade.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
 }
 
 /// Whether a field is for one hop alone, whether `Connection` names it or not. Host is written anew.
@@ -256,6 +266,7 @@ fn is_for_one_hop(name: &str) -> bool {
             | "te"
             | "proxy-authenticate"
             | "proxy-authorization"
+            | "http2-settings"
             | "host"
     )
 }
@@ -338,7 +349,50 @@ pub(crate) fn write_field(name: &[u8], value: &[u8], to: &mut Vec<u8>) {
     to.extend_from_slice(b"\r\n");
 }
 
-/// Fields behind a body, as far as they may be there (RFC 9110, section 6.5.1).
+/// Fields behind a body, as far as they may be there.
 pub(crate) fn trailers(told: &[(&str, &[u8])]) -> HeaderMap {
-    sorted(told).map(|sorted| sorted.fields).unwrap_or_default()
+    let mut fields = sorted(told).map(|sorted| sorted.fields).unwrap_or_default();
+    strip_trailers(&mut fields);
+    fields
+}
+
+/// Takes out what may not be behind a body (RFC 9110, section 6.5.1): how it is carried, who asks and for whom.
+pub(crate) fn strip_trailers(fields: &mut HeaderMap) {
+    let names: Vec<HeaderName> = fields.keys().filter(|name| !may_trail(name.as_str())).cloned().collect();
+    for name in names {
+        fields.remove(name);
+    }
+}
+
+/// Beginnings of names of fields that have no place in trailers, and names.
+const NOT_TRAILING: [&str; 6] = ["x-forwarded-", "proxy-", "content-", "if-", "access-control-", "sec-"];
+const NO_TRAILERS: [&str; 22] = [
+    "authorization",
+    "cookie",
+    "set-cookie",
+    "forwarded",
+    "x-real-ip",
+    "www-authenticate",
+    "cache-control",
+    "expect",
+    "max-forwards",
+    "pragma",
+    "range",
+    "age",
+    "expires",
+    "date",
+    "location",
+    "retry-after",
+    "vary",
+    "trailer",
+    "via",
+    "origin",
+    "referer",
+    "idempotency-key",
+];
+
+fn may_trail(name: &str) -> bool {
+    !is_for_one_hop(name)
+        && !NOT_TRAILING.iter().any(|begin| name.starts_with(begin))
+        && !NO_TRAILERS.contains(&name)
 }

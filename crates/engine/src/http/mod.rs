@@ -64,6 +64,8 @@ pub(crate) struct Requester {
     client: Option<SocketAddr>,
     offset: u16,
     is_tls: bool,
+    /// The server name that it asked for in TLS.
+    server_name: Option<String>,
 }
 
 impl Requester {
@@ -76,6 +78,7 @@ impl Requester {
             client: flow.client,
             offset: flow.offset,
             is_tls: flow.seat.listener.tls.is_some(),
+            server_name: flow.server_name().map(str::to_owned),
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::header::HeaderMap;
 
 use super::clock::Clock;
-use super::exchange::Upload;
+use super::exchange::{HALF_CLOSED, Upload};
 use super::pump::{Break, Tap, poll_pump};
 use super::server::Server;
 use super::side::{Fault, Side};
@@ -66,7 +66,7 @@ impl Passing<'_> {
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(reason(broken))),
                 Poll::Pending => {}
             }
-            if !upload.is_over && !is_cut_off {
+            if !upload.is_sent && !is_cut_off {
                 match upload.poll(cx, self.flow, client, &mut server.side, self.buffers) {
                     Poll::Ready(Err(Break::Source(_))) => return Poll::Ready(Err(Reason::ClientReset)),
                     // It has answered without the rest.
@@ -74,8 +74,13 @@ impl Passing<'_> {
                     Poll::Ready(Ok(())) => has_moved = true,
                     Poll::Pending => {}
                 }
-            } else if client.poll_gone(cx).is_ready() {
+            }
+            if upload.is_over && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientReset));
+            }
+            if client.has_just_half_closed() {
+                self.pause = self.pause.min(HALF_CLOSED);
+                is_timed = false;
             }
             if has_moved || !std::mem::replace(&mut is_timed, true) {
                 self.clock.set(Some(self.pause));

@@ -55,7 +55,7 @@ pub(crate) fn poll_pump(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let moved = source.poll_body(cx, buffers, &mut |cx, data| {
+        let moved = source.poll_body(cx, buffers, sink.appetite(), &mut |cx, data| {
             turn += data.len() as u64;
             tap.pass(cx, data, sink);
         });

@@ -42,7 +42,7 @@ pub(super) fn begin(client: &mut Side, request: &Request, answer: &Answer, is_la
     let side = match client {
         Side::H1(side) => side,
         Side::H2(side) => {
-            let is_all = !may_have_body || answer.length == Some(0);
+            let is_all = !may_have_body || answer.is_all || answer.length == Some(0);
             side.respond(head_of_stream(answer), is_all);
             return false;
         }
@@ -51,6 +51,7 @@ pub(super) fn begin(client: &mut Side, request: &Request, answer: &Answer, is_la
     let going = match answer.length {
         _ if !may_have_body => Going::Over,
         Some(length) => Going::Length(length),
+        None if answer.is_all => Going::Length(0),
         None if request.version == Version::HTTP_10 => Going::UntilClose,
         None => Going::Chunked,
     };
@@ -110,7 +111,7 @@ pub(super) async fn all(
     is_last: bool,
 ) -> Behind {
     let length = Some(body.len() as u64);
-    let head = Answer { status, reason: Bytes::new(), fields, length, upgrade: None };
+    let head = Answer { status, reason: Bytes::new(), fields, length, is_all: false, upgrade: None };
     let is_last = begin(client, request, &head, is_last);
     let mut is_put = false;
     let sent = poll_fn(|cx| {

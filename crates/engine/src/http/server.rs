@@ -156,10 +156,11 @@ impl Server {
             }
             Side::H2(side) => {
                 if let Poll::Ready(head) = side.poll_informed(cx) {
-                    return Poll::Ready(Ok(Heard::Interim(of_stream(head, method)?)));
+                    return Poll::Ready(Ok(Heard::Interim(of_stream(head)?)));
                 }
-                let head = ready!(side.poll_answer(cx)).map_err(|error| super::side::fault(&error))?;
-                Poll::Ready(Ok(Heard::Final(of_stream(head, method)?)))
+                let (head, is_all) =
+                    ready!(side.poll_answer(cx)).map_err(|error| super::side::fault(&error))?;
+                Poll::Ready(Ok(Heard::Final(Answer { is_all, ..of_stream(head)? })))
             }
             Side::Nobody => Poll::Ready(Err(Fault::Ended)),
         }
@@ -196,7 +197,7 @@ fn head_of_stream(request: &Request) -> Result<http::Request<()>, Fault> {
 }
 
 /// The answer of a stream of HTTP/2.
-fn of_stream(head: http::Response<()>, method: &Method) -> Result<Answer, Fault> {
+fn of_stream(head: http::Response<()>) -> Result<Answer, Fault> {
     let (parts, ()) = head.into_parts();
     let mut fields = parts.headers;
     let mut lengths = fields.get_all(CONTENT_LENGTH).into_iter();
@@ -208,8 +209,7 @@ fn of_stream(head: http::Response<()>, method: &Method) -> Result<Answer, Fault>
         }
         _ => return Err(Fault::Http(HeadFault::Length)),
     };
-    let _ = method;
     fields.remove(CONTENT_LENGTH);
     head::strip_for_streams(&mut fields);
-    Ok(Answer { status: parts.status, reason: Bytes::new(), fields, length, upgrade: None })
+    Ok(Answer { status: parts.status, reason: Bytes::new(), fields, length, is_all: false, upgrade: None })
 }

@@ -31,6 +31,9 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Streams that a client resets before it gets to see their answer, at a time.
 const RESETS: usize = 64;
 
+/// So many streams a client may give up before that is held against it.
+const GIVEN_UP: usize = 200;
+
 /// How often a connection without a stream is looked at before it is left.
 const LOOKS: u32 = 4;
 
@@ -81,10 +84,14 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
             }
         };
         let Some(accepted) = accepted else { return Ok(()) };
+        if open.is_abused() {
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            continue;
+        }
         let (request, answering) = accepted?;
         let (place, requester) = (OpenStream::new(&open), requester.clone());
         spawn_local(async move {
-            serve_stream(&requester, request, answering).await;
+            serve_stream(&requester, request, answering, &place).await;
             drop(place);
         });
     }
@@ -94,7 +101,18 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
 #[derive(Default)]
 struct Open {
     count: Cell<usize>,
+    /// All that there were, and those that were given up before they were answered.
+    all: Cell<usize>,
+    given_up: Cell<usize>,
     closed: Notify,
+}
+
+impl Open {
+    /// Whether the client asks mostly for what it does not want (CVE-2023-44487).
+    fn is_abused(&self) -> bool {
+        let given_up = self.given_up.get();
+        given_up > GIVEN_UP && given_up * 2 > self.all.get()
+    }
 }
 
 /// One of them.
@@ -103,6 +121,7 @@ struct OpenStream(Rc<Open>);
 impl OpenStream {
     fn new(open: &Rc<Open>) -> Self {
         open.count.set(open.count.get() + 1);
+        open.all.set(open.all.get() + 1);
         Self(open.clone())
     }
 }
@@ -118,6 +137,7 @@ async fn serve_stream(
     requester: &Requester,
     request: http::Request<RecvStream>,
     mut answering: SendResponse<Bytes>,
+    place: &OpenStream,
 ) {
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
@@ -128,6 +148,7 @@ async fn serve_stream(
     let mut client = Side::H2(H2Side::of_client(body, answering));
     let behind = serve_request(requester, &mut Clock::new(), request, &mut client, false).await;
     if let Behind::Cut = behind {
+        place.0.given_up.set(place.0.given_up.get() + 1);
         let _ = poll_fn(|cx| client.poll_flush(cx)).await;
     }
 }

@@ -157,7 +157,7 @@ impl Source {
             room_in_all: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)),
             gatekeeper: Gatekeeper::new(Admission::default()),
             speeds: self.speeds.clone(),
-            tls: None,
+            tls: self.tls.clone(),
             users: self.users.clone(),
             own: self.own.clone(),
             refused: Refused::default(),

@@ -18,7 +18,10 @@ use crate::stream::Stream;
 
 /// What handshakes with the clients of a listener need.
 #[derive(Clone)]
-pub struct TlsIn(Arc<ServerConfig>);
+pub struct TlsIn {
+    config: Arc<ServerConfig>,
+    identities: Arc<ByName>,
+}
 
 impl fmt::Debug for TlsIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,14 +67,15 @@ impl TlsIn {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut server = builder.with_cert_resolver(Arc::new(ByName { by_name, first }));
+        let identities = Arc::new(ByName { by_name, first });
+        let mut server = builder.with_cert_resolver(identities.clone());
         // Keys of tickets change every six hours, and those before are good for six more.
         server.ticketer = aws_lc_rs::Ticketer::new()?;
         server.alpn_protocols = config.alpn.iter().map(|name| name.clone().into_bytes()).collect();
         if mode != Mode::Tcp && config.alpn.is_empty() {
             server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         }
-        Ok(Self(Arc::new(server)))
+        Ok(Self { config: Arc::new(server), identities })
     }
 
     /// Shakes hands with a client.
@@ -79,11 +83,21 @@ impl TlsIn {
     /// # Errors
     /// What came of it otherwise; the client was told by an alert.
     pub(crate) async fn accept(&self, client: Stream) -> io::Result<Accepted> {
-        let stream = TlsAcceptor::from(self.0.clone()).accept(client).await?;
+        let stream = TlsAcceptor::from(self.config.clone()).accept(client).await?;
         let (_, connection) = stream.get_ref();
         let server_name = connection.server_name().map(str::to_ascii_lowercase);
         let alpn = connection.alpn_protocol().map(<[u8]>::to_vec);
         Ok(Accepted { stream: Stream::layered(stream), server_name, alpn })
+    }
+}
+
+impl TlsIn {
+    /// Whether a client that asked for `name`, in lower case, has seen the certificate of `other`.
+    pub(crate) fn has_shown(&self, name: &str, other: &str) -> bool {
+        match (self.identities.of(name), self.identities.of(other)) {
+            (Some(shown), Some(meant)) => Arc::ptr_eq(shown, meant),
+            (shown, meant) => shown.is_none() && meant.is_none(),
+        }
     }
 }
 
@@ -104,12 +118,16 @@ struct ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| {
-            let name = name.to_ascii_lowercase();
-            // A wildcard stands for one label (RFC 6125, section 6.4.3).
-            let below = || self.by_name.get(name.find('.').map(|dot| &name[dot..])?);
-            self.by_name.get(&name).or_else(below).cloned()
-        });
-        named.or_else(|| self.first.clone())
+        let name = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
+        self.of(&name).cloned()
+    }
+}
+
+impl ByName {
+    /// The certificate of a name, or else the first.
+    fn of(&self, name: &str) -> Option<&Arc<CertifiedKey>> {
+        // A wildcard stands for one label (RFC 6125, section 6.4.3).
+        let below = || self.by_name.get(name.find('.').map(|dot| &name[dot..])?);
+        self.by_name.get(name).or_else(below).or(self.first.as_ref())
     }
 }

@@ -80,6 +80,18 @@ pub(crate) struct H1Side {
     going: Going,
     /// What broke a write, which the next flush tells.
     fault: Option<Fault>,
+    end: End,
+}
+
+/// Whether the peer has ended its half of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Not that we know.
+    None,
+    /// It has, which nobody was told.
+    Met,
+    /// It has.
+    Told,
 }
 
 impl H1Side {
@@ -94,6 +106,7 @@ impl H1Side {
             coming: Coming::Over,
             going: Going::Over,
             fault: None,
+            end: End::None,
         }
     }
 
@@ -181,6 +194,7 @@ impl H1Side {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
+        most: usize,
         take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
     ) -> Poll<Result<Progress, Fault>> {
         if self.has_read_all() {
@@ -195,10 +209,11 @@ impl H1Side {
             return Poll::Ready(Ok(progress));
         }
         buffers.with_hot(|hot| {
+            let most = hot.len().min(most);
             let room = match self.coming {
                 // What is behind the body is left in the socket.
-                Coming::Length(left) => hot.len().min(usize::try_from(left).unwrap_or(usize::MAX)),
-                _ => hot.len(),
+                Coming::Length(left) => most.min(usize::try_from(left).unwrap_or(usize::MAX)),
+                _ => most,
             };
             let count = ready!(self.stream.poll_recv(cx, &mut hot[..room]))?.count;
             if count == 0 {
@@ -359,6 +374,31 @@ impl H1Side {
             Going::Length(_) => self.fault = Some(Fault::Ended),
             Going::Over | Going::UntilClose => self.going = Going::Over,
         }
+    }
+
+    /// Waits until the peer has reset the connection. What it sends meanwhile is kept, within limits, as its end would show behind
+    /// that.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut chunk = [0; 1024];
+        while self.has_read_all() && self.end == End::None && self.ahead.len() < FIRST_READ {
+            match self.stream.poll_recv(cx, &mut chunk) {
+                Poll::Ready(Ok(received)) if received.count > 0 => {
+                    self.ahead.extend_from_slice(&chunk[..received.count]);
+                }
+                Poll::Ready(Ok(_)) => self.end = End::Met,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        self.stream.poll_hangup(cx)
+    }
+
+    pub(super) fn has_just_half_closed(&mut self) -> bool {
+        let is_news = self.end == End::Met;
+        if is_news {
+            self.end = End::Told;
+        }
+        is_news
     }
 
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {

@@ -10,6 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 
 use super::{Fault, Progress};
+use crate::http::head;
 
 /// One stream.
 #[derive(Debug)]
@@ -87,15 +88,18 @@ impl H2Side {
         }
     }
 
-    /// Waits for the head of the answer of a server.
-    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<()>, h2::Error>> {
+    /// Waits for the head of the answer of a server, and whether it is all of it.
+    pub(crate) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(Response<()>, bool), h2::Error>> {
         let Some(answer) = &mut self.answer else { return Poll::Pending };
         let answer = ready!(std::pin::Pin::new(answer).poll(cx))?;
         self.answer = None;
         let (head, coming) = answer.into_parts();
         self.has_read_all = coming.is_end_stream();
         self.coming = Some(coming);
-        Poll::Ready(Ok(Response::from_parts(head, ())))
+        Poll::Ready(Ok((Response::from_parts(head, ()), self.has_read_all)))
     }
 
     pub(super) fn poll_body(
@@ -112,7 +116,8 @@ impl H2Side {
             take(cx, &data);
             return Poll::Ready(Ok(Progress::More));
         }
-        let trailers = ready!(coming.poll_trailers(cx)).map_err(|error| fault(&error))?;
+        let mut trailers = ready!(coming.poll_trailers(cx)).map_err(|error| fault(&error))?;
+        trailers.iter_mut().for_each(head::strip_trailers);
         self.has_read_all = true;
         Poll::Ready(Ok(Progress::Over(trailers)))
     }

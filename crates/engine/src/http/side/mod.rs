@@ -62,15 +62,24 @@ pub(crate) enum Progress {
 }
 
 impl Side {
-    /// Reads some of the body, each part of which `take` gets.
+    /// How many bytes may be put at once: what a client of HTTP/2 does not take waits in memory, for each of its streams.
+    pub(crate) fn appetite(&self) -> usize {
+        match self {
+            Self::H1(_) | Self::Nobody => usize::MAX,
+            Self::H2(_) => BACKLOG,
+        }
+    }
+
+    /// Reads some of the body, at most `most` bytes at once, each part of which `take` gets.
     pub(crate) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
+        most: usize,
         take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
     ) -> Poll<Result<Progress, Fault>> {
         match self {
-            Self::H1(side) => side.poll_body(cx, buffers, take),
+            Self::H1(side) => side.poll_body(cx, buffers, most, take),
             Self::H2(side) => side.poll_body(cx, take),
             Self::Nobody => Poll::Ready(Ok(Progress::Over(None))),
         }
@@ -107,7 +116,7 @@ impl Side {
     pub(crate) fn is_full(&self) -> bool {
         match self {
             Self::H1(side) => side.backlog() > BACKLOG || side.is_blocked(),
-            Self::H2(side) => side.backlog() > BACKLOG,
+            Self::H2(side) => side.backlog() > 0,
             Self::Nobody => false,
         }
     }
@@ -115,9 +124,17 @@ impl Side {
     /// Waits until whoever is there has gone: reset the connection, or given the stream up.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::H1(side) => side.stream.poll_hangup(cx),
+            Self::H1(side) => side.poll_gone(cx),
             Self::H2(side) => side.poll_gone(cx),
             Self::Nobody => Poll::Pending,
+        }
+    }
+
+    /// Whether it was found to have ended its half of the connection since this was last asked.
+    pub(crate) fn has_just_half_closed(&mut self) -> bool {
+        match self {
+            Self::H1(side) => side.has_just_half_closed(),
+            Self::H2(_) | Self::Nobody => false,
         }
     }
 
