@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "the story of a request, which joins them, comes with the next change")]
 
 mod budget;
+mod compress;
 mod edits;
 mod forwarded;
 mod own_answer;
