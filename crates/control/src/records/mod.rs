@@ -1,5 +1,6 @@
 //! Writing records down, away from the workers.
 
+mod access_line;
 mod json;
 mod text;
 
@@ -8,8 +9,9 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use towpath_config::LogFormat;
-use towpath_engine::{RecordSink, RecordSource};
+use access_line::{Access, Asked};
+use towpath_config::{LogFormat, RecordFormat};
+use towpath_engine::{Record, RecordSink, RecordSource};
 
 /// Bytes of records that are written at a time.
 const BATCH_BYTES: usize = 64 * 1024;
@@ -58,16 +60,18 @@ impl Recorder {
 
 fn write_all(source: &RecordSource, format: LogFormat, output: &mut impl Write) {
     let mut batch = Vec::with_capacity(BATCH_BYTES);
-    let mut text = text::Writer::default();
+    let (mut text, mut lines) = (text::Writer::default(), access_line::Writer::default());
     let mut lost = 0;
     let mut warned: Option<Instant> = None;
     loop {
         let mut waiting = 0;
         let more = source.wait(|record| {
             waiting += 1;
-            match format {
-                LogFormat::Text => text.write(&record, &mut batch),
-                LogFormat::Json => json::write(&record, &mut batch),
+            match (access_format(&record), format) {
+                (Some((access, true)), _) => lines.combined(&access, &mut batch),
+                (Some((access, false)), _) => lines.common(&access, &mut batch),
+                (None, LogFormat::Text) => text.write(&record, &mut batch),
+                (None, LogFormat::Json) => json::write(&record, &mut batch),
             }
             if batch.len() >= BATCH_BYTES {
                 lost += flush(&mut batch, &mut waiting, output);
@@ -83,6 +87,31 @@ fn write_all(source: &RecordSource, format: LogFormat, output: &mut impl Write) 
             return;
         }
     }
+}
+
+/// A record as an access log has it, and whether in its longer form, where the listener wants that.
+fn access_format(record: &Record) -> Option<(Access<'_>, bool)> {
+    let is_combined = match record.listener.http.as_ref()?.record_format {
+        RecordFormat::Own => return None,
+        RecordFormat::Common => false,
+        RecordFormat::Combined => true,
+    };
+    let request = record.request.as_deref();
+    let access = Access {
+        client: record.client.map(|client| client.ip().to_canonical()),
+        user: record.user.as_deref(),
+        time: record.start,
+        asked: request.map(|request| Asked {
+            method: &request.method,
+            target: &request.path,
+            version: request.version,
+        }),
+        status: request.and_then(|request| request.status),
+        bytes: record.down_bytes,
+        referrer: request.and_then(|request| Some(request.referrer.as_ref()?.as_bytes())),
+        agent: request.and_then(|request| Some(request.agent.as_ref()?.as_bytes())),
+    };
+    Some((access, is_combined))
 }
 
 /// Writes the batch; on an error the records in it are lost, and counted, and the next batch is tried again.

@@ -66,8 +66,8 @@ pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, u
             trying: Rc::default(),
         };
         let Ok(Answering { mut server, lease, .. }) = exchange.answer().await else { return };
-        let mut passing =
-            Passing { flow: &flow, clock: &mut clock, pause: BODY_PAUSE, buffers: &worker.buffers };
+        let (clock, buffers) = (&mut clock, &worker.buffers);
+        let mut passing = Passing { flow: &flow, clock, pause: BODY_PAUSE, buffers, squeeze: None };
         if passing.pass(&mut client, &mut server, &mut upload).await.is_ok() {
             server.leave(&worker, &pool, &lease);
         }

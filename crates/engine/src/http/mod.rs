@@ -3,6 +3,7 @@
 mod budget;
 mod client;
 mod clock;
+mod compress;
 mod edits;
 mod entry;
 mod exchange;
@@ -187,10 +188,11 @@ pub(super) async fn serve_request(
     let has_cookie = wanted.is_some_and(|wanted| wanted.is_same(&lease));
     let sticky = pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &**lease));
     toward::finish(requester, rules, (&request, &facts), sticky, &mut answer);
+    let squeeze = toward::compress(rules, &request, &mut answer);
     let closes = is_last || !upload.is_over || requester.worker.is_draining();
     let closes = respond::begin(client, &request, &answer, closes);
     let buffers = &requester.worker.buffers;
-    let mut passing = Passing { flow: &flow, clock, pause: times(rules).body, buffers };
+    let mut passing = Passing { flow: &flow, clock, pause: times(rules).body, buffers, squeeze };
     let passed = passing.pass(client, &mut server, &mut upload).await;
     if passed.is_ok() && upload.is_over {
         server.leave(&requester.worker, &pool.pool, &lease);

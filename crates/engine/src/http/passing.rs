@@ -1,12 +1,14 @@
 //! An answer on its way to the client, and what is left of the request on its way up.
 
 use std::future::poll_fn;
+use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::HeaderMap;
 
 use super::clock::Clock;
+use super::compress::Squeeze;
 use super::exchange::{HALF_CLOSED, Upload};
 use super::pump::{Break, Tap, poll_pump};
 use super::server::Server;
@@ -22,24 +24,60 @@ pub(super) struct Passing<'a> {
     /// How long it may pause.
     pub(super) pause: Duration,
     pub(super) buffers: &'a Buffers,
+    /// What makes it shorter.
+    pub(super) squeeze: Option<Squeeze>,
 }
 
 /// A body that is counted on its way down.
 struct Down<'a> {
     flow: &'a Flow,
     has_moved: bool,
+    squeeze: &'a mut Option<Squeeze>,
+}
+
+/// Parts that are compressed at once, so that others have their turn.
+const SQUEEZED: usize = 16 * 1024;
+
+impl Down<'_> {
+    /// Puts what a step of compressing has made.
+    fn squeezed(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut Side,
+        step: impl FnOnce(Squeeze, &mut Vec<u8>) -> io::Result<Option<Squeeze>>,
+    ) {
+        let Some(squeeze) = self.squeeze.take() else { return };
+        let mut made = Vec::new();
+        match step(squeeze, &mut made) {
+            Ok(squeeze) => {
+                *self.squeeze = squeeze;
+                self.flow.down(made.len() as u64);
+                sink.put(cx, &made);
+            }
+            // Memory has run out: half an answer must not look whole.
+            Err(_) => sink.cut(),
+        }
+    }
 }
 
 impl Tap for Down<'_> {
     fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
-        self.flow.down(data.len() as u64);
         self.has_moved = true;
-        sink.put(cx, data);
+        if self.squeeze.is_none() {
+            self.flow.down(data.len() as u64);
+            return sink.put(cx, data);
+        }
+        for part in data.chunks(SQUEEZED) {
+            self.squeezed(cx, sink, |mut squeeze, to| squeeze.push(part, to).map(|()| Some(squeeze)));
+        }
     }
 
-    fn rest(&mut self, _: &mut Context<'_>, _: &mut Side) {}
+    fn rest(&mut self, cx: &mut Context<'_>, sink: &mut Side) {
+        self.squeezed(cx, sink, |mut squeeze, to| squeeze.flush(to).map(|()| Some(squeeze)));
+    }
 
-    fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
+    fn end(&mut self, cx: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
+        self.squeezed(cx, sink, |squeeze, to| squeeze.finish(to).map(|()| None));
         sink.put_end(trailers);
     }
 }
@@ -58,7 +96,7 @@ impl Passing<'_> {
         let (mut is_down, mut is_cut_off) = (false, false);
         let mut is_timed = false;
         poll_fn(|cx| {
-            let mut tap = Down { flow: self.flow, has_moved: false };
+            let mut tap = Down { flow: self.flow, has_moved: false, squeeze: &mut self.squeeze };
             let down = poll_pump(cx, &mut server.side, client, &mut is_down, &mut tap, self.buffers);
             let mut has_moved = tap.has_moved;
             match down {

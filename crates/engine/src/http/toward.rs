@@ -6,8 +6,10 @@ use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VIA};
 use siphasher::sip::SipHasher13;
 use towpath_config::{Balance, HashKey, RequestKey, Rules};
 
+use super::compress::{self, Squeeze};
 use super::entry::{Facts, version_of};
 use super::head::{Answer, Request};
+use super::respond::may_have_body;
 use super::{Requester, edits, forwarded, routing, trace};
 use crate::balance::{cookie, join, strip};
 use crate::pool::{Backend, Pool};
@@ -94,6 +96,22 @@ pub(super) fn finish(
     if let Some(name) = &requester.http().via {
         add_via(&mut answer.fields, "1.1", name);
     }
+}
+
+/// Has an answer compressed on its way, where the rules want that and the client takes it.
+pub(super) fn compress(rules: &Rules, request: &Request, answer: &mut Answer) -> Option<Squeeze> {
+    let may_be = !rules.compress.is_empty() && compress::fits(answer.status, &answer.fields, answer.length);
+    if !may_be {
+        return None;
+    }
+    let coding = compress::choose(&request.fields, &rules.compress);
+    let Some((coding, squeeze)) = coding.and_then(|coding| Some((coding, Squeeze::new(coding).ok()?))) else {
+        compress::vary(&mut answer.fields);
+        return None;
+    };
+    compress::mark(&mut answer.fields, coding);
+    answer.length = None;
+    may_have_body(&request.method, answer.status).then_some(squeeze)
 }
 
 fn add_via(fields: &mut HeaderMap, version: &str, name: &str) {
