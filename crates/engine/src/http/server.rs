@@ -1,5 +1,6 @@
 //! A connection to a backend while it serves a request.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -85,18 +86,19 @@ impl Server {
             return Ok(Self::h1(stream, request));
         }
         stream.keep_alive(&pool.config.socket);
+        let (gathered, flusher) = Gathered::new(stream);
         let handshake = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buffer_size(STREAM_WINDOW as usize)
             .max_header_list_size(FIELDS_BYTES)
             .enable_push(false)
-            .handshake(Gathered::new(stream));
+            .handshake(gathered);
         let (sender, connection) = handshake.await.map_err(|error| super::side::fault(&error))?;
         let room = worker.idle.put_session(pool, backend, sender);
         spawn_local(async move {
             // What fails here fails its streams too.
-            let _ = connection.await;
+            let _ = flusher.around(connection).await;
         });
         Self::h2(room, request).await.map_err(|(room, fault)| {
             worker.idle.leave_session(&room);
@@ -120,7 +122,7 @@ impl Server {
             Ok(head) => head,
             Err(fault) => return Err((room, fault)),
         };
-        let ready = std::future::poll_fn(|cx| room.sender.poll_ready(cx)).await;
+        let ready = poll_fn(|cx| room.sender.poll_ready(cx)).await;
         let sent = ready.and_then(|()| room.sender.send_request(head, !request.has_body));
         match sent {
             Ok((answer, going)) => {

@@ -48,15 +48,16 @@ pub(super) async fn serve(requester: &Rc<Requester>, client: Stream, first: Firs
 }
 
 async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::Error> {
-    let mut connection = server::Builder::new()
+    let (gathered, flusher) = Gathered::new(client);
+    let handshake = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(requester.http().header_bytes_max).unwrap_or(u32::MAX))
         .max_send_buffer_size(STREAM_WINDOW as usize)
         .max_pending_accept_reset_streams(RESETS)
-        .handshake::<_, Bytes>(Gathered::new(client))
-        .await?;
+        .handshake::<_, Bytes>(gathered);
+    let mut connection = flusher.around(handshake).await?;
     let mut draining = pin!(requester.worker.draining());
     let mut is_draining = false;
     let open = Rc::new(Open::default());
@@ -64,7 +65,7 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
     let mut looks = interval(requester.http().keepalive_timeout / LOOKS);
     loop {
         let accepted = tokio::select! {
-            accepted = connection.accept() => accepted,
+            accepted = flusher.around(connection.accept()) => accepted,
             () = draining.as_mut(), if !is_draining => {
                 is_draining = true;
                 connection.graceful_shutdown();

@@ -1,6 +1,7 @@
 //! Bytes that came before a reset: they are delivered, and then the reset.
 
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
@@ -18,6 +19,10 @@ pub(crate) async fn deliver(mut stream: Stream) {
     let mut pause = Duration::from_millis(1);
     let mut progress = Instant::now();
     while left > 0 && progress.elapsed() < PATIENCE {
+        // What was written to a peer that has reset the connection stays there for ever.
+        if poll_fn(|cx| Poll::Ready(stream.poll_hangup(cx).is_ready())).await {
+            break;
+        }
         sleep(pause).await;
         pause = (pause * 2).min(Duration::from_millis(50));
         let now = stream.unacknowledged();

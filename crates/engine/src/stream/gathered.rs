@@ -1,66 +1,99 @@
-//! A stream whose small writes leave together: HTTP/2 writes each frame alone.
+//! A stream whose writes leave together: HTTP/2 writes and flushes each frame alone.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
 
-/// So many bytes leave at once, flushed or not.
+/// So many bytes leave at once.
 const MOST: usize = 128 * 1024;
 
-/// A stream that is written when it is flushed.
+/// A stream that is written when its [`Flusher`] says so.
 #[derive(Debug)]
-pub(crate) struct Gathered {
+pub(crate) struct Gathered(Rc<RefCell<Inner>>);
+
+/// Sends what was written to a [`Gathered`].
+#[derive(Debug)]
+pub(crate) struct Flusher(Rc<RefCell<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
     stream: Stream,
     waiting: Vec<u8>,
     sent: usize,
 }
 
 impl Gathered {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, waiting: Vec::new(), sent: 0 }
+    pub(crate) fn new(stream: Stream) -> (Self, Flusher) {
+        let inner = Rc::new(RefCell::new(Inner { stream, waiting: Vec::new(), sent: 0 }));
+        (Self(inner.clone()), Flusher(inner))
     }
+}
 
+impl Flusher {
+    /// What `work` comes to, with what it writes sent each time that it waits.
+    pub(crate) async fn around<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            let done = work.as_mut().poll(cx);
+            // An error is found by whoever reads or writes next.
+            let _ = self.0.borrow_mut().poll_sent(cx);
+            done
+        })
+        .await
+    }
+}
+
+impl Inner {
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.waiting.len() {
             self.sent += ready!(self.stream.poll_send(cx, &self.waiting[self.sent..]))?;
         }
-        // What is idle owns no buffer.
-        (self.waiting, self.sent) = (Vec::new(), 0);
-        Poll::Ready(Ok(()))
+        if !self.waiting.is_empty() {
+            // What is idle owns no buffer.
+            (self.waiting, self.sent) = (Vec::new(), 0);
+        }
+        self.stream.poll_flushed(cx)
     }
 }
 
 impl AsyncRead for Gathered {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Gathered {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.waiting.len() - self.sent >= MOST {
-            ready!(self.poll_sent(cx))?;
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let mut inner = self.0.borrow_mut();
+        if inner.waiting.len() - inner.sent >= MOST {
+            ready!(inner.poll_sent(cx))?;
         }
-        self.waiting.extend_from_slice(bytes);
+        inner.waiting.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_sent(cx))?;
-        self.stream.poll_flushed(cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.0.borrow().stream.broken() {
+            Some(kind) => Poll::Ready(Err(kind.into())),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_sent(cx))?;
-        self.stream.end_writes();
-        self.stream.poll_flushed(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut inner = self.0.borrow_mut();
+        ready!(inner.poll_sent(cx))?;
+        inner.stream.end_writes();
+        inner.stream.poll_flushed(cx)
     }
 }

@@ -209,12 +209,8 @@ impl H1Side {
             return Poll::Ready(Ok(progress));
         }
         buffers.with_hot(|hot| {
-            let most = hot.len().min(most);
-            let room = match self.coming {
-                // What is behind the body is left in the socket.
-                Coming::Length(left) => most.min(usize::try_from(left).unwrap_or(usize::MAX)),
-                _ => most,
-            };
+            // Even if less is left: a read that leaves room has found that there is no more.
+            let room = hot.len().min(most);
             let count = ready!(self.stream.poll_recv(cx, &mut hot[..room]))?.count;
             if count == 0 {
                 let is_whole = matches!(self.coming, Coming::UntilClose);
