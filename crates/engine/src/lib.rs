@@ -23,6 +23,7 @@ mod place;
 mod pool;
 mod proxied;
 mod race;
+mod reach;
 mod record;
 mod relay;
 mod resolve;

@@ -7,8 +7,7 @@ use towpath_config::{Action, Http, RequestRate, Rules};
 
 use crate::admit::Rates;
 use crate::auth::{self, Authenticator};
-use crate::balance::{StickyKey, Tag};
-use crate::pool::{Backend, Pool};
+use crate::pool::{Backend, Pool, StickyKey, Tag};
 
 /// The rules of a listener and its routes. All workers share them.
 #[derive(Debug)]

@@ -7,7 +7,6 @@ pub(crate) mod outlier;
 mod p2c;
 mod random;
 mod round_robin;
-mod sticky;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -17,7 +16,6 @@ use random::Lots;
 use round_robin::RoundRobin;
 use towpath_config::Balance;
 
-pub(crate) use sticky::{StickyKey, Tag, cookie, join, strip};
 pub(crate) use view::View;
 
 /// How a pool spreads its connections, and the state that takes. All workers share it.

@@ -24,6 +24,7 @@ use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
 use crate::pool::Lease;
 use crate::proxied::find_way;
+use crate::reach;
 use crate::stream::{H2Stream, Stream};
 
 /// Serves a stream that is to be a tunnel, to its end.
@@ -81,7 +82,7 @@ async fn reach(
             return Err(Refused::no_way(no_way, &destination));
         }
     }
-    let reached = conn::reach(flow, conn::stays, false, None, conn::nothing_kept).await;
+    let reached = reach::reach(flow, reach::stays, false, None, reach::nothing_kept).await;
     reached.map(|(lease, way)| (lease, way.stream())).ok_or_else(|| Refused::of(flow.reason(), &destination))
 }
 

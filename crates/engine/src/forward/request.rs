@@ -29,6 +29,7 @@ use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::pool::Pool;
 use crate::proxied::{NoWay, find_way, told};
+use crate::reach;
 use crate::worker::Worker;
 
 /// How long a server may take for the head of its answer, where no idle timeout says otherwise.
@@ -348,7 +349,7 @@ async fn connect(
     let pool = way.map_err(|no_way| no_way_for(&mut flow, no_way, destination))?;
     let pool = parent.map_or(pool, Arc::new);
     flow.guest().pool = Some(pool.clone());
-    let reached = conn::reach(&mut flow, conn::stays, true, None, conn::nothing_kept).await;
+    let reached = reach::reach(&mut flow, reach::stays, true, None, reach::nothing_kept).await;
     let (lease, way) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
     let stream = way.stream();
     flow.connected_with(&lease);

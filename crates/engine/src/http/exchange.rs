@@ -20,14 +20,17 @@ use super::server::{Heard, Kept, Server};
 use super::side::{Fault, Side};
 use crate::attempts::Failure;
 use crate::buffers::Buffers;
-use crate::conn::{self, Way};
 use crate::error::Reason;
 use crate::flow::{Flow, Meter};
 use crate::pool::{Backend, Lease, Pool};
+use crate::reach::{self, Way};
 use crate::worker::Worker;
 
 /// A client that has closed its half, or all of it, which nobody can tell, waits so long for a server that says nothing.
 pub(super) const HALF_CLOSED: Duration = Duration::from_secs(10);
+
+/// So many interim answers of a request are passed on; more would pile up where a client does not read.
+const INTERIMS: u32 = 16;
 
 /// The body of a request on its way, as much of it as may have to be sent again.
 #[derive(Debug)]
@@ -252,7 +255,7 @@ impl Exchange<'_> {
             let kept =
                 |pool: &Pool, lease: &Lease| takes_kept.then(|| take_kept(worker, pool, lease)).flatten();
             let hangup = |cx: &mut Context<'_>| client.poll_gone(cx);
-            let reached = conn::reach(self.flow, hangup, true, self.key, kept).await;
+            let reached = reach::reach(self.flow, hangup, true, self.key, kept).await;
             let Some((lease, way)) = reached else {
                 return Err(match self.flow.reason() {
                     Reason::ClientReset => Failed::Client(Fault::Ended),
@@ -313,7 +316,7 @@ impl Exchange<'_> {
             server.side.put_end(self.upload.trailers.clone());
         }
         self.upload.is_sent = false;
-        let mut is_cut_off = false;
+        let (mut is_cut_off, mut interims) = (false, 0);
         if !self.upload.is_over {
             self.clock.set(Some(self.times.body));
         }
@@ -321,7 +324,11 @@ impl Exchange<'_> {
             let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_cut_off)).await?;
             match heard {
                 Heard::Final(answer) => return Ok(answer),
-                Heard::Interim(answer) => respond::interim(self.client, self.request, &answer),
+                Heard::Interim(_) if interims >= INTERIMS => {}
+                Heard::Interim(answer) => {
+                    interims += 1;
+                    respond::interim(self.client, self.request, &answer);
+                }
             }
             // It goes on with what else there is; a client that takes no interim answer takes the answer no better.
             let _ = poll_fn(|cx| Poll::Ready(self.client.poll_flush(cx))).await;

@@ -49,7 +49,7 @@ use self::side::{Fault, Side};
 use crate::error::{Misasked, Reason};
 use crate::flow::{Flow, Stage};
 use crate::listen::{Seat, Source};
-use crate::pool::Lease;
+use crate::pool::{Backend, Lease};
 use crate::rulebook::{PoolAtWork, Rulebook};
 use crate::worker::Worker;
 
@@ -167,49 +167,94 @@ pub(super) async fn serve_request(
     let answered = exchange.answer().await;
     let attempts = exchange.attempts;
     flow.attempted(attempts);
-    let Answering { mut server, lease, mut answer } = match answered {
+    let answering = match answered {
         Ok(answering) => answering,
         Err(failed) => return fail(&mut flow, client, &request, &upload, failed, is_last).await,
     };
-    flow.answers(answer.status);
-    if answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        if request.upgrade.is_none() || answer.upgrade.is_none() {
-            // A server that goes over unasked has lost its way.
-            flow.not_connected(Reason::BadAnswer);
-            flow.answers(StatusCode::BAD_GATEWAY);
-            return ourselves(client, &request, &Own::new(StatusCode::BAD_GATEWAY, ""), is_last).await;
-        }
-        respond::interim(client, &request, &answer);
-        return Behind::Over(Box::new((flow, lease, server)));
+    flow.answers(answering.answer.status);
+    if answering.answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return go_over(flow, client, &request, answering, is_last).await;
     }
+    let granted = Granted { requester, rules, pool, request: &request, facts: &facts, wanted, is_last };
+    let behind = granted.pass_on(&mut flow, clock, client, &mut upload, answering).await;
     if let Some(mirror) = &route.mirror {
         mirror::copy(requester, mirror, &request, &upload);
     }
-    let has_cookie = wanted.is_some_and(|wanted| wanted.is_same(&lease));
-    let sticky = pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &**lease));
-    toward::finish(requester, rules, (&request, &facts), sticky, &mut answer);
-    let squeeze = toward::compress(rules, &request, &mut answer);
-    let closes = is_last || !upload.is_over || requester.worker.is_draining();
-    let closes = respond::begin(client, &request, &answer, closes);
-    let buffers = &requester.worker.buffers;
-    let mut passing = Passing { flow: &flow, clock, pause: times(rules).body, buffers, squeeze };
-    let passed = passing.pass(client, &mut server, &mut upload).await;
-    if passed.is_ok() && upload.is_over {
-        server.leave(&requester.worker, &pool.pool, &lease);
+    behind
+}
+
+/// Both sides go over to another protocol, if the client has asked for one.
+async fn go_over(
+    mut flow: Flow,
+    client: &mut Side,
+    request: &Request,
+    Answering { server, lease, answer }: Answering,
+    is_last: bool,
+) -> Behind {
+    if request.upgrade.is_none() || answer.upgrade.is_none() {
+        // A server that goes over unasked has lost its way.
+        flow.not_connected(Reason::BadAnswer);
+        flow.answers(StatusCode::BAD_GATEWAY);
+        return ourselves(client, request, &Own::new(StatusCode::BAD_GATEWAY, ""), is_last).await;
     }
-    flow.not_connected(passed.err().unwrap_or(Reason::Served));
-    match passed {
-        Ok(()) if closes || !upload.is_over => Behind::Close,
-        Ok(()) => Behind::Next,
-        Err(_) => {
-            client.cut();
-            Behind::Cut
+    respond::interim(client, request, &answer);
+    Behind::Over(Box::new((flow, lease, server)))
+}
+
+/// A request that a server answers.
+struct Granted<'a> {
+    requester: &'a Requester,
+    rules: &'a Rules,
+    pool: &'a PoolAtWork,
+    request: &'a Request,
+    facts: &'a Facts,
+    /// The backend that its cookie stands for.
+    wanted: Option<Arc<Backend>>,
+    is_last: bool,
+}
+
+impl Granted<'_> {
+    /// Passes the answer on to the client.
+    async fn pass_on(
+        &self,
+        flow: &mut Flow,
+        clock: &mut Clock,
+        client: &mut Side,
+        upload: &mut Upload,
+        Answering { mut server, lease, mut answer }: Answering,
+    ) -> Behind {
+        let Self { requester, rules, pool, request, facts, .. } = *self;
+        let has_cookie = self.wanted.as_ref().is_some_and(|wanted| wanted.is_same(&lease));
+        let sticky = pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &**lease));
+        toward::finish(requester, rules, (request, facts), sticky, &mut answer);
+        let squeeze = toward::compress(rules, request, &mut answer);
+        let closes = self.is_last || !upload.is_over || requester.worker.is_draining();
+        let closes = respond::begin(client, request, &answer, closes);
+        let buffers = &requester.worker.buffers;
+        let mut passing = Passing { flow, clock, pause: times(rules).body, buffers, squeeze };
+        let passed = passing.pass(client, &mut server, upload).await;
+        if passed.is_ok() && upload.is_over {
+            server.leave(&requester.worker, &pool.pool, &lease);
+        }
+        flow.not_connected(passed.err().unwrap_or(Reason::Served));
+        match passed {
+            Ok(()) if closes || !upload.is_over => Behind::Close,
+            Ok(()) => Behind::Next,
+            // Of an answer that broke before its first byte went out the client need not know.
+            Err(Reason::ServerReset | Reason::BadAnswer) if client.take_back() => {
+                flow.answers(StatusCode::BAD_GATEWAY);
+                ourselves(client, request, &Own::new(StatusCode::BAD_GATEWAY, ""), closes).await
+            }
+            Err(_) => {
+                client.cut();
+                Behind::Cut
+            }
         }
     }
 }
 
 /// The backend that a client's cookie stands for.
-fn wanted(pool: &PoolAtWork, request: &Request) -> Option<Arc<crate::pool::Backend>> {
+fn wanted(pool: &PoolAtWork, request: &Request) -> Option<Arc<Backend>> {
     let sticky = pool.sticky.as_ref()?;
     sticky.find(&pool.pool, &sticky.key.read(&request.fields)?)
 }

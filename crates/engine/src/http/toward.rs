@@ -11,8 +11,7 @@ use super::entry::{Facts, version_of};
 use super::head::{Answer, Request};
 use super::respond::may_have_body;
 use super::{Requester, edits, forwarded, routing, trace};
-use crate::balance::{cookie, join, strip};
-use crate::pool::{Backend, Pool};
+use crate::pool::{Backend, Pool, cookie, join, strip};
 use crate::rulebook::{PoolAtWork, StickyPool};
 
 /// What of a request the balance of its pool goes by.

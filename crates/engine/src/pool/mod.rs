@@ -6,6 +6,7 @@ mod connect_times;
 mod key;
 mod lease;
 mod queue;
+mod sticky;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ use connect_times::ConnectTimes;
 pub use key::hash_key;
 pub(crate) use lease::{Lease, Probe};
 pub(crate) use queue::{Queue, Waiting};
+pub(crate) use sticky::{StickyKey, Tag, cookie, join, strip};
 
 /// A pool, which all workers share.
 #[derive(Debug)]

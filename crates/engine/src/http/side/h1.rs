@@ -74,6 +74,8 @@ pub(crate) struct H1Side {
     /// What is to be written, and how much of it was.
     behind: Vec<u8>,
     sent: usize,
+    /// Whether some of the message that goes has left.
+    has_left: bool,
     /// Whether the last write found no room.
     is_blocked: bool,
     coming: Coming,
@@ -102,6 +104,7 @@ impl H1Side {
             ahead,
             behind: Vec::new(),
             sent: 0,
+            has_left: false,
             is_blocked: false,
             coming: Coming::Over,
             going: Going::Over,
@@ -270,6 +273,7 @@ impl H1Side {
 
     /// Begins a message: its head without the empty line, which `write` adds to what waits, and how its body goes.
     pub(crate) fn begin(&mut self, going: Going, write: impl FnOnce(&mut Vec<u8>)) {
+        self.has_left = false;
         write(&mut self.behind);
         match going {
             Going::Length(length) => {
@@ -318,6 +322,7 @@ impl H1Side {
             self.behind.extend_from_slice(data);
             return;
         }
+        self.has_left = true;
         if waits > 0 {
             match self.stream.try_send(cx, &self.behind[self.sent..], true) {
                 Ok(count) if count == waits => self.forget_sent(),
@@ -402,6 +407,7 @@ impl H1Side {
             return Poll::Ready(Err(fault));
         }
         while self.sent < self.behind.len() {
+            self.has_left = true;
             let count = ready!(self.stream.poll_send(cx, &self.behind[self.sent..]))?;
             self.sent += count;
         }
@@ -418,6 +424,16 @@ impl H1Side {
 
     pub(super) fn is_blocked(&self) -> bool {
         self.is_blocked || self.fault.is_some()
+    }
+
+    /// Takes back the message that goes, if none of it has left.
+    pub(super) fn take_back(&mut self) -> bool {
+        if self.has_left || self.fault.is_some() {
+            return false;
+        }
+        self.forget_sent();
+        self.going = Going::Over;
+        true
     }
 
     /// The peer gets no more: what it has is not whole.

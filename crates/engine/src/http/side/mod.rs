@@ -138,6 +138,14 @@ impl Side {
         }
     }
 
+    /// Takes back what was put, if none of it has left.
+    pub(crate) fn take_back(&mut self) -> bool {
+        match self {
+            Self::H1(side) => side.take_back(),
+            Self::H2(_) | Self::Nobody => false,
+        }
+    }
+
     /// Gives up what is under way: the peer sees that it is not whole.
     pub(crate) fn cut(&mut self) {
         match self {

@@ -1,23 +1,25 @@
 //! One connection's story so far, and the record that it leaves.
 
+mod guest;
+
 use std::cell::Cell;
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::StatusCode;
 use towpath_wire::destination::Destination;
 use towpath_wire::proxy_header::Header;
 
 use crate::attempts::{Attempts, Failure};
 use crate::error::Reason;
-use crate::listen::{Pass, Seat};
+use crate::listen::Seat;
 use crate::pool::{Backend, Lease, Pool, Probe};
 pub(crate) use crate::record::Stage;
-use crate::record::{Exchanged, Picked, Record};
+use crate::record::{Picked, Record};
 use crate::throttle::Throttle;
 use crate::worker::Colleague;
+use guest::Guest;
 
 /// The two ends of a connection, as towpath sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,35 +85,6 @@ pub(crate) struct Flow {
     asked_first: bool,
 }
 
-/// What few clients have: a PROXY header, a server name, a limit of their own, a server that was hard to reach.
-#[derive(Debug, Default)]
-pub(crate) struct Guest {
-    /// What its PROXY header says.
-    pub(crate) header: Option<Header>,
-    /// The server name of its ClientHello, where that was asked for.
-    pub(crate) server_name: Option<String>,
-    /// The protocol that it and we agreed on in a handshake of TLS (ALPN).
-    pub(crate) alpn: Option<Vec<u8>>,
-    /// What servers know it by, made here because its PROXY header had none.
-    pub(crate) unique_id: Option<Vec<u8>>,
-    /// Where it wants to go, as a client of a proxy.
-    pub(crate) wanted: Option<Destination>,
-    /// Which user it is, as a client of a proxy.
-    pub(crate) user: Option<Arc<str>>,
-    /// The way to where it wants to go, in place of the listener's pool.
-    pub(crate) pool: Option<Arc<Pool>>,
-    /// Its place among the connections of its address.
-    pub(crate) pass: Option<Box<Pass>>,
-    /// The backend that it was at before, by its cookie.
-    pub(crate) preferred: Option<Arc<Backend>>,
-    /// What it asks of HTTP, for its record.
-    request: Option<Box<Exchanged>>,
-    /// No record is left of it: all those that were refused share a line, and requests have their own.
-    is_silent: bool,
-    /// Attempts to reach a server that did not come off at once.
-    attempts: Attempts,
-}
-
 const NOT_YET: u32 = u32::MAX;
 
 impl Flow {
@@ -133,61 +106,6 @@ impl Flow {
             probe: 0,
             asked_first: false,
         }
-    }
-
-    /// It is a request of HTTP.
-    pub(crate) fn asks(&mut self, told: impl FnOnce() -> Exchanged) {
-        self.stage = Stage::Route;
-        if self.worker.records.is_some() {
-            self.guest().request = Some(Box::new(told()));
-        }
-    }
-
-    /// Its client is this one, be its connection that of another.
-    pub(crate) fn is_of(&mut self, client: Option<IpAddr>) {
-        if let Some(ip) = client
-            && self.client.is_some_and(|client| client.ip().to_canonical() != ip)
-        {
-            self.client = Some(SocketAddr::new(ip, 0));
-        }
-    }
-
-    /// Its client gets this status.
-    pub(crate) fn answers(&mut self, status: StatusCode) {
-        let start = self.start;
-        if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
-            request.status = Some(status.as_u16());
-            request.first_byte = Some(start.elapsed());
-        }
-    }
-
-    /// So many backends were asked.
-    pub(crate) fn attempted(&mut self, attempts: u32) {
-        if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
-            request.attempts = attempts;
-        }
-    }
-
-    /// It goes to this backend while that takes connections.
-    pub(crate) fn prefers(&mut self, backend: Option<Arc<Backend>>) {
-        if backend.is_some() {
-            self.guest().preferred = backend;
-        }
-    }
-
-    /// The backend that it goes to while that takes connections.
-    pub(crate) fn preferred(&self) -> Option<&Arc<Backend>> {
-        self.guest.as_ref()?.preferred.as_ref()
-    }
-
-    /// The story of a second attempt beside this one, of which no record is left.
-    pub(crate) fn sibling(&self) -> Option<Self> {
-        let seat = Seat::take_now(self.seat.source())?;
-        let mut sibling = Self::begin(self.worker.clone(), seat, self.client, self.offset);
-        let guest = sibling.guest();
-        guest.is_silent = true;
-        guest.pool = Some(self.pool().clone());
-        Some(sibling)
     }
 
     /// Goes on on another worker: [`Flow::arrives`] follows there.

@@ -1,0 +1,100 @@
+//! What few connections have, and what requests have.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use http::StatusCode;
+use towpath_wire::destination::Destination;
+use towpath_wire::proxy_header::Header;
+
+use super::{Flow, Stage};
+use crate::attempts::Attempts;
+use crate::listen::{Pass, Seat};
+use crate::pool::{Backend, Pool};
+use crate::record::Exchanged;
+
+/// What few clients have: a PROXY header, a server name, a limit of their own, a server that was hard to reach.
+#[derive(Debug, Default)]
+pub(crate) struct Guest {
+    /// What its PROXY header says.
+    pub(crate) header: Option<Header>,
+    /// The server name of its ClientHello, where that was asked for.
+    pub(crate) server_name: Option<String>,
+    /// The protocol that it and we agreed on in a handshake of TLS (ALPN).
+    pub(crate) alpn: Option<Vec<u8>>,
+    /// What servers know it by, made here because its PROXY header had none.
+    pub(crate) unique_id: Option<Vec<u8>>,
+    /// Where it wants to go, as a client of a proxy.
+    pub(crate) wanted: Option<Destination>,
+    /// Which user it is, as a client of a proxy.
+    pub(crate) user: Option<Arc<str>>,
+    /// The way to where it wants to go, in place of the listener's pool.
+    pub(crate) pool: Option<Arc<Pool>>,
+    /// Its place among the connections of its address.
+    pub(crate) pass: Option<Box<Pass>>,
+    /// The backend that it was at before, by its cookie.
+    pub(crate) preferred: Option<Arc<Backend>>,
+    /// What it asks of HTTP, for its record.
+    pub(super) request: Option<Box<Exchanged>>,
+    /// No record is left of it: all those that were refused share a line, and requests have their own.
+    pub(super) is_silent: bool,
+    /// Attempts to reach a server that did not come off at once.
+    pub(super) attempts: Attempts,
+}
+
+impl Flow {
+    /// It is a request of HTTP.
+    pub(crate) fn asks(&mut self, told: impl FnOnce() -> Exchanged) {
+        self.stage = Stage::Route;
+        if self.worker.records.is_some() {
+            self.guest().request = Some(Box::new(told()));
+        }
+    }
+
+    /// Its client is this one, be its connection that of another.
+    pub(crate) fn is_of(&mut self, client: Option<IpAddr>) {
+        if let Some(ip) = client
+            && self.client.is_some_and(|client| client.ip().to_canonical() != ip)
+        {
+            self.client = Some(SocketAddr::new(ip, 0));
+        }
+    }
+
+    /// Its client gets this status.
+    pub(crate) fn answers(&mut self, status: StatusCode) {
+        let start = self.start;
+        if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
+            request.status = Some(status.as_u16());
+            request.first_byte = Some(start.elapsed());
+        }
+    }
+
+    /// So many backends were asked.
+    pub(crate) fn attempted(&mut self, attempts: u32) {
+        if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
+            request.attempts = attempts;
+        }
+    }
+
+    /// It goes to this backend while that takes connections.
+    pub(crate) fn prefers(&mut self, backend: Option<Arc<Backend>>) {
+        if backend.is_some() {
+            self.guest().preferred = backend;
+        }
+    }
+
+    /// The backend that it goes to while that takes connections.
+    pub(crate) fn preferred(&self) -> Option<&Arc<Backend>> {
+        self.guest.as_ref()?.preferred.as_ref()
+    }
+
+    /// The story of a second attempt beside this one, of which no record is left.
+    pub(crate) fn sibling(&self) -> Option<Self> {
+        let seat = Seat::take_now(self.seat.source())?;
+        let mut sibling = Self::begin(self.worker.clone(), seat, self.client, self.offset);
+        let guest = sibling.guest();
+        guest.is_silent = true;
+        guest.pool = Some(self.pool().clone());
+        Some(sibling)
+    }
+}
