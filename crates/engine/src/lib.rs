@@ -31,6 +31,7 @@ mod route;
 mod rulebook;
 mod search;
 mod sessions;
+mod spare;
 mod stream;
 mod throttle;
 mod tls;

@@ -169,7 +169,7 @@ pub(super) async fn serve_request(
     flow.attempted(attempts);
     let answering = match answered {
         Ok(answering) => answering,
-        Err(failed) => return fail(&mut flow, client, &request, &upload, failed, is_last).await,
+        Err(failed) => return fail(&mut flow, client, &request, &upload, (failed, attempts), is_last).await,
     };
     flow.answers(answering.answer.status);
     if answering.answer.status == StatusCode::SWITCHING_PROTOCOLS {
@@ -272,12 +272,12 @@ async fn fail(
     client: &mut Side,
     request: &Request,
     upload: &Upload,
-    failed: Failed,
+    (failed, attempts): (Failed, u32),
     is_last: bool,
 ) -> Behind {
     let is_last = is_last || !upload.is_over;
     let (status, told) = match failed {
-        Failed::Server => (respond::status(flow.reason()), ""),
+        Failed::Server => (respond::status(flow.reason(), attempts), ""),
         Failed::TooLong => {
             flow.turned_away(Stage::Ask, Reason::TooLarge);
             (StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")

@@ -87,10 +87,15 @@ fn head_of_stream(answer: &Answer) -> Response<()> {
     head
 }
 
-/// What clients are told where no server answers.
-pub(super) fn status(reason: Reason) -> StatusCode {
+/// What clients are told where no server answers, of so many that were reached.
+pub(super) fn status(reason: Reason, reached: u32) -> StatusCode {
     match reason {
-        Reason::NoBackend | Reason::BackendDown => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::NoBackend | Reason::BackendDown | Reason::QueueTimedOut => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::ConnectRefused | Reason::Unreachable | Reason::NoSuchHost | Reason::ResolveFailed
+            if reached == 0 =>
+        {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         reason => StatusCode::from_u16(inbound::status(reason)).unwrap_or(StatusCode::BAD_GATEWAY),
     }
 }

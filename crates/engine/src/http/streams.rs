@@ -9,10 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
+use http::Method;
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{interval, sleep};
+use towpath_wire::destination::Destination;
+use towpath_wire::http1::target;
 
 use super::clock::Clock;
 use super::head::{self, Request};
@@ -156,9 +159,22 @@ async fn serve_stream(
 
 /// A request as the story works with it; `None` if it is none.
 fn request_of(parts: http::request::Parts, has_body: bool) -> Option<Request> {
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    let is_path = match path {
+        "*" => parts.method == Method::OPTIONS,
+        path => path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#'),
+    };
+    if parts.method == Method::CONNECT || !is_path || !target::is_target(path) {
+        return None;
+    }
+    let path = path.to_owned();
     let mut fields = parts.headers;
     let takes_trailers = fields.get(TE).is_some_and(|te| te == "trailers");
-    let host = fields.get(HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let mut hosts = fields.get_all(HOST).into_iter();
+    let host = hosts.next().map(|host| host.to_str().map(str::to_owned)).transpose().ok()?;
+    if hosts.next().is_some() {
+        return None;
+    }
     let authority = parts.uri.authority().map(|authority| authority.as_str().to_owned());
     // A Host field that says something else would be a second opinion.
     if let (Some(authority), Some(host)) = (&authority, &host)
@@ -166,6 +182,8 @@ fn request_of(parts: http::request::Parts, has_body: bool) -> Option<Request> {
     {
         return None;
     }
+    let authority = authority.or(host)?;
+    Destination::parse(&authority, Some(80)).ok()?;
     let length = match fields.get(CONTENT_LENGTH) {
         Some(length) => Some(length.to_str().ok()?.parse().ok()?),
         None => None,
@@ -174,8 +192,8 @@ fn request_of(parts: http::request::Parts, has_body: bool) -> Option<Request> {
     head::strip_for_streams(&mut fields);
     Some(Request {
         method: parts.method,
-        path: parts.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-        authority: authority.or(host)?,
+        path,
+        authority,
         version: http::Version::HTTP_2,
         fields,
         upgrade: None,

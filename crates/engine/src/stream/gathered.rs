@@ -10,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Stream;
+use crate::spare;
 
 /// So many bytes leave at once.
 const MOST: usize = 128 * 1024;
@@ -57,7 +58,8 @@ impl Inner {
         }
         if !self.waiting.is_empty() {
             // What is idle owns no buffer.
-            (self.waiting, self.sent) = (Vec::new(), 0);
+            spare::give(std::mem::take(&mut self.waiting));
+            self.sent = 0;
         }
         self.stream.poll_flushed(cx)
     }
@@ -78,6 +80,9 @@ impl AsyncWrite for Gathered {
         let mut inner = self.0.borrow_mut();
         if inner.waiting.len() - inner.sent >= MOST {
             ready!(inner.poll_sent(cx))?;
+        }
+        if inner.waiting.is_empty() {
+            inner.waiting = spare::take();
         }
         inner.waiting.extend_from_slice(bytes);
         Poll::Ready(Ok(bytes.len()))

@@ -10,6 +10,7 @@ use towpath_wire::http1::framing::{AnswerFraming, Bite, Chunks, Framing};
 use super::{Fault, Progress};
 use crate::buffers::Buffers;
 use crate::http::head;
+use crate::spare;
 use crate::stream::Stream;
 
 /// A head is read with at most so much of what is behind it.
@@ -166,7 +167,10 @@ impl H1Side {
                 if ahead.is_empty()
                     && let Some((head, length)) = parse(&hot[..count])?
                 {
-                    ahead.extend_from_slice(&hot[length..count]);
+                    if length < count {
+                        *ahead = spare::take();
+                        ahead.extend_from_slice(&hot[length..count]);
+                    }
                     return Poll::Ready(Ok(Some(Some(head))));
                 }
                 ahead.extend_from_slice(&hot[..count]);
@@ -186,7 +190,7 @@ impl H1Side {
 
     fn use_up(&mut self, count: usize) {
         if count == self.ahead.len() {
-            self.ahead = Vec::new();
+            spare::give(std::mem::take(&mut self.ahead));
         } else {
             self.ahead.drain(..count);
         }
@@ -209,6 +213,7 @@ impl H1Side {
             if used < ahead.len() {
                 self.ahead = ahead[used..].to_vec();
             }
+            spare::give(ahead);
             return Poll::Ready(Ok(progress));
         }
         buffers.with_hot(|hot| {
@@ -274,6 +279,9 @@ impl H1Side {
     /// Begins a message: its head without the empty line, which `write` adds to what waits, and how its body goes.
     pub(crate) fn begin(&mut self, going: Going, write: impl FnOnce(&mut Vec<u8>)) {
         self.has_left = false;
+        if self.behind.is_empty() {
+            self.behind = spare::take();
+        }
         write(&mut self.behind);
         match going {
             Going::Length(length) => {
@@ -359,7 +367,8 @@ impl H1Side {
     }
 
     fn forget_sent(&mut self) {
-        (self.behind, self.sent) = (Vec::new(), 0);
+        spare::give(std::mem::take(&mut self.behind));
+        self.sent = 0;
     }
 
     pub(super) fn put_end(&mut self, trailers: Option<HeaderMap>) {

@@ -1,9 +1,10 @@
 //! A stream of HTTP/2, of a client or to a server.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
@@ -11,6 +12,7 @@ use http::{HeaderMap, Response};
 
 use super::{Fault, Progress};
 use crate::http::head;
+use crate::spare;
 
 /// One stream.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub(crate) struct H2Side {
     respond: Option<SendResponse<Bytes>>,
     /// For a server: where its answer comes from, until its head has come.
     answer: Option<ResponseFuture>,
-    behind: BytesMut,
+    behind: VecDeque<Bytes>,
     /// Whether nothing follows what waits, and what trailers.
     end: Option<Option<HeaderMap>>,
     fault: Option<Fault>,
@@ -37,7 +39,7 @@ impl H2Side {
             going: None,
             respond: Some(respond),
             answer: None,
-            behind: BytesMut::new(),
+            behind: VecDeque::new(),
             end: None,
             fault: None,
         }
@@ -51,7 +53,7 @@ impl H2Side {
             going: Some(going),
             respond: None,
             answer: Some(answer),
-            behind: BytesMut::new(),
+            behind: VecDeque::new(),
             end: None,
             fault: None,
         }
@@ -123,7 +125,9 @@ impl H2Side {
     }
 
     pub(super) fn put(&mut self, data: &[u8]) {
-        self.behind.extend_from_slice(data);
+        if !data.is_empty() {
+            self.behind.push_back(spare::copy(data));
+        }
     }
 
     pub(super) fn put_end(&mut self, trailers: Option<HeaderMap>) {
@@ -131,7 +135,7 @@ impl H2Side {
     }
 
     pub(super) fn backlog(&self) -> usize {
-        self.behind.len()
+        self.behind.iter().map(Bytes::len).sum()
     }
 
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
@@ -139,8 +143,8 @@ impl H2Side {
             return Poll::Ready(Err(fault));
         }
         let Some(going) = &mut self.going else { return Poll::Ready(Ok(())) };
-        while !self.behind.is_empty() {
-            going.reserve_capacity(self.behind.len());
+        while let Some(first) = self.behind.front_mut() {
+            going.reserve_capacity(first.len());
             let mut room = going.capacity();
             if room == 0 {
                 room = match ready!(going.poll_capacity(cx)) {
@@ -149,7 +153,10 @@ impl H2Side {
                     None => return Poll::Ready(Err(Fault::Broken(ErrorKind::ConnectionReset))),
                 };
             }
-            let part = self.behind.split_to(room.min(self.behind.len())).freeze();
+            let part = first.split_to(room.min(first.len()));
+            if first.is_empty() {
+                self.behind.pop_front();
+            }
             let is_last = self.behind.is_empty() && matches!(self.end, Some(None));
             if going.send_data(part, is_last).is_err() {
                 return Poll::Ready(Err(Fault::Broken(ErrorKind::ConnectionReset)));
