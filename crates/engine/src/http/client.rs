@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use http::{Method, StatusCode, Version};
 use tokio::time::timeout;
@@ -26,6 +27,9 @@ use crate::worker::Worker;
 
 /// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client that rests in a drain may have sent its next request just now: it has so long to come, and is the last.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Serves all requests of a client, of which `first` was read already.
 pub(crate) async fn serve(
@@ -67,6 +71,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
     let mut client = Side::H1(H1Side::new(client, first.0));
     let mut clock = Clock::new();
     let bytes_max = requester.http().header_bytes_max;
+    let mut is_leaving = false;
     loop {
         let Side::H1(side) = &mut client else { return };
         clock.set_end(None);
@@ -85,8 +90,9 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
                 waits_for_head = true;
                 clock.set(Some(requester.http().header_timeout));
             }
-            if !side.has_ahead() && draining.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Ok(None));
+            if !side.has_ahead() && !is_leaving && draining.as_mut().poll(cx).is_ready() {
+                is_leaving = true;
+                clock.set(Some(LAST_REQUEST));
             }
             clock.poll(cx).map(|()| if waits_for_head { Err(Next::Late) } else { Ok(None) })
         });
