@@ -248,12 +248,13 @@ impl Exchange<'_> {
     }
 
     async fn answer_alone(&mut self) -> Result<Answering, Failed> {
-        let mut takes_kept = true;
+        let (mut takes_kept, surely) = (true, !is_safe(self.request));
         self.worker.budget(&self.pool.config.name).request(self.flow.start());
         loop {
             let (worker, client) = (self.worker, &mut *self.client);
-            let kept =
-                |pool: &Pool, lease: &Lease| takes_kept.then(|| take_kept(worker, pool, lease)).flatten();
+            let kept = |pool: &Pool, lease: &Lease| {
+                takes_kept.then(|| take_kept(worker, pool, lease, surely)).flatten()
+            };
             let hangup = |cx: &mut Context<'_>| client.poll_gone(cx);
             let reached = reach::reach(self.flow, hangup, true, self.key, kept).await;
             let Some((lease, way)) = reached else {
@@ -434,9 +435,9 @@ fn is_safe(request: &Request) -> bool {
     ) || request.fields.contains_key("idempotency-key")
 }
 
-fn take_kept(worker: &Worker, pool: &Pool, lease: &Lease) -> Option<Kept> {
+fn take_kept(worker: &Worker, pool: &Pool, lease: &Lease, surely: bool) -> Option<Kept> {
     match pool.config.http.is_h2 {
         true => worker.idle.room(pool, lease).map(Kept::H2),
-        false => worker.idle.take(pool, lease).map(Kept::H1),
+        false => worker.idle.take(pool, lease, surely).map(Kept::H1),
     }
 }

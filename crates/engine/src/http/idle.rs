@@ -94,15 +94,16 @@ impl Place {
 }
 
 impl Idle {
-    /// A connection of HTTP/1 to this backend that lives.
-    pub(crate) fn take(&self, pool: &Pool, backend: &Backend) -> Option<Stream> {
+    /// A connection of HTTP/1 to this backend that lives; where a request can be sent once only, `surely`: the event loop may not
+    /// know yet what the kernel does.
+    pub(crate) fn take(&self, pool: &Pool, backend: &Backend, surely: bool) -> Option<Stream> {
         let mut places = self.places.borrow_mut();
         let place = places.get_mut(&key(pool, backend))?;
         let limit = place.limit();
         while let Some((mut stream, since)) = place.streams.pop() {
             if since.elapsed() >= limit {
                 stream.finish_now();
-            } else if is_quiet(&mut stream) {
+            } else if is_quiet(&mut stream) && (!surely || stream.is_silent()) {
                 return Some(stream);
             } else {
                 place.learn(since.elapsed());

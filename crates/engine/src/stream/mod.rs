@@ -137,6 +137,11 @@ impl Stream {
         }
     }
 
+    /// Whether the peer has sent nothing, and not closed, as the kernel knows by now; within another protocol that is not known.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.as_plain().map_or(true, Plain::is_silent)
+    }
+
     /// The error that ended this connection, once a call has met it.
     pub(crate) fn broken(&self) -> Option<ErrorKind> {
         match self.as_plain() {

@@ -84,6 +84,11 @@ impl Plain {
         if self.socket.is_registered() { Ok(()) } else { self.socket.register(READS) }
     }
 
+    /// Whether the peer has sent nothing, and not closed, as the kernel knows by now.
+    pub(crate) fn is_silent(&self) -> bool {
+        sys::is_silent(self.socket.as_fd())
+    }
+
     /// Reads what is there.
     pub(crate) fn poll_recv(
         &mut self,
