@@ -7,6 +7,7 @@ use std::thread;
 
 use super::net::{End, connect, read_to_end};
 use super::ports::free_address;
+use super::proc::unacknowledged;
 use super::towpath::Towpath;
 use super::wait_for;
 
@@ -139,6 +140,12 @@ impl Web {
     pub(crate) fn connections(&self) -> usize {
         self.seen.lock().unwrap().connections
     }
+}
+
+/// Writes, and waits until the other end's kernel has it, or the connection is gone.
+pub(crate) fn deliver(stream: &mut TcpStream, bytes: &[u8]) {
+    let _ = stream.write_all(bytes);
+    wait_for("delivery", || unacknowledged(stream).is_none_or(|count| count == 0).then_some(()));
 }
 
 /// An answer with what was asked.
@@ -353,6 +360,11 @@ impl Client {
     /// The same where it may be sent away before it has said everything.
     pub(crate) fn send_as_far_as_it_goes(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.0.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// The next answer to a GET; `None` where the connection ends instead.
+    pub(crate) fn next_answer(&mut self) -> Option<Answer> {
+        read_answer(&mut self.0, "GET")
     }
 
     /// The next answer.
