@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub(crate) mod data;
+pub(crate) mod frames;
 pub(crate) mod lines;
 pub(crate) mod net;
 pub(crate) mod odd;
