@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 pub(crate) mod data;
+pub(crate) mod frames;
 pub(crate) mod lines;
 pub(crate) mod net;
 pub(crate) mod odd;
@@ -15,6 +16,7 @@ pub(crate) mod services;
 pub(crate) mod tools;
 pub(crate) mod towpath;
 pub(crate) mod turns;
+pub(crate) mod web;
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -42,7 +42,7 @@ pub(crate) fn thread_names(pid: u32) -> Vec<String> {
 /// Bytes that `stream`, over v4, has written and its peer has not acknowledged; `None` once it is no connection any
 /// more (tx_queue of /proc/net/tcp).
 pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {
-    let (here, there) = (port_of(stream.local_addr()), port_of(stream.peer_addr()));
+    let (here, there) = (port_of(stream.local_addr())?, port_of(stream.peer_addr())?);
     let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
     table.lines().skip(1).find_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
@@ -54,6 +54,6 @@ pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {
     })
 }
 
-fn port_of(address: std::io::Result<SocketAddr>) -> String {
-    format!("{:04X}", address.expect("a connected socket").port())
+fn port_of(address: std::io::Result<SocketAddr>) -> Option<String> {
+    Some(format!("{:04X}", address.ok()?.port()))
 }

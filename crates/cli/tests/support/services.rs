@@ -277,3 +277,16 @@ impl Dns {
 pub(crate) fn sparse_file(path: &Path, size: u64) {
     fs::File::create(path).unwrap().set_len(size).unwrap();
 }
+
+/// nginx that speaks HTTP/2 with prior knowledge and answers everything with `ok`.
+pub(crate) fn configured_h2() -> Service {
+    let port = free_port();
+    let text = format!(
+        "daemon off; master_process off; pid FOLDER/pid; error_log stderr;\n\
+         events {{ worker_connections 1024; }}\n\
+         http {{ access_log off; keepalive_requests 1000000; client_body_temp_path FOLDER; proxy_temp_path FOLDER;\n\
+         fastcgi_temp_path FOLDER; uwsgi_temp_path FOLDER; scgi_temp_path FOLDER;\n\
+         server {{ listen 127.0.0.1:{port} http2; location / {{ return 200 \"ok\"; }} }} }}\n"
+    );
+    configured("nginx", port, &text)
+}

@@ -195,6 +195,11 @@ impl Towpath {
     /// Ends it with SIGTERM and expects it to end well, with `count` records in all.
     pub(crate) fn stop(self, count: usize) -> Vec<Record> {
         self.signal(Signal::TERM);
+        self.stop_drained(count)
+    }
+
+    /// The same where it has got the signal before.
+    pub(crate) fn stop_drained(self, count: usize) -> Vec<Record> {
         let ended = self.wait();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
         assert_eq!(ended.records.len(), count, "one record for each connection: {:#?}", ended.records);
