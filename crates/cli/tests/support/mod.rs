@@ -15,6 +15,7 @@ pub(crate) mod services;
 pub(crate) mod tools;
 pub(crate) mod towpath;
 pub(crate) mod turns;
+pub(crate) mod web;
 
 use std::thread;
 use std::time::{Duration, Instant};
