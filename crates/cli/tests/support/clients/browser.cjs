@@ -1,10 +1,11 @@
-// Has a Chromium that runs already load a page, and prints what the page and the browser tell of it as JSON.
+// Has a Chromium that runs already load a page, prints what the page and the browser tell of it as JSON, and ends the browser.
 //
 // Usage: node browser.cjs LIBRARIES DEVTOOLS URL, where DEVTOOLS is the address that Chromium prints, and the page has a promise
 // `told`.
 
 const { createRequire } = require("node:module");
 const { once } = require("node:events");
+const { setTimeout: wait } = require("node:timers/promises");
 
 const [libraries, devtools, url] = process.argv.slice(2);
 const { WebSocket } = createRequire(`${libraries}/package.json`)("ws");
@@ -31,21 +32,27 @@ function take({ id, result, error, method, params }) {
   if (method === "Runtime.exceptionThrown") complaints.push(params.exceptionDetails.text);
 }
 
-(async () => {
-  const socket = new WebSocket(devtools);
-  socket.on("message", (data) => take(JSON.parse(data)));
-  await once(socket, "open");
+async function load(socket) {
   const { targetId } = await call(socket, "Target.createTarget", { url: "about:blank" });
   const { sessionId } = await call(socket, "Target.attachToTarget", { targetId, flatten: true });
   for (const domain of ["Page", "Network", "Log", "Runtime"]) await call(socket, `${domain}.enable`, {}, sessionId);
   await call(socket, "Page.navigate", { url }, sessionId);
-  let told;
-  while (!told) {
+  for (;;) {
     const asked = { expression: "window.told", awaitPromise: true };
-    told = (await call(socket, "Runtime.evaluate", asked, sessionId)).result?.value;
+    const told = (await call(socket, "Runtime.evaluate", asked, sessionId)).result?.value;
+    if (told) return told;
   }
+}
+
+(async () => {
+  const socket = new WebSocket(devtools);
+  socket.on("message", (data) => take(JSON.parse(data)));
+  await once(socket, "open");
+  const told = await Promise.race([load(socket), wait(25_000, "nothing")]);
   const counts = {};
   for (const response of responses) counts[response] = (counts[response] ?? 0) + 1;
   console.log(JSON.stringify({ told, complaints, responses: counts }));
+  socket.send(JSON.stringify({ id: 0, method: "Browser.close" }));
+  await once(socket, "close");
   process.exit();
 })();
