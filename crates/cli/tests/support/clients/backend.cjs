@@ -23,6 +23,9 @@ function json(answer, value) {
   answer.end(JSON.stringify(value));
 }
 
+// What has come so far, but for questions after it.
+const seen = [];
+
 // Streams of events whose next event waits for somebody to ask for it.
 const streams = new Map();
 
@@ -36,6 +39,9 @@ const actions = {
     const [fields, trailers] = [plain(request.headers), plain(request.trailers)];
     json(answer, { name, method, url, version: httpVersion, raw: rawHeaders, fields, body: body.length, trailers });
   },
+
+  /** What has come so far. */
+  "/seen": (request, answer) => json(answer, seen),
 
   /** Sends the body back while it comes. */
   "/echo": (request, answer) => {
@@ -143,6 +149,7 @@ const actions = {
 
 function serve(request, answer) {
   const action = actions[request.url.split("?")[0]];
+  if (request.url !== "/seen") seen.push(`${request.method} ${request.url}`);
   answer.setHeader("x-served-by", name);
   // A client that leaves is no news.
   request.on("error", () => {});
