@@ -214,24 +214,34 @@ fn refusals_reach_clients_that_send_much() {
                     { path = \"/gone\", answer = \"It is gone.\", status = 410 } ]";
     let balancer = Balancer::with(&[backend.h1()], listening(listener));
     let home = balancer.certificate.folder.path();
-    for (size, name) in [(150_000, "much"), (5_000_000, "more")] {
-        random_file(&home.join(name), size as u64, size);
-        for form in &FORMS {
-            for (path, wanted) in [("/login", "401"), ("/small", "413"), ("/gone", "410")] {
+    let mut faults = Vec::new();
+    for size in [4, 150_000, 600_000, 5_000_000] {
+        random_file(&home.join("much"), 9, size);
+        let post = format!("@{}", home.join("much").display());
+        // Past a bound a client of HTTP/2 may be told by a reset that nobody takes the rest.
+        for form in FORMS.iter().filter(|form| form.version != "2" || size < 1 << 20) {
+            // The last is the server's own, which does not look at bodies.
+            let cases = [("/login", "401"), ("/small", "413"), ("/gone", "410"), ("/status?code=403", "403")];
+            for (path, wanted) in cases {
+                if path == "/small" && size < 100_000 {
+                    continue;
+                }
                 let url = form.url(&balancer, path);
-                let post = format!("@{}", home.join(name).display());
                 for expect in ["Expect:", "Expect: 100-continue"] {
                     let words =
                         ["-H", expect, "--data-binary", &post, "-o", "/dev/null", "-w", "%{http_code}", &url];
                     let ran = balancer.curl(&[form.flags, &words].concat());
-                    assert_eq!(ran.stdout, wanted, "{} {path} {name} {expect}: {}", form.name, ran.stderr);
-                    assert!(ran.status.success(), "{} {path} {name} {expect}: {}", form.name, ran.stderr);
+                    if ran.stdout != wanted || !ran.status.success() {
+                        let told = [form.name, path, expect, &ran.stdout, &ran.stderr].join(" ");
+                        faults.push(format!("{size} bytes by {told}"));
+                    }
                 }
             }
         }
     }
-    // Nothing of them went further.
+    assert!(faults.is_empty(), "{faults:#?}");
+    // Nothing of those without a login went further.
     let seen = balancer.curl_json(&[&format!("http://{}/seen", backend.h1())]);
-    let seen: Vec<_> = seen.as_array().unwrap().iter().filter(|request| *request != "POST /small").collect();
-    assert!(seen.is_empty(), "{seen:?}");
+    let mut seen = seen.as_array().unwrap().iter();
+    assert!(seen.all(|request| request == "POST /small" || request == "POST /status?code=403"));
 }

@@ -31,13 +31,19 @@ pub(crate) struct Backend {
 impl Backend {
     /// One that answers with its name.
     pub(crate) fn start(name: &str) -> Self {
-        Self::on(name, free_port(), free_port())
+        Self::keeping(name, 60_000)
     }
 
-    fn on(name: &str, port: u16, h2_port: u16) -> Self {
+    /// One that keeps connections for so many milliseconds, and says so.
+    pub(crate) fn keeping(name: &str, millis: u32) -> Self {
+        Self::on(name, free_port(), free_port(), millis)
+    }
+
+    fn on(name: &str, port: u16, h2_port: u16, millis: u32) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = client("node", folder.path());
         command.arg(script("backend.cjs")).args([&port.to_string(), &h2_port.to_string(), name]);
+        command.arg(millis.to_string());
         let program = Program::start(command, folder.path()).listening_on(port).listening_on(h2_port);
         Self { service: Service { program, port, folder }, h2_port, name: name.to_owned() }
     }
@@ -63,20 +69,22 @@ impl Backend {
         let Self { service, h2_port, name } = self;
         let port = service.port;
         drop(service);
-        Self::on(&name, port, h2_port)
+        Self::on(&name, port, h2_port, 60_000)
     }
 }
 
-/// nginx with files and a few settings of its own, within `http`.
+/// nginx with files and a few settings of its own, within `http`; unless they say otherwise it keeps connections for long.
 pub(crate) fn site(settings: &str) -> Service {
     let port = free_port();
+    let keeps = if settings.contains("keepalive") { "" } else { "keepalive_requests 1000000; " };
     let text = format!(
         "daemon off; master_process off; pid FOLDER/pid; error_log stderr;\nevents {{ worker_connections 1024; }}\n\
-         http {{ access_log off; root FOLDER/root; default_type text/plain; keepalive_timeout 60; sendfile on;\n\
+         http {{ access_log off; root FOLDER/root; default_type text/plain; sendfile on;\n\
          types {{ text/html html; text/css css; application/javascript js; image/svg+xml svg; application/json json; }}\n\
          client_body_temp_path FOLDER; proxy_temp_path FOLDER; fastcgi_temp_path FOLDER; uwsgi_temp_path FOLDER;\n\
-         scgi_temp_path FOLDER; keepalive_requests 1000000; {settings}\n\
+         scgi_temp_path FOLDER; {keeps}{settings}\n\
          server {{ listen 127.0.0.1:{port}; client_max_body_size 0;\n\
+         location = /post {{ return 200 posted; }}\n\
          location /put/ {{ root FOLDER; dav_methods PUT; create_full_put_path on; }} }} }}\n"
     );
     let service = configured("nginx", port, &text);

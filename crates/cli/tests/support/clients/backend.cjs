@@ -1,12 +1,12 @@
 // An HTTP server with what nginx has not, over HTTP/1.1 and, on a port of its own, over HTTP/2 with prior knowledge.
 //
-// Usage: node backend.cjs PORT H2-PORT NAME
+// Usage: node backend.cjs PORT H2-PORT NAME MILLISECONDS, for which it keeps connections
 
 const http = require("node:http");
 const http2 = require("node:http2");
 const { once } = require("node:events");
 
-const [port, portOfH2, name] = process.argv.slice(2);
+const [port, portOfH2, name, kept] = process.argv.slice(2);
 
 /** The fields of an object of this shape as node has it, without the pseudo-fields of HTTP/2. */
 const plain = (fields) =>
@@ -176,7 +176,7 @@ function upgrade(request, socket) {
   socket.end(`${name}\r\n\r\nrefused`);
 }
 
-const options = { keepAliveTimeout: 60_000, requestTimeout: 0 };
+const options = { keepAliveTimeout: Number(kept), requestTimeout: 0 };
 const server = http.createServer(options, serve);
 server.on("checkContinue", checkContinue).on("upgrade", upgrade);
 server.listen(Number(port), "127.0.0.1");
