@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use support::net::connect;
 use support::proc::own_memory_bytes;
+use support::raw_web::{Client, Web, balancer, echo};
 use support::seed;
-use support::web::{Client, Web, balancer, echo};
 
 /// An answer that nobody has asked for.
 const HIDDEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhidden";

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use support::PATIENCE;
 use support::net::{end_writes, read_to_end, reset};
-use support::web::{Client, Request, Web, balancer, deliver, echo};
+use support::raw_web::{Client, Request, Web, balancer, deliver, echo};
 
 /// An answer that nobody has asked for.
 const HIDDEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nhidden";

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::net::{End, connect, end_writes, read_to_end, reset};
-use support::web::{Answer, Client, Web, balancer, read_answer};
+use support::raw_web::{Answer, Client, Web, balancer, read_answer};
 
 /// What must never be taken for a request.
 const HIDDEN: &str = "GET /hidden HTTP/1.1\r\nHost: a.example\r\n\r\n";

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use support::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GET, HEADERS, Outcome, RST_STREAM, block, frame,
 };
-use support::web::{Client, Request, Web, balancer};
+use support::raw_web::{Client, Request, Web, balancer};
 
 type Field = (&'static str, &'static str);
 

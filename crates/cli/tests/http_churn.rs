@@ -17,10 +17,10 @@ use support::frames::{END_STREAM, Frames, GET, GOAWAY, HEADERS, Outcome, PING};
 use support::net::{assert_refused, connect};
 use support::peers::{Program, program, run};
 use support::ports::{free_address, free_port};
+use support::raw_web::{Client, Web, balancer, balancer_file, echo, read_answer};
 use support::services::{Service, configured};
 use support::towpath::Towpath;
 use support::turns::Turn;
-use support::web::{Client, Web, balancer, balancer_file, echo, read_answer};
 use support::{PATIENCE, nightly, wait_for};
 
 /// nginx that answers everything with `name`, on this port.

@@ -17,7 +17,7 @@ use support::PATIENCE;
 use support::net::{read_to_end, reset};
 use support::odd::silent;
 use support::ports::free_address;
-use support::web::{Client, Request, Web, balancer, echo};
+use support::raw_web::{Client, Request, Web, balancer, echo};
 
 /// Rests would hide how often each is asked.
 const NO_REST: &str = "eject_after = \"off\"\nhold = \"1s\"\n";
@@ -261,7 +261,7 @@ fn how_long_a_backend_keeps_connections_is_learned() {
     for (answer, lessons) in [(plain, 1), (telling, 0)] {
         let (address, told) = resting_backend(answer);
         let listen = free_address();
-        let file = support::web::balancer_file(&listen, &[&address], "", "");
+        let file = support::raw_web::balancer_file(&listen, &[&address], "", "");
         let towpath = support::towpath::Towpath::file(&format!("workers = 1\n{file}"));
         for _ in 0..lessons {
             assert_eq!(Client::connect(&listen).ask(GET).status, 200);

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::thread;
 
 use support::net::{end_writes, read_exactly};
-use support::web::{Client, Request, Web, balancer, echo};
+use support::raw_web::{Client, Request, Web, balancer, echo};
 
 /// Sends `request`, which is to be answered, and hands out what has left for it: exactly one request.
 fn sent_on(listen: &str, web: &Web, request: &str) -> Request {

@@ -12,6 +12,7 @@ pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod proc;
 pub(crate) mod proxies;
+pub(crate) mod raw_web;
 pub(crate) mod services;
 pub(crate) mod tools;
 pub(crate) mod towpath;

@@ -92,6 +92,9 @@ impl Drop for Program {
     }
 }
 
+/// What a program may take that has to succeed.
+const LONG: Duration = Duration::from_secs(120);
+
 /// What a program that has run to its end leaves.
 pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
@@ -100,8 +103,12 @@ pub(crate) struct Ran {
 }
 
 /// Runs `command` to its end, which must come within `limit`.
-pub(crate) fn run(mut command: Command, limit: Duration) -> Ran {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+pub(crate) fn run(command: Command, limit: Duration) -> Ran {
+    run_with(command, Stdio::null(), limit)
+}
+
+fn run_with(mut command: Command, stdin: Stdio, limit: Duration) -> Ran {
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
     let mut stdout = Lines::read(child.stdout.take().unwrap());
     let mut stderr = Lines::read(child.stderr.take().unwrap());
@@ -124,7 +131,15 @@ pub(crate) fn run(mut command: Command, limit: Duration) -> Ran {
 /// The same for one that must succeed; returns its standard output.
 pub(crate) fn run_well(command: Command) -> String {
     let words = format!("{command:?}");
-    let Ran { status, stdout, stderr } = run(command, Duration::from_secs(120));
+    let Ran { status, stdout, stderr } = run(command, LONG);
+    assert!(status.success(), "{words}: {status}\n{stdout}\n{stderr}");
+    stdout
+}
+
+/// The same for one that reads a file.
+pub(crate) fn run_well_with_input(command: Command, input: &Path) -> String {
+    let words = format!("{command:?}");
+    let Ran { status, stdout, stderr } = run_with(command, File::open(input).unwrap().into(), LONG);
     assert!(status.success(), "{words}: {status}\n{stdout}\n{stderr}");
     stdout
 }

@@ -1,412 +1,280 @@
-//! HTTP balancing seen from both ends, byte by byte: towpath between clients and backends of the tests' own.
+//! Load balancing of HTTP around a towpath: backends that speak both versions, sites of nginx, and towpath over both.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
 
-use super::net::{End, connect, read_to_end};
-use super::ports::free_address;
-use super::proc::unacknowledged;
-use super::towpath::Towpath;
-use super::wait_for;
+use rustix::process::Signal;
 
-/// towpath in front of `backends`; `listener` and `pool` are more lines of its file.
-pub(crate) fn balancer(backends: &[&str], listener: &str, pool: &str) -> (String, Towpath) {
-    let listen = free_address();
-    let towpath = Towpath::file(&balancer_file(&listen, backends, listener, pool));
-    (listen, towpath)
+use super::peers::{Program, Ran, program, run};
+use super::ports::{free_address, free_port};
+use super::services::{Service, configured};
+use super::tools::{Certificate, client};
+use super::towpath::{Record, Towpath};
+use super::{PATIENCE, nightly};
+
+/// Where the scripts of this folder are.
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clients");
+
+/// The path of a script.
+pub(crate) fn script(name: &str) -> String {
+    format!("{SCRIPTS}/{name}")
 }
 
-/// The file of such a towpath.
-pub(crate) fn balancer_file(listen: &str, backends: &[&str], listener: &str, pool: &str) -> String {
-    format!(
-        "[[pool]]\nname = \"web\"\nbackend = {backends:?}\n{pool}\n\
-         [[listener]]\nname = \"in\"\nmode = \"http\"\nbind = \"{listen}\"\npool = \"web\"\n{listener}\n"
-    )
+/// The server of `backend.cjs`.
+pub(crate) struct Backend {
+    service: Service,
+    h2_port: u16,
+    name: String,
 }
 
-/// A request as a backend has read it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Request {
-    /// The number of its connection, from 0.
-    pub(crate) connection: usize,
-    /// Its head, with the empty line.
-    pub(crate) head: String,
-    /// Its body, out of its chunks.
-    pub(crate) body: String,
-}
-
-impl Request {
-    /// As in `GET /path`.
-    pub(crate) fn asks(&self) -> &str {
-        self.head.split_once(" HTTP/1.1\r\n").unwrap().0
+impl Backend {
+    /// One that answers with its name.
+    pub(crate) fn start(name: &str) -> Self {
+        Self::keeping(name, 60_000)
     }
 
-    pub(crate) fn path(&self) -> &str {
-        self.head.split(' ').nth(1).unwrap()
+    /// One that keeps connections for so many milliseconds, and says so.
+    pub(crate) fn keeping(name: &str, millis: u32) -> Self {
+        Self::on(name, free_port(), free_port(), millis)
     }
 
-    /// All values of a field.
-    pub(crate) fn field(&self, name: &str) -> Vec<&str> {
-        values(&self.head, name)
+    fn on(name: &str, port: u16, h2_port: u16, millis: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = client("node", folder.path());
+        command.arg(script("backend.cjs")).args([&port.to_string(), &h2_port.to_string(), name]);
+        command.arg(millis.to_string());
+        let program = Program::start(command, folder.path()).listening_on(port).listening_on(h2_port);
+        Self { service: Service { program, port, folder }, h2_port, name: name.to_owned() }
     }
 
-    /// Its first line and its fields, in the order of the alphabet.
-    pub(crate) fn lines(&self) -> Vec<&str> {
-        let mut lines: Vec<_> = self.head.trim_end().split("\r\n").collect();
-        lines[1..].sort_unstable();
-        lines
-    }
-}
-
-fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
-    let fields = head.split("\r\n").skip(1).filter_map(|line| line.split_once(':'));
-    fields.filter(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
-}
-
-/// A backend that reads strictly and keeps all that comes.
-pub(crate) struct Web {
-    /// Where it listens.
-    pub(crate) address: String,
-    seen: Arc<Mutex<Seen>>,
-}
-
-#[derive(Default)]
-struct Seen {
-    requests: Vec<Request>,
-    /// What came of requests that were cut off.
-    cut: Vec<String>,
-    /// What could be read in two ways.
-    bad: Vec<String>,
-    connections: usize,
-}
-
-/// How a backend answers: what it writes for a request; `false` ends the connection.
-type Act = dyn Fn(&Request, &mut TcpStream) -> bool + Send + Sync;
-
-impl Web {
-    /// One that answers with what it was asked.
-    pub(crate) fn start() -> Self {
-        Self::answering(|request, stream| stream.write_all(&echo(request)).is_ok())
+    /// Where it speaks HTTP/1.1.
+    pub(crate) fn h1(&self) -> String {
+        self.service.address()
     }
 
-    /// One that answers with these bytes, and goes on.
-    pub(crate) fn saying(answer: &str) -> Self {
-        let answer = answer.to_owned();
-        Self::answering(move |_, stream| stream.write_all(answer.as_bytes()).is_ok())
+    /// Where it speaks HTTP/2.
+    pub(crate) fn h2(&self) -> String {
+        format!("127.0.0.1:{}", self.h2_port)
     }
 
-    /// One that does as `act` says.
-    pub(crate) fn answering(act: impl Fn(&Request, &mut TcpStream) -> bool + Send + Sync + 'static) -> Self {
-        let (server, seen, act) = (
-            TcpListener::bind("127.0.0.1:0").unwrap(),
-            Arc::<Mutex<Seen>>::default(),
-            Arc::<Act>::from(Box::new(act) as Box<Act>),
-        );
-        let web = Self { address: server.local_addr().unwrap().to_string(), seen: seen.clone() };
-        thread::spawn(move || {
-            for connection in 0.. {
-                let (stream, _) = server.accept().unwrap();
-                seen.lock().unwrap().connections += 1;
-                let (seen, act) = (seen.clone(), act.clone());
-                thread::spawn(move || serve(stream, connection, &seen, &*act));
-            }
-        });
-        web
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        self.service.program.signal(Signal::KILL);
+        self.service.program.stop();
     }
 
-    /// The requests that have come since this was last asked. What has two meanings fails the test.
-    pub(crate) fn take(&self) -> Vec<Request> {
-        let mut seen = self.seen.lock().unwrap();
-        assert_eq!(seen.bad, [""; 0], "no request has two meanings");
-        std::mem::take(&mut seen.requests)
-    }
-
-    /// The same as in `GET /path`.
-    pub(crate) fn take_asked(&self) -> Vec<String> {
-        self.take().iter().map(|request| request.asks().to_owned()).collect()
-    }
-
-    /// Waits for `count` requests that were cut off, and hands them out.
-    pub(crate) fn take_cut(&self, count: usize) -> Vec<String> {
-        wait_for(&format!("{count} requests that are cut off"), || {
-            let mut seen = self.seen.lock().unwrap();
-            (seen.cut.len() >= count).then(|| std::mem::take(&mut seen.cut))
-        })
-    }
-
-    /// How many connections have come.
-    pub(crate) fn connections(&self) -> usize {
-        self.seen.lock().unwrap().connections
+    /// Starts it again where it was.
+    pub(crate) fn restart(self) -> Self {
+        let Self { service, h2_port, name } = self;
+        let port = service.port;
+        drop(service);
+        Self::on(&name, port, h2_port, 60_000)
     }
 }
 
-/// Writes, and waits until the other end's kernel has it, or the connection is gone.
-pub(crate) fn deliver(stream: &mut TcpStream, bytes: &[u8]) {
-    let _ = stream.write_all(bytes);
-    wait_for("delivery", || unacknowledged(stream).is_none_or(|count| count == 0).then_some(()));
+/// nginx with files and a few settings of its own, within `http`; unless they say otherwise it keeps connections for long.
+pub(crate) fn site(settings: &str) -> Service {
+    let port = free_port();
+    let keeps = if settings.contains("keepalive") { "" } else { "keepalive_requests 1000000; " };
+    let text = format!(
+        "daemon off; master_process off; pid FOLDER/pid; error_log stderr;\nevents {{ worker_connections 1024; }}\n\
+         http {{ access_log off; root FOLDER/root; default_type text/plain; sendfile on;\n\
+         types {{ text/html html; text/css css; application/javascript js; image/svg+xml svg; application/json json; }}\n\
+         client_body_temp_path FOLDER; proxy_temp_path FOLDER; fastcgi_temp_path FOLDER; uwsgi_temp_path FOLDER;\n\
+         scgi_temp_path FOLDER; {keeps}{settings}\n\
+         server {{ listen 127.0.0.1:{port}; client_max_body_size 0;\n\
+         location = /post {{ return 200 posted; }}\n\
+         location /put/ {{ root FOLDER; dav_methods PUT; create_full_put_path on; }} }} }}\n"
+    );
+    let service = configured("nginx", port, &text);
+    fs::create_dir(service.folder.path().join("root")).unwrap();
+    service
 }
 
-/// An answer with what was asked.
-pub(crate) fn echo(request: &Request) -> Vec<u8> {
-    let body = format!("{} {}", request.asks(), request.body);
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-    if request.head.starts_with("HEAD ") { head.into_bytes() } else { (head + &body).into_bytes() }
+/// towpath that balances requests, for clients over plain TCP and over TLS.
+pub(crate) struct Balancer {
+    pub(crate) towpath: Towpath,
+    pub(crate) certificate: Certificate,
+    plain: String,
+    secure: String,
+    text: String,
 }
 
-fn serve(stream: TcpStream, connection: usize, seen: &Mutex<Seen>, act: &Act) {
-    let mut writer = stream.try_clone().unwrap();
-    let mut reader = Kept { reader: BufReader::new(stream), bytes: Vec::new() };
-    loop {
-        match read_request(&mut reader, connection) {
-            Ok(Some(request)) => {
-                reader.bytes.clear();
-                seen.lock().unwrap().requests.push(request.clone());
-                if !act(&request, &mut writer) {
-                    return;
-                }
-            }
-            Ok(None) if reader.bytes.is_empty() => return,
-            Ok(None) => return seen.lock().unwrap().cut.push(reader.text()),
-            Err(why) => return seen.lock().unwrap().bad.push(format!("{why}: {}", reader.text())),
-        }
-    }
+/// What of a file differs between tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings<'a> {
+    /// Lines of both listeners.
+    pub(crate) listener: &'a str,
+    /// Lines of the pool `web`.
+    pub(crate) pool: &'a str,
+    /// Whatever comes behind it.
+    pub(crate) more: &'a str,
+    /// Whether its backends speak HTTP/2.
+    pub(crate) is_h2: bool,
 }
 
-/// A reader that keeps the bytes of a request.
-struct Kept {
-    reader: BufReader<TcpStream>,
-    bytes: Vec<u8>,
-}
-
-impl Kept {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+impl Balancer {
+    /// Over `backends` as a file says that has nothing but what it must.
+    pub(crate) fn start(backends: &[String]) -> Self {
+        Self::with(backends, Settings::default())
     }
 
-    /// A line with its end; `None` at the end of the stream.
-    fn line(&mut self) -> Result<Option<String>, String> {
-        let at = self.bytes.len();
-        let count = self.reader.read_until(b'\n', &mut self.bytes).unwrap_or(0);
-        let line = String::from_utf8(self.bytes[at..].to_vec()).map_err(|_| "not UTF-8")?;
-        if count == 0 || !line.ends_with('\n') {
-            return Ok(None);
-        }
-        let line = line.strip_suffix("\r\n").ok_or("a bare LF")?;
-        if line.contains(['\r', '\0']) {
-            Err("a bare CR, or NUL".to_owned())
-        } else {
-            Ok(Some(line.to_owned()))
-        }
+    /// The same over backends that speak HTTP/2.
+    pub(crate) fn over_h2(backends: &[String]) -> Self {
+        Self::with(backends, Settings { is_h2: true, ..Settings::default() })
     }
 
-    fn exactly(&mut self, count: usize) -> Option<String> {
-        let at = self.bytes.len();
-        let read = self.reader.by_ref().take(count as u64).read_to_end(&mut self.bytes);
-        let is_whole = read.is_ok() && self.bytes.len() == at + count;
-        is_whole.then(|| String::from_utf8_lossy(&self.bytes[at..]).into_owned())
-    }
-}
-
-/// Reads a request with no patience for anything odd; `None` where the stream ends first.
-fn read_request(reader: &mut Kept, connection: usize) -> Result<Option<Request>, String> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        let Some(line) = reader.line()? else { return Ok(None) };
-        let is_field = line.split_once(':').is_some_and(|(name, _)| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        });
-        if head.is_empty() && (line.split(' ').count() != 3 || !line.ends_with(" HTTP/1.1")) {
-            return Err("the first line".to_owned());
-        }
-        if !head.is_empty() && !line.is_empty() && !is_field {
-            return Err(format!("the field {line:?}"));
-        }
-        head += &line;
-        head += "\r\n";
-    }
-    if values(&head, "host").len() != 1 {
-        return Err("not one Host".to_owned());
-    }
-    let (lengths, codings) = (values(&head, "content-length"), values(&head, "transfer-encoding"));
-    let body = match (&lengths[..], &codings[..]) {
-        ([], []) => Some(String::new()),
-        ([length], []) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            reader.exactly(length.parse().map_err(|_| "the length")?)
-        }
-        ([], ["chunked"]) => read_chunks(reader)?,
-        _ => return Err("the framing".to_owned()),
-    };
-    Ok(body.map(|body| Request { connection, head, body }))
-}
-
-/// A body in chunks, with its trailers behind a bar.
-fn read_chunks(reader: &mut Kept) -> Result<Option<String>, String> {
-    let mut body = String::new();
-    loop {
-        let Some(size) = reader.line()? else { return Ok(None) };
-        if !size.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err(format!("the size of a chunk {size:?}"));
-        }
-        let size = usize::from_str_radix(&size, 16).map_err(|_| "the size of a chunk")?;
-        if size == 0 {
-            break;
-        }
-        let Some(chunk) = reader.exactly(size + 2) else { return Ok(None) };
-        body += chunk.strip_suffix("\r\n").ok_or("no end of a chunk")?;
-    }
-    loop {
-        match reader.line()?.as_deref() {
-            None => return Ok(None),
-            Some("") => return Ok(Some(body)),
-            Some(trailer) => body += &format!("|{trailer}"),
-        }
-    }
-}
-
-/// An answer as a client reads it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: String,
-    /// Whether it came to its end.
-    pub(crate) is_whole: bool,
-}
-
-impl Answer {
-    /// All values of a field.
-    pub(crate) fn field(&self, name: &str) -> Vec<&str> {
-        values(&self.head, name)
-    }
-}
-
-/// Reads an answer to a request of this method, interim ones too; `None` at the end of the stream.
-pub(crate) fn read_answer(reader: &mut impl BufRead, method: &str) -> Option<Answer> {
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        // Some end with a reset.
-        if reader.read_line(&mut head).unwrap_or(0) == 0 {
-            assert_eq!(head, "", "a head that is cut off");
-            return None;
-        }
-    }
-    assert!(head.starts_with("HTTP/1."), "{head:?}");
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let (lengths, codings) = (values(&head, "content-length"), values(&head, "transfer-encoding"));
-    let is_bodiless = method == "HEAD" || matches!(status, 100..200 | 204 | 304);
-    let (body, is_whole) = match (&lengths[..], &codings[..]) {
-        _ if is_bodiless => (Vec::new(), true),
-        ([length], []) => {
-            let length: usize = length.parse().unwrap();
-            let mut body = Vec::new();
-            let _ = reader.take(length as u64).read_to_end(&mut body);
-            let is_whole = body.len() == length;
-            (body, is_whole)
-        }
-        ([], ["chunked"]) => read_answer_chunks(reader),
-        ([], []) => {
-            let mut body = Vec::new();
-            let is_whole = reader.read_to_end(&mut body).is_ok();
-            (body, is_whole)
-        }
-        _ => panic!("an answer with two meanings: {head:?}"),
-    };
-    Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned(), is_whole })
-}
-
-fn read_answer_chunks(reader: &mut impl BufRead) -> (Vec<u8>, bool) {
-    let mut body = Vec::new();
-    loop {
-        let mut line = String::new();
-        let is_line = reader.read_line(&mut line).is_ok() && line.ends_with("\r\n");
-        let Some(size) = is_line.then(|| usize::from_str_radix(line.trim_end(), 16).unwrap()) else {
-            return (body, false);
+    /// With settings.
+    pub(crate) fn with(backends: &[String], settings: Settings<'_>) -> Self {
+        let (certificate, plain, secure) = (Certificate::make(), free_address(), free_address());
+        let tls = format!("tls = {{ cert = {:?}, key = {:?} }}", certificate.file(), certificate.key());
+        let listener = |name: &str, bind: &str, more: &str| {
+            format!(
+                "[[listener]]\nname = \"{name}\"\nbind = \"{bind}\"\nmode = \"http\"\npool = \"web\"\n{more}\n{}\n\n",
+                settings.listener
+            )
         };
-        if size == 0 {
-            break;
-        }
-        let before = body.len();
-        let mut end = [0; 2];
-        let is_read = reader.take(size as u64).read_to_end(&mut body).is_ok() && body.len() == before + size;
-        if !is_read || reader.read_exact(&mut end).is_err() {
-            return (body, false);
-        }
-        assert_eq!(end, *b"\r\n", "the end of a chunk");
+        let version = if settings.is_h2 { "http_version = \"2\"\n" } else { "" };
+        let text = format!(
+            "{}{}[[pool]]\nname = \"web\"\nbackend = {backends:?}\n{version}{}\n\n{}\n",
+            listener("plain", &plain, ""),
+            listener("secure", &secure, &tls),
+            settings.pool,
+            settings.more
+        );
+        Self { towpath: Towpath::file(&text), certificate, plain, secure, text }
     }
-    loop {
-        let mut line = String::new();
-        match reader.read_line(&mut line) {
-            Ok(0) | Err(_) => return (body, false),
-            Ok(_) if line == "\r\n" => return (body, true),
-            Ok(_) => body.extend_from_slice(format!("|{}", line.trim_end()).as_bytes()),
-        }
+
+    /// Ends it and starts it again with the same file.
+    pub(crate) fn restart(self) -> Self {
+        let Self { towpath, certificate, plain, secure, text } = self;
+        towpath.signal(Signal::TERM);
+        let ended = towpath.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        Self { towpath: Towpath::file(&text), certificate, plain, secure, text }
+    }
+
+    /// Host and port over plain TCP.
+    pub(crate) fn address(&self) -> &str {
+        &self.plain
+    }
+
+    /// The same over TLS, by the name of the certificate.
+    pub(crate) fn secure_address(&self) -> String {
+        format!("localhost:{}", self.secure.rsplit_once(':').unwrap().1)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.plain)
+    }
+
+    pub(crate) fn secure_url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.secure_address())
+    }
+
+    /// curl with no settings of its own, which trusts the certificate.
+    pub(crate) fn curl_command(&self) -> Command {
+        let mut command = client("curl", self.certificate.folder.path());
+        command.args(["-q", "-4", "-sS", "--max-time", "60", "--cacert", &self.certificate.file()]);
+        command
+    }
+
+    /// What it leaves behind with these words.
+    pub(crate) fn curl(&self, words: &[&str]) -> Ran {
+        let mut command = self.curl_command();
+        command.args(words);
+        run(command, PATIENCE * 3)
+    }
+
+    /// The same for one that must succeed; what it printed.
+    pub(crate) fn curl_well(&self, words: &[&str]) -> String {
+        let Ran { status, stdout, stderr } = self.curl(words);
+        assert!(status.success(), "{words:?}: {status}\n{stdout}\n{stderr}");
+        stdout
+    }
+
+    /// An answer of one of the backends as JSON.
+    pub(crate) fn curl_json(&self, words: &[&str]) -> serde_json::Value {
+        let text = self.curl_well(words);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{words:?}: {error}: {text}"))
+    }
+
+    /// Stops it: the records of all requests, which no fault of a backend's or of its own ended.
+    pub(crate) fn stop_well(self) -> Vec<Record> {
+        self.towpath.signal(Signal::TERM);
+        let ended = self.towpath.wait();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        ended.records
     }
 }
 
-/// A client that asks byte by byte.
-pub(crate) struct Client(BufReader<TcpStream>);
+/// How a client is told to speak a version of HTTP, and where.
+pub(crate) struct Form {
+    pub(crate) name: &'static str,
+    pub(crate) flags: &'static [&'static str],
+    pub(crate) is_secure: bool,
+    /// What curl says that it spoke.
+    pub(crate) version: &'static str,
+}
 
-impl Client {
-    pub(crate) fn connect(listen: &str) -> Self {
-        Self(BufReader::new(connect(listen)))
-    }
+/// Every one, by what curl calls it.
+pub(crate) const FORMS: [Form; 5] = [
+    Form { name: "1.0", flags: &["--http1.0"], is_secure: false, version: "1" },
+    Form { name: "1.1", flags: &["--http1.1"], is_secure: false, version: "1.1" },
+    Form { name: "h2c", flags: &["--http2-prior-knowledge"], is_secure: false, version: "2" },
+    Form { name: "1.1 over TLS", flags: &["--http1.1"], is_secure: true, version: "1.1" },
+    Form { name: "h2", flags: &["--http2"], is_secure: true, version: "2" },
+];
 
-    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        self.0.get_mut().write_all(bytes.as_ref()).unwrap();
-    }
+/// Those by which curl uses a connection again: with prior knowledge it fails at that, whatever the server (7.88).
+pub(crate) fn keeping() -> impl Iterator<Item = &'static Form> {
+    FORMS.iter().filter(|form| !matches!(form.name, "1.0" | "h2c"))
+}
 
-    /// The same where it may be sent away before it has said everything.
-    pub(crate) fn send_as_far_as_it_goes(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.0.get_mut().write_all(bytes.as_ref());
+impl Form {
+    /// The URL of a path.
+    pub(crate) fn url(&self, balancer: &Balancer, path: &str) -> String {
+        if self.is_secure { balancer.secure_url(path) } else { balancer.url(path) }
     }
+}
 
-    /// The next answer to a GET; `None` where the connection ends instead.
-    pub(crate) fn next_answer(&mut self) -> Option<Answer> {
-        read_answer(&mut self.0, "GET")
-    }
+/// The folder with the libraries of node.
+pub(crate) fn node_libraries() -> PathBuf {
+    let folder = std::env::var_os("TOWPATH_CLIENTS").map(PathBuf::from);
+    let folder = folder.filter(|folder| folder.join("node_modules/ws").is_dir());
+    folder.expect("no TOWPATH_CLIENTS with libraries of node: `cargo xtask test` installs them")
+}
 
-    /// The next answer.
-    pub(crate) fn answer(&mut self) -> Answer {
-        self.answer_to("GET")
-    }
+/// Debian's Python with a script of this folder and more words.
+pub(crate) fn python_script(name: &str, home: &std::path::Path, words: &[&str]) -> Command {
+    let mut command = client("/usr/bin/python3", home);
+    command.arg(script(name)).args(words);
+    command
+}
 
-    /// The next answer, to a request of this method.
-    pub(crate) fn answer_to(&mut self, method: &str) -> Answer {
-        read_answer(&mut self.0, method).expect("an answer")
-    }
+/// node with a script of this folder, the folder of its libraries and more words.
+pub(crate) fn node_script(name: &str, home: &std::path::Path, words: &[&str]) -> Command {
+    let mut command = client("node", home);
+    command.arg(script(name)).arg(node_libraries()).args(words);
+    command
+}
 
-    /// Sends a request and reads its answer.
-    pub(crate) fn ask(&mut self, request: &str) -> Answer {
-        self.send(request);
-        self.answer_to(request.split(' ').next().unwrap())
-    }
+/// A server of a script that listens on the port that it is told first.
+pub(crate) fn script_server(make: impl Fn(&std::path::Path, &str) -> Command) -> Service {
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let program = Program::start(make(folder.path(), &port.to_string()), folder.path()).listening_on(port);
+    Service { program, port, folder }
+}
 
-    /// Asks for a path.
-    pub(crate) fn get(&mut self, path: &str) -> Answer {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: a.example\r\n\r\n"))
-    }
+/// A number for the usual test, and one for the nightly one.
+pub(crate) fn long_or_short<T>(short: T, long: T) -> T {
+    if nightly() { long } else { short }
+}
 
-    /// Fails if the connection has anything more, or does not end now in order.
-    pub(crate) fn assert_closed(self) {
-        let (rest, mut stream) = (self.0.buffer().to_vec(), self.0.into_inner());
-        let (more, end) = read_to_end(&mut stream);
-        let rest = String::from_utf8_lossy(&[rest, more].concat()).into_owned();
-        assert_eq!((rest.as_str(), end), ("", End::Fin));
-    }
-
-    /// Reads to the end, however that comes, and returns what there was.
-    pub(crate) fn rest(mut self) -> String {
-        let mut rest = Vec::new();
-        match self.0.read_to_end(&mut rest) {
-            Ok(_) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it ends"),
-        }
-        String::from_utf8_lossy(&rest).into_owned()
-    }
-
-    pub(crate) fn stream(&self) -> &TcpStream {
-        self.0.get_ref()
-    }
+/// The SHA-256 of a file, in hex.
+pub(crate) fn sha256(path: &std::path::Path) -> String {
+    let mut command = program("sha256sum");
+    command.arg(path);
+    super::peers::run_well(command).split_whitespace().next().unwrap().to_owned()
 }
