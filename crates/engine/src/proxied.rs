@@ -1,5 +1,6 @@
 //! The part of the story in which a client of a proxy says where it wants to go, and a way there is found, or not.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +25,7 @@ use crate::worker::Worker;
 const PARTING: Duration = Duration::from_secs(2);
 
 /// And may still send so many bytes, which nobody wants: a close before they are read would be a reset, and cut the answer.
-const PARTING_BYTES: usize = 256 * 1024;
+const PARTING_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a client of a proxy wants.
 pub(crate) enum Wish {
@@ -180,7 +181,8 @@ pub(crate) async fn part(mut client: Stream, answer: &[u8]) {
     let parting = async {
         client.send_all(answer, false).await?;
         client.end_writes();
-        let mut unwanted = Vec::with_capacity(4096);
+        poll_fn(|cx| client.poll_flushed(cx)).await?;
+        let mut unwanted = Vec::with_capacity(16 * 1024);
         let mut left = PARTING_BYTES;
         while left > 0 {
             unwanted.clear();

@@ -102,6 +102,8 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
                 side.expect(Coming::from(framing));
                 serve_request(requester, &mut clock, request, &mut client, is_last).await
             }
+            // It has gone between two requests.
+            Err(Next::Fault(Fault::Broken(_))) if !side.has_ahead() => return,
             Err(fault) => {
                 flow.speaks_for_itself();
                 turn_away(&mut flow, &mut client, fault).await

@@ -11,9 +11,13 @@ use tokio::time::timeout;
 use super::Behind;
 use super::head::{self, Answer, Request};
 use super::own_answer::Own;
-use super::side::{Going, Side};
+use super::side::{Going, Progress, Side};
 use crate::error::Reason;
 use crate::inbound;
+
+/// So much of a body that nobody wants is read, for so long.
+const WASTE: usize = 1024 * 1024;
+const WASTE_TIME: Duration = Duration::from_secs(1);
 
 /// How long a client may take for an answer of our own.
 const PARTING: Duration = Duration::from_secs(10);
@@ -87,6 +91,14 @@ fn head_of_stream(answer: &Answer) -> Response<()> {
     head
 }
 
+/// Drops what a client of HTTP/2 has still to send.
+async fn waste_rest(client: &mut Side) {
+    let mut wasted = 0;
+    while wasted < WASTE
+        && let Ok(Progress::More) = poll_fn(|cx| client.poll_waste(cx, &mut wasted)).await
+    {}
+}
+
 /// What clients are told where no server answers, of so many that were reached.
 pub(super) fn status(reason: Reason, reached: u32) -> StatusCode {
     match reason {
@@ -128,7 +140,12 @@ pub(super) async fn all(
         }
         client.poll_flush(cx)
     });
-    match timeout(PARTING, sent).await {
+    let sent = timeout(PARTING, sent).await;
+    if request.has_body {
+        // Who is told while it still sends may take a reset for a failure.
+        let _ = timeout(WASTE_TIME, waste_rest(client)).await;
+    }
+    match sent {
         Ok(Ok(())) if is_last => Behind::Close,
         Ok(Ok(())) => Behind::Next,
         Ok(Err(_)) | Err(_) => {

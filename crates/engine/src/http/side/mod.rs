@@ -130,6 +130,18 @@ impl Side {
         }
     }
 
+    /// Reads what is left of the body of a stream, and drops it.
+    pub(crate) fn poll_waste(
+        &mut self,
+        cx: &mut Context<'_>,
+        wasted: &mut usize,
+    ) -> Poll<Result<Progress, Fault>> {
+        match self {
+            Self::H2(side) => side.poll_body(cx, &mut |_, data| *wasted += data.len()),
+            Self::H1(_) | Self::Nobody => Poll::Ready(Ok(Progress::Over(None))),
+        }
+    }
+
     /// Whether it was found to have ended its half of the connection since this was last asked.
     pub(crate) fn has_just_half_closed(&mut self) -> bool {
         match self {
