@@ -15,7 +15,7 @@ use rustix::process::Signal;
 
 use support::peers::{Program, program, run, run_well};
 use support::services::Service;
-use support::tools::client;
+use support::tools::{client, random_file};
 use support::towpath::{Guarded, Record};
 use support::web::{
     Backend, Balancer, FORMS, Settings, h2_site, long_or_short, node_script, script_server, site,
@@ -166,6 +166,33 @@ fn h2load_of_many_connections_and_streams() {
     let records = balancer.stop_well();
     let counts = counts(&records);
     assert_eq!(records.len(), 2 * count, "{counts:?}");
+}
+
+#[test]
+fn bodies_of_many_streams_at_once_come_back_whole() {
+    let backend = Backend::start("one");
+    let body = tempfile::NamedTempFile::new().unwrap();
+    let (count, size) = (long_or_short(400, 10_000), 300_000);
+    random_file(body.path(), 11, size);
+    for balancer in [Balancer::start(&[backend.h1()]), Balancer::over_h2(&[backend.h2()])] {
+        for url in [balancer.url("/echo"), balancer.secure_url("/echo")] {
+            for flags in [&["-m", "50"][..], &["--h1"]] {
+                let mut h2load = program("h2load");
+                h2load
+                    .args(["-n", &count.to_string(), "-c", "4", "-d"])
+                    .arg(body.path())
+                    .args(flags)
+                    .arg(&url);
+                let ran = run(h2load, Duration::from_secs(long_or_short(100, 1200)));
+                let told = format!("{url} {flags:?}: {}\n{}", ran.stdout, ran.stderr);
+                assert!(
+                    ran.stdout.contains(&format!("{count} succeeded, 0 failed, 0 errored, 0 timeout")),
+                    "{told}"
+                );
+                assert!(ran.stdout.contains(&format!("({}) data", count * size)), "{told}");
+            }
+        }
+    }
 }
 
 /// wrk with keep-alive for so many seconds; its report.

@@ -278,9 +278,9 @@ fn growth(pid: u32, mut during: impl FnMut()) -> u64 {
     most - before
 }
 
-/// What many slow peers together may take: half a megabyte each.
-const MANY: usize = 40;
-const GROWTH_MAX: u64 = 20 << 20;
+/// More than fit into the window of one connection, and what they may take together: half a megabyte each.
+const MANY: usize = 150;
+const GROWTH_MAX: u64 = 75 << 20;
 
 #[test]
 fn slow_readers_take_little_memory() {
@@ -298,6 +298,7 @@ fn slow_readers_take_little_memory() {
             }
         });
         assert!(grown < GROWTH_MAX, "{MANY} readers of 1.1 over {kind} took {grown} bytes");
+        assert_eq!(balancer.curl_well(&[&balancer.url("/")]), "one", "beside those who rest");
         drop(clients);
         let (home, url) = (balancer.certificate.folder.path(), balancer.url("/large?megabytes=20"));
         let mut streams = None;
@@ -308,6 +309,7 @@ fn slow_readers_take_little_memory() {
             streams = Some(node);
         });
         assert!(grown < GROWTH_MAX, "{MANY} streams over {kind} took {grown} bytes");
+        assert_eq!(balancer.curl_well(&[&balancer.url("/")]), "one", "beside those who rest");
         drop(streams);
         // Those who left hold up nobody.
         assert_eq!(balancer.curl_well(&[&balancer.url("/")]), "one");
