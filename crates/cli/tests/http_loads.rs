@@ -15,9 +15,11 @@ use rustix::process::Signal;
 
 use support::peers::{Program, program, run, run_well};
 use support::services::Service;
-use support::tools::client;
+use support::tools::{client, random_file};
 use support::towpath::{Guarded, Record};
-use support::web::{Backend, Balancer, FORMS, Settings, long_or_short, node_script, script_server, site};
+use support::web::{
+    Backend, Balancer, FORMS, Settings, h2_site, long_or_short, node_script, script_server, site,
+};
 use support::{PATIENCE, wait_for};
 
 /// What a page is made of: 20 styles, 15 scripts and 15 pictures.
@@ -166,7 +168,34 @@ fn h2load_of_many_connections_and_streams() {
     assert_eq!(records.len(), 2 * count, "{counts:?}");
 }
 
-/// wrk with keep-alive for so many seconds; its report, which must tell of no error.
+#[test]
+fn bodies_of_many_streams_at_once_come_back_whole() {
+    let backend = Backend::start("one");
+    let body = tempfile::NamedTempFile::new().unwrap();
+    let (count, size) = (long_or_short(400, 10_000), 300_000);
+    random_file(body.path(), 11, size);
+    for balancer in [Balancer::start(&[backend.h1()]), Balancer::over_h2(&[backend.h2()])] {
+        for url in [balancer.url("/echo"), balancer.secure_url("/echo")] {
+            for flags in [&["-m", "50"][..], &["--h1"]] {
+                let mut h2load = program("h2load");
+                h2load
+                    .args(["-n", &count.to_string(), "-c", "4", "-d"])
+                    .arg(body.path())
+                    .args(flags)
+                    .arg(&url);
+                let ran = run(h2load, Duration::from_secs(long_or_short(100, 1200)));
+                let told = format!("{url} {flags:?}: {}\n{}", ran.stdout, ran.stderr);
+                assert!(
+                    ran.stdout.contains(&format!("{count} succeeded, 0 failed, 0 errored, 0 timeout")),
+                    "{told}"
+                );
+                assert!(ran.stdout.contains(&format!("({}) data", count * size)), "{told}");
+            }
+        }
+    }
+}
+
+/// wrk with keep-alive for so many seconds; its report.
 fn wrk(url: &str, connections: usize, seconds: u64) -> String {
     let mut wrk = program("wrk");
     wrk.args([
@@ -180,17 +209,20 @@ fn wrk(url: &str, connections: usize, seconds: u64) -> String {
         "20s",
         url,
     ]);
-    let report = run_well(wrk);
-    assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{url}: {report}");
-    assert!(report.contains("requests in"), "{url}: {report}");
-    report
+    run_well(wrk)
+}
+
+/// Whether a report tells of requests, and of no error.
+fn is_clean(report: &str) -> bool {
+    report.contains("requests in") && !report.contains("Socket errors") && !report.contains("Non-2xx")
 }
 
 #[test]
 fn wrk_spreads_requests_of_kept_connections_evenly() {
     let sites = sites(3);
     let balancer = Balancer::start(&addresses(&sites));
-    wrk(&balancer.url("/page"), 64, long_or_short(3, 30));
+    let report = wrk(&balancer.url("/page"), 64, long_or_short(3, 30));
+    assert!(is_clean(&report), "{report}");
     let records = balancer.stop_well();
     // Those that wrk left in the middle may have gone no further.
     let served: Vec<_> = records.into_iter().filter(|record| record.text("end") == "served").collect();
@@ -200,36 +232,63 @@ fn wrk_spreads_requests_of_kept_connections_evenly() {
     assert!(*least > 100 && (most - least) as f64 <= 0.02 * *most as f64, "within 2%: {counts:?}");
 }
 
-#[test]
-fn no_request_fails_while_servers_stop_and_come_back() {
-    let mut sites = sites(3);
-    let balancer = Balancer::start(&addresses(&sites));
-    let (url, seconds) = (balancer.url("/page"), long_or_short(6, 60));
+/// Ends one of the sites after the other with `signal`, and starts it again half a second later, until `load` has run; how often.
+fn under_ends(sites: &mut [Service], signal: Signal, load: impl FnOnce()) -> usize {
     let is_over = AtomicBool::new(false);
-    let kills = thread::scope(|scope| {
-        let (is_over, sites) = (&is_over, &mut sites);
-        let killer = scope.spawn(move || {
-            let mut kills = 0;
+    thread::scope(|scope| {
+        let ender = scope.spawn(|| {
+            let mut ends = 0;
             while !is_over.load(Ordering::Relaxed) {
                 let begun = Instant::now();
-                let place = kills % sites.len();
-                sites[place].program.signal(Signal::KILL);
-                sites[place].program.stop();
-                kills += 1;
-                // sleep: for as long as it is gone, and the rest of a second in which it is back.
+                let site = &mut sites[ends % 3];
+                site.program.signal(signal);
+                site.program.wait();
+                ends += 1;
+                // sleep: for as long as it is gone.
                 thread::sleep(Duration::from_millis(500));
-                start_again(&mut sites[place]);
+                start_again(site);
+                // sleep: the rest of a second in which it is back.
                 thread::sleep(Duration::from_secs(1).saturating_sub(begun.elapsed()));
             }
-            kills
+            ends
         });
-        let report = std::panic::catch_unwind(|| wrk(&url, 64, seconds));
+        load();
         is_over.store(true, Ordering::Relaxed);
-        let kills = killer.join().unwrap();
-        println!("{}", report.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        kills
-    });
+        ender.join().unwrap()
+    })
+}
+
+/// The records of requests that were not served, but for those whose client had gone.
+fn failures(balancer: Balancer) -> Vec<Record> {
+    let records = balancer.stop_well().into_iter();
+    records
+        .filter(|record| !["served", "client closed", "client reset"].contains(&record.text("end")))
+        .collect()
+}
+
+#[test]
+fn no_request_fails_while_servers_are_killed_and_come_back() {
+    let mut sites = sites(3);
+    let balancer = Balancer::start(&addresses(&sites));
+    let (seconds, mut report) = (long_or_short(6, 60), String::new());
+    // Each answer is one write: a server that is killed between two leaves half an answer, which nobody can mend.
+    let kills = under_ends(&mut sites, Signal::KILL, || report = wrk(&balancer.url("/post"), 64, seconds));
+    let failures = failures(balancer);
+    assert!(is_clean(&report) && failures.is_empty(), "{report}\n{failures:#?}");
     assert!(kills as u64 >= seconds / 2, "{kills} kills");
+}
+
+#[test]
+fn no_request_fails_while_servers_are_told_to_end_and_come_back() {
+    let (mut sites, mut h2_sites) = (sites(3), Vec::from([h2_site(""), h2_site(""), h2_site("")]));
+    let (balancer, over_h2) = (Balancer::start(&addresses(&sites)), Balancer::over_h2(&addresses(&h2_sites)));
+    let (seconds, mut reports) = (long_or_short(4, 60), Vec::new());
+    under_ends(&mut sites, Signal::QUIT, || reports.push(wrk(&balancer.url("/page"), 64, seconds)));
+    // These say GOAWAY.
+    under_ends(&mut h2_sites, Signal::QUIT, || reports.push(wrk(&over_h2.url("/page"), 64, seconds)));
+    let failures = [failures(balancer), failures(over_h2)];
+    assert!(reports.iter().all(|report| is_clean(report)), "{reports:#?}\n{failures:#?}");
+    assert_eq!(failures.map(|failures| failures.len()), [0, 0]);
 }
 
 /// Starts a site's nginx again where it was.

@@ -11,7 +11,7 @@ use support::peers::{program, run_well};
 use support::ports::free_port;
 use support::services::{Service, configured, haproxy};
 use support::tools::{assert_same, client, origin, random_file};
-use support::web::{Backend, Balancer, FORMS, Settings, long_or_short, python_script, script, site};
+use support::web::{Backend, Balancer, FORMS, Settings, h2_site, long_or_short, python_script, script, site};
 
 fn root(site: &Service) -> std::path::PathBuf {
     site.folder.path().join("root")
@@ -22,22 +22,6 @@ fn paged(settings: &str) -> Service {
     let site = site(settings);
     fs::write(root(&site).join("page"), "the page").unwrap();
     site
-}
-
-/// nginx that speaks HTTP/2 without TLS, with settings of its own.
-fn h2_site(settings: &str) -> Service {
-    let port = free_port();
-    let text = format!(
-        "daemon off; master_process off; pid FOLDER/pid; error_log stderr;\nevents {{ worker_connections 1024; }}\n\
-         http {{ access_log off; root FOLDER/root; default_type text/plain; {settings}\n\
-         client_body_temp_path FOLDER; proxy_temp_path FOLDER; fastcgi_temp_path FOLDER; uwsgi_temp_path FOLDER;\n\
-         scgi_temp_path FOLDER; server {{ listen 127.0.0.1:{port} http2; client_max_body_size 0;\n\
-         location /put/ {{ root FOLDER; dav_methods PUT; create_full_put_path on; }} }} }}\n"
-    );
-    let service = configured("nginx", port, &text);
-    fs::create_dir(root(&service)).unwrap();
-    fs::write(root(&service).join("page"), "the page").unwrap();
-    service
 }
 
 /// h2load of so many requests, none of which may fail.

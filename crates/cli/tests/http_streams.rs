@@ -11,6 +11,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use support::lines::Lines;
 use support::net::{Server, connect};
 use support::peers::{run, run_well};
@@ -74,6 +76,37 @@ fn events(balancer: &Balancer, form: &Form, kind: &str) {
     wait_for(&format!("end of the events, {} to {kind}", form.name), || {
         (balancer.curl_well(&[&listens]) == "false").then_some(())
     });
+}
+
+#[test]
+fn streams_go_on_to_their_end_in_a_drain() {
+    let backend = Backend::start("one");
+    for (kind, balancer) in
+        [("h1", Balancer::start(&[backend.h1()])), ("h2", Balancer::over_h2(&[backend.h2()]))]
+    {
+        let ask = |path: &str| balancer.curl_well(&[&format!("http://{}{path}", backend.h1())]);
+        let mut streams = Vec::new();
+        for (number, form) in FORMS.iter().enumerate() {
+            let mut curl = balancer.curl_command();
+            let id = format!("{kind}{number}");
+            curl.args(form.flags).args(["-N", &form.url(&balancer, &format!("/events?id={id}"))]);
+            let mut curl = Guarded::spawn(curl.stdout(Stdio::piped()));
+            let lines = Lines::read(curl.stdout.take().unwrap());
+            lines.wait_for("data: event 0");
+            streams.push((form, id, curl, lines));
+        }
+        balancer.towpath.signal(Signal::TERM);
+        balancer.towpath.stderr.wait_for("draining");
+        for (form, id, curl, lines) in streams {
+            ask(&format!("/next?id={id}"));
+            lines.wait_for("data: event 1");
+            ask(&format!("/end?id={id}"));
+            lines.wait_for("data: over");
+            assert!(curl.wait().success(), "{} to {kind}", form.name);
+        }
+        let records = balancer.towpath.wait();
+        assert_eq!(records.status.code(), Some(0), "{}", records.stderr);
+    }
 }
 
 /// The echo server of each library.
@@ -245,9 +278,9 @@ fn growth(pid: u32, mut during: impl FnMut()) -> u64 {
     most - before
 }
 
-/// What many slow peers together may take: half a megabyte each.
-const MANY: usize = 40;
-const GROWTH_MAX: u64 = 20 << 20;
+/// More than fit into the window of one connection, and what they may take together: half a megabyte each.
+const MANY: usize = 150;
+const GROWTH_MAX: u64 = 75 << 20;
 
 #[test]
 fn slow_readers_take_little_memory() {
@@ -265,6 +298,7 @@ fn slow_readers_take_little_memory() {
             }
         });
         assert!(grown < GROWTH_MAX, "{MANY} readers of 1.1 over {kind} took {grown} bytes");
+        assert_eq!(balancer.curl_well(&[&balancer.url("/")]), "one", "beside those who rest");
         drop(clients);
         let (home, url) = (balancer.certificate.folder.path(), balancer.url("/large?megabytes=20"));
         let mut streams = None;
@@ -275,6 +309,7 @@ fn slow_readers_take_little_memory() {
             streams = Some(node);
         });
         assert!(grown < GROWTH_MAX, "{MANY} streams over {kind} took {grown} bytes");
+        assert_eq!(balancer.curl_well(&[&balancer.url("/")]), "one", "beside those who rest");
         drop(streams);
         // Those who left hold up nobody.
         assert_eq!(balancer.curl_well(&[&balancer.url("/")]), "one");

@@ -63,6 +63,11 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
+    /// Waits until it has ended of itself, or after a signal.
+    pub(crate) fn wait(&mut self) {
+        wait_for(&format!("end of {}", self.name), || self.child.try_wait().unwrap());
+    }
+
     /// What it has printed.
     pub(crate) fn output(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()

@@ -92,6 +92,23 @@ pub(crate) fn site(settings: &str) -> Service {
     service
 }
 
+/// nginx that speaks HTTP/2 without TLS, with settings of its own.
+pub(crate) fn h2_site(settings: &str) -> Service {
+    let port = free_port();
+    let text = format!(
+        "daemon off; master_process off; pid FOLDER/pid; error_log stderr;\nevents {{ worker_connections 1024; }}\n\
+         http {{ access_log off; root FOLDER/root; default_type text/plain; {settings}\n\
+         client_body_temp_path FOLDER; proxy_temp_path FOLDER; fastcgi_temp_path FOLDER; uwsgi_temp_path FOLDER;\n\
+         scgi_temp_path FOLDER; server {{ listen 127.0.0.1:{port} http2; client_max_body_size 0;\n\
+         location /put/ {{ root FOLDER; dav_methods PUT; create_full_put_path on; }} }} }}\n"
+    );
+    let service = configured("nginx", port, &text);
+    let root = service.folder.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("page"), "the page").unwrap();
+    service
+}
+
 /// towpath that balances requests, for clients over plain TCP and over TLS.
 pub(crate) struct Balancer {
     pub(crate) towpath: Towpath,

@@ -116,6 +116,12 @@ const actions = {
     return answer.end(String(stream.count));
   },
 
+  /** Ends a stream of events. */
+  "/end": (request, answer) => {
+    streams.get(new URL(request.url, "http://a").searchParams.get("id"))?.answer.end("data: over\n\n");
+    answer.end("ended");
+  },
+
   /** Whether somebody listens to events of this id. */
   "/listens": (request, answer) =>
     answer.end(String(streams.has(new URL(request.url, "http://a").searchParams.get("id")))),
