@@ -29,6 +29,9 @@ use crate::worker::Worker;
 /// A client that has closed its half, or all of it, which nobody can tell, waits so long for a server that says nothing.
 pub(super) const HALF_CLOSED: Duration = Duration::from_secs(10);
 
+/// An answer whose body has not begun is kept back for so long.
+const FIRST_BODY: Duration = Duration::from_millis(20);
+
 /// So many interim answers of a request are passed on; more would pile up where a client does not read.
 const INTERIMS: u32 = 16;
 
@@ -290,7 +293,11 @@ impl Exchange<'_> {
                     continue;
                 }
             };
-            match self.hear(&mut server).await {
+            let heard = match self.hear(&mut server).await {
+                Ok(answer) => self.hear_more(&mut server, &answer).await.map(|()| answer),
+                Err(unheard) => Err(unheard),
+            };
+            match heard {
                 Ok(answer) => {
                     self.pool.note_answer_since(&lease, begun);
                     if self.is_to_be_asked_elsewhere(&lease, &answer) {
@@ -334,6 +341,19 @@ impl Exchange<'_> {
             // It goes on with what else there is; a client that takes no interim answer takes the answer no better.
             let _ = poll_fn(|cx| Poll::Ready(self.client.poll_flush(cx))).await;
         }
+    }
+
+    /// Waits for the first of the body, for a moment: a server that is killed between head and body has answered nobody yet.
+    async fn hear_more(&mut self, server: &mut Server, answer: &Answer) -> Result<(), Unheard> {
+        if answer.is_all || !self.upload.is_over || !is_safe(self.request) {
+            return Ok(());
+        }
+        self.clock.set(Some(FIRST_BODY));
+        poll_fn(|cx| match server.poll_first(cx) {
+            Poll::Ready(first) => Poll::Ready(first.map_err(Unheard::Server)),
+            Poll::Pending => self.clock.poll(cx).map(Ok),
+        })
+        .await
     }
 
     fn poll_hear(

@@ -244,14 +244,15 @@ fn sorted(told: &[(&str, &[u8])]) -> Result<Sorted, HeadFault> {
         }
     }
     // Behind our back nobody goes over to HTTP/2, which has no such upgrade any more (RFC 9113, section 3.1).
-    sorted.upgrade = sorted.upgrade.filter(|upgrade| !names_h2c(upgrade));
+    sorted.upgrade = sorted.upgrade.filter(|upgrade| !names_h2(upgrade));
     let asks_to_go_over = connection.is_some_and(|named| take_named(&named, &mut sorted.fields));
     sorted.upgrade = sorted.upgrade.filter(|_| asks_to_go_over);
     Ok(sorted)
 }
 
-fn names_h2c(upgrade: &HeaderValue) -> bool {
-    upgrade.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
+fn names_h2(upgrade: &HeaderValue) -> bool {
+    let names = upgrade.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    names.into_iter().any(|name| name.eq_ignore_ascii_case(b"h2c") || name.eq_ignore_ascii_case(b"h2"))
 }
 
 /// Whether a field is for one hop alone, whether `Connection` names it or not. Host is written anew.

@@ -238,7 +238,11 @@ impl Granted<'_> {
         }
         flow.not_connected(passed.err().unwrap_or(Reason::Served));
         match passed {
-            Ok(()) if closes || !upload.is_over => Behind::Close,
+            Ok(()) if !upload.is_over => {
+                respond::hear_out(client).await;
+                Behind::Close
+            }
+            Ok(()) if closes => Behind::Close,
             Ok(()) => Behind::Next,
             // Of an answer that broke before its first byte went out the client need not know.
             Err(Reason::ServerReset | Reason::BadAnswer) if client.take_back() => {

@@ -91,12 +91,15 @@ fn head_of_stream(answer: &Answer) -> Response<()> {
     head
 }
 
-/// Drops what a client of HTTP/2 has still to send.
-async fn waste_rest(client: &mut Side) {
+/// Drops what a client of HTTP/2 has still to send, within limits: who is answered before may take a reset for a failure.
+pub(super) async fn hear_out(client: &mut Side) {
     let mut wasted = 0;
-    while wasted < WASTE
-        && let Ok(Progress::More) = poll_fn(|cx| client.poll_waste(cx, &mut wasted)).await
-    {}
+    let wasting = async {
+        while wasted < WASTE
+            && let Ok(Progress::More) = poll_fn(|cx| client.poll_waste(cx, &mut wasted)).await
+        {}
+    };
+    let _ = timeout(WASTE_TIME, wasting).await;
 }
 
 /// What clients are told where no server answers, of so many that were reached.
@@ -142,8 +145,7 @@ pub(super) async fn all(
     });
     let sent = timeout(PARTING, sent).await;
     if request.has_body {
-        // Who is told while it still sends may take a reset for a failure.
-        let _ = timeout(WASTE_TIME, waste_rest(client)).await;
+        hear_out(client).await;
     }
     match sent {
         Ok(Ok(())) if is_last => Behind::Close,

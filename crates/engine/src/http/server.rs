@@ -168,6 +168,14 @@ impl Server {
         }
     }
 
+    /// Waits until some of the body of the answer is here, or all of it was. With HTTP/2 nobody waits.
+    pub(crate) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        match &mut self.side {
+            Side::H1(side) => side.poll_first(cx),
+            Side::H2(_) | Side::Nobody => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Keeps the connection for others, if it can serve them.
     pub(crate) fn leave(self, worker: &Worker, pool: &Arc<Pool>, backend: &Backend) {
         if let Side::H1(side) = self.side {

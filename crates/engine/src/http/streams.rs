@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, HOST, TE};
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{interval, sleep};
+use tokio::time::{interval, sleep, timeout};
 use towpath_wire::destination::Destination;
 use towpath_wire::http1::target;
 
@@ -22,7 +23,7 @@ use super::head::{self, Request};
 use super::side::{H2Side, Side};
 use super::{Behind, Requester, serve_request};
 use crate::first_flight::FirstFlight;
-use crate::stream::{Gathered, Stream};
+use crate::stream::{Flusher, Gathered, Stream};
 
 /// Streams that one client may have open at a time.
 const STREAMS: u32 = 256;
@@ -33,6 +34,10 @@ const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Streams that a client resets before it gets to see their answer, at a time.
 const RESETS: usize = 64;
+
+/// Bytes that a client may send which are of no request (PING, SETTINGS and the like), and with each request.
+const FRAMES_BYTES: u64 = 64 * 1024;
+const HEAD_BYTES: u32 = 16 * 1024;
 
 /// So many streams a client may give up before that is held against it.
 const GIVEN_UP: usize = 200;
@@ -68,7 +73,10 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
     let mut looks = interval(requester.http().keepalive_timeout / LOOKS);
     loop {
         let accepted = tokio::select! {
-            accepted = flusher.around(connection.accept()) => accepted,
+            accepted = flusher.around(poll_fn(|cx| match connection.poll_accept(cx) {
+                Poll::Pending if open.is_flooded(&flusher) => Poll::Ready(Err(())),
+                accepted => accepted.map(Ok),
+            })) => accepted,
             () = draining.as_mut(), if !is_draining => {
                 is_draining = true;
                 connection.graceful_shutdown();
@@ -87,11 +95,17 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
                 continue;
             }
         };
+        let accepted = match accepted {
+            Ok(accepted) if !open.is_abused() => accepted,
+            // It is told so, and left.
+            Ok(_) | Err(()) => {
+                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                let leaving = poll_fn(|cx| connection.poll_closed(cx));
+                let _ = timeout(LAST_WORDS, flusher.around(leaving)).await;
+                return Ok(());
+            }
+        };
         let Some(accepted) = accepted else { return Ok(()) };
-        if open.is_abused() {
-            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            continue;
-        }
         let (request, answering) = accepted?;
         let (place, requester) = (OpenStream::new(&open), requester.clone());
         spawn_local(async move {
@@ -108,11 +122,20 @@ struct Open {
     /// All that there were, and those that were given up before they were answered.
     all: Cell<usize>,
     given_up: Cell<usize>,
+    /// Bytes that the bodies of requests may have taken with all that is around them.
+    bodies: Rc<Cell<u64>>,
     closed: Notify,
 }
 
 impl Open {
     /// Whether the client asks mostly for what it does not want (CVE-2023-44487).
+    /// Whether the client sends frames that are of no request: what it may send goes by its requests and its answers.
+    fn is_flooded(&self, flusher: &Flusher) -> bool {
+        let (up, down) = flusher.carried();
+        let heads = self.all.get() as u64 * u64::from(HEAD_BYTES);
+        up > FRAMES_BYTES + heads + self.bodies.get() + down / 64
+    }
+
     fn is_abused(&self) -> bool {
         let given_up = self.given_up.get();
         given_up > GIVEN_UP && given_up * 2 > self.all.get()
@@ -149,7 +172,7 @@ async fn serve_stream(
         answering.send_reset(Reason::PROTOCOL_ERROR);
         return;
     };
-    let mut client = Side::H2(H2Side::of_client(body, answering));
+    let mut client = Side::H2(H2Side::of_client(body, answering, place.0.bodies.clone()));
     let behind = serve_request(requester, &mut Clock::new(), request, &mut client, false).await;
     if let Behind::Cut = behind {
         place.0.given_up.set(place.0.given_up.get() + 1);

@@ -28,11 +28,14 @@ struct Inner {
     stream: Stream,
     waiting: Vec<u8>,
     sent: usize,
+    /// Bytes that have come and gone in all.
+    up: u64,
+    down: u64,
 }
 
 impl Gathered {
     pub(crate) fn new(stream: Stream) -> (Self, Flusher) {
-        let inner = Rc::new(RefCell::new(Inner { stream, waiting: Vec::new(), sent: 0 }));
+        let inner = Rc::new(RefCell::new(Inner { stream, waiting: Vec::new(), sent: 0, up: 0, down: 0 }));
         (Self(inner.clone()), Flusher(inner))
     }
 }
@@ -48,6 +51,14 @@ impl Flusher {
             done
         })
         .await
+    }
+}
+
+impl Flusher {
+    /// Bytes that have come in all, and gone.
+    pub(crate) fn carried(&self) -> (u64, u64) {
+        let inner = self.0.borrow();
+        (inner.up, inner.down)
     }
 }
 
@@ -71,7 +82,11 @@ impl AsyncRead for Gathered {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.borrow_mut().stream).poll_read(cx, buffer)
+        let inner = &mut *self.0.borrow_mut();
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut inner.stream).poll_read(cx, buffer);
+        inner.up += (buffer.filled().len() - before) as u64;
+        read
     }
 }
 
@@ -85,6 +100,7 @@ impl AsyncWrite for Gathered {
             inner.waiting = spare::take();
         }
         inner.waiting.extend_from_slice(bytes);
+        inner.down += bytes.len() as u64;
         Poll::Ready(Ok(bytes.len()))
     }
 

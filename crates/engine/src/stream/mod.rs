@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use towpath_config::SocketOptions;
 use towpath_sys::pipe::Pipe;
 
-pub(crate) use self::gathered::Gathered;
+pub(crate) use self::gathered::{Flusher, Gathered};
 pub(crate) use self::h2::H2Stream;
 pub(crate) use layered::{Io, Layered};
 pub(crate) use plain::Plain;

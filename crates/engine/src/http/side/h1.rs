@@ -188,6 +188,23 @@ impl H1Side {
         }
     }
 
+    /// Waits until some of the body that comes is here, or all of it was.
+    pub(crate) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if !self.ahead.is_empty() || self.has_read_all() {
+            return Poll::Ready(Ok(()));
+        }
+        let mut chunk = [0; 4096];
+        let count = ready!(self.stream.poll_recv(cx, &mut chunk))?.count;
+        if count > 0 {
+            self.ahead.extend_from_slice(&chunk[..count]);
+        } else if matches!(self.coming, Coming::UntilClose) {
+            self.coming = Coming::Over;
+        } else {
+            return Poll::Ready(Err(Fault::Ended));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn use_up(&mut self, count: usize) {
         if count == self.ahead.len() {
             spare::give(std::mem::take(&mut self.ahead));

@@ -1,7 +1,9 @@
 //! A stream of HTTP/2, of a client or to a server.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::ErrorKind;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -14,6 +16,9 @@ use super::{Fault, Progress};
 use crate::http::head;
 use crate::spare;
 
+/// What may be around one part of a body, in bytes.
+const PART_BYTES: u64 = 64;
+
 /// One stream.
 #[derive(Debug)]
 pub(crate) struct H2Side {
@@ -25,6 +30,7 @@ pub(crate) struct H2Side {
     /// For a server: where its answer comes from, until its head has come.
     answer: Option<ResponseFuture>,
     behind: VecDeque<Bytes>,
+    allowed: Rc<Cell<u64>>,
     /// Whether nothing follows what waits, and what trailers.
     end: Option<Option<HeaderMap>>,
     fault: Option<Fault>,
@@ -32,12 +38,18 @@ pub(crate) struct H2Side {
 
 impl H2Side {
     /// That of a client.
-    pub(crate) fn of_client(coming: RecvStream, respond: SendResponse<Bytes>) -> Self {
+    /// `allowed` is told how many bytes the parts of its body may have taken, with all that is around them.
+    pub(crate) fn of_client(
+        coming: RecvStream,
+        respond: SendResponse<Bytes>,
+        allowed: Rc<Cell<u64>>,
+    ) -> Self {
         Self {
             has_read_all: coming.is_end_stream(),
             coming: Some(coming),
             going: None,
             respond: Some(respond),
+            allowed,
             answer: None,
             behind: VecDeque::new(),
             end: None,
@@ -52,6 +64,7 @@ impl H2Side {
             has_read_all: false,
             going: Some(going),
             respond: None,
+            allowed: Rc::default(),
             answer: Some(answer),
             behind: VecDeque::new(),
             end: None,
@@ -115,6 +128,9 @@ impl H2Side {
         if let Some(data) = ready!(coming.poll_data(cx)) {
             let data = data.map_err(|error| fault(&error))?;
             let _ = coming.flow_control().release_capacity(data.len());
+            if !data.is_empty() {
+                self.allowed.set(self.allowed.get() + PART_BYTES + 2 * data.len() as u64);
+            }
             take(cx, &data);
             return Poll::Ready(Ok(Progress::More));
         }
