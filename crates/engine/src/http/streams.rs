@@ -132,7 +132,8 @@ impl Open {
     /// Whether the client sends frames that are of no request: what it may send goes by its requests and its answers.
     fn is_flooded(&self, flusher: &Flusher) -> bool {
         let (up, down) = flusher.carried();
-        let heads = self.all.get() as u64 * u64::from(HEAD_BYTES);
+        // What came of a body may still be unread, or was dropped.
+        let heads = self.all.get() as u64 * u64::from(HEAD_BYTES + STREAM_WINDOW);
         up > FRAMES_BYTES + heads + self.bodies.get() + down / 64
     }
 
