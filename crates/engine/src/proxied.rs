@@ -182,7 +182,7 @@ pub(crate) async fn part(mut client: Stream, answer: &[u8]) {
         client.send_all(answer, false).await?;
         client.end_writes();
         poll_fn(|cx| client.poll_flushed(cx)).await?;
-        let mut unwanted = Vec::with_capacity(16 * 1024);
+        let mut unwanted = Vec::with_capacity(4096);
         let mut left = PARTING_BYTES;
         while left > 0 {
             unwanted.clear();
