@@ -22,6 +22,7 @@ mod outbound;
 mod place;
 mod pool;
 mod proxied;
+mod pulse;
 mod race;
 mod reach;
 mod record;

@@ -22,6 +22,7 @@ use crate::flow::Flow;
 use crate::http::{self, Budget, Idle};
 use crate::listen::{Accepted, Acceptor, Door};
 use crate::metrics::{Counters, NowAndThen};
+use crate::pulse::Pulse;
 use crate::record::RecordSink;
 use crate::resolve::Resolver;
 use crate::stream::Stream;
@@ -39,6 +40,8 @@ pub(crate) struct Worker {
     resolver: RefCell<Option<(Dns, Rc<Resolver>)>>,
     /// Connections to backends that wait for a request.
     pub(crate) idle: Rc<Idle>,
+    /// For short waits.
+    pub(crate) pulse: Rc<Pulse>,
     /// How many requests may be sent again, by the names of pools.
     budgets: RefCell<HashMap<Arc<str>, Rc<Budget>>>,
     phase: watch::Receiver<Phase>,
@@ -240,6 +243,7 @@ async fn work(post: Post) {
         warnings,
         resolver: RefCell::default(),
         idle: Rc::default(),
+        pulse: Rc::default(),
         budgets: RefCell::default(),
         phase: phase.clone(),
     });

@@ -8,20 +8,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method};
-use tokio::time::sleep;
+use http::Method;
 use towpath_config::Hedge;
+use towpath_wire::http1::HeadFault;
 
 use super::clock::Clock;
 use super::head::{Answer, Request};
-use super::pump::{Break, Tap, poll_pump};
+use super::pump::Break;
 use super::respond;
 use super::server::{Heard, Kept, Server};
 use super::side::{Fault, Side};
+use super::upload::Upload;
 use crate::attempts::Failure;
-use crate::buffers::Buffers;
 use crate::error::Reason;
-use crate::flow::{Flow, Meter};
+use crate::flow::Flow;
 use crate::pool::{Backend, Lease, Pool};
 use crate::reach::{self, Way};
 use crate::worker::Worker;
@@ -29,106 +29,8 @@ use crate::worker::Worker;
 /// A client that has closed its half, or all of it, which nobody can tell, waits so long for a server that says nothing.
 pub(super) const HALF_CLOSED: Duration = Duration::from_secs(10);
 
-/// An answer whose body has not begun is kept back for so long.
-const FIRST_BODY: Duration = Duration::from_millis(20);
-
-/// So many interim answers of a request are passed on; more would pile up where a client does not read.
-const INTERIMS: u32 = 16;
-
-/// The body of a request on its way, as much of it as may have to be sent again.
-#[derive(Debug)]
-pub(super) struct Upload {
-    /// Whether all of it was read from the client.
-    pub(super) is_over: bool,
-    /// Whether the server has all of it.
-    pub(super) is_sent: bool,
-    trailers: Option<HeaderMap>,
-    /// What was read; `None` once it is too much to keep.
-    kept: Option<Vec<u8>>,
-    kept_max: usize,
-    /// How much there may be.
-    limit: Option<u64>,
-    count: u64,
-    is_too_long: bool,
-}
-
-impl Upload {
-    pub(super) fn new(request: &Request, kept_max: usize, limit: Option<u64>) -> Self {
-        Self {
-            is_over: !request.has_body,
-            is_sent: false,
-            trailers: None,
-            kept: Some(Vec::new()),
-            kept_max,
-            limit,
-            count: 0,
-            is_too_long: false,
-        }
-    }
-
-    /// The same for a copy of the request, if it was kept whole.
-    pub(super) fn copy(&self) -> Option<Self> {
-        let kept = self.kept.clone().filter(|_| self.is_over)?;
-        Some(Self {
-            is_over: true,
-            is_sent: false,
-            trailers: self.trailers.clone(),
-            kept: Some(kept),
-            kept_max: self.kept_max,
-            limit: None,
-            count: 0,
-            is_too_long: false,
-        })
-    }
-
-    /// Moves what has come of it.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        flow: &Flow,
-        client: &mut Side,
-        server: &mut Side,
-        buffers: &Buffers,
-    ) -> Poll<Result<(), Break>> {
-        let mut is_over = self.is_over;
-        let pumped = poll_pump(cx, client, server, &mut is_over, &mut Counted(self, flow), buffers);
-        self.is_over = is_over;
-        self.is_sent = matches!(pumped, Poll::Ready(Ok(())));
-        pumped
-    }
-}
-
-/// An upload that is counted.
-struct Counted<'a>(&'a mut Upload, &'a Flow);
-
-impl Tap for Counted<'_> {
-    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
-        let Self(upload, flow) = self;
-        flow.up(data.len() as u64);
-        upload.count += data.len() as u64;
-        upload.is_too_long |= upload.limit.is_some_and(|limit| upload.count > limit);
-        if let Some(kept) = &mut upload.kept {
-            if kept.len() + data.len() <= upload.kept_max {
-                kept.extend_from_slice(data);
-            } else {
-                upload.kept = None;
-            }
-        }
-        if !upload.is_too_long {
-            sink.put(cx, data);
-        }
-    }
-
-    fn rest(&mut self, _: &mut Context<'_>, _: &mut Side) {}
-
-    fn end(&mut self, _: &mut Context<'_>, trailers: Option<HeaderMap>, sink: &mut Side) {
-        self.0.trailers.clone_from(&trailers);
-        // Half a body must not look like a whole one.
-        if !self.0.is_too_long {
-            sink.put_end(trailers);
-        }
-    }
-}
+/// A server that sends more interim answers to one request has no other.
+const INTERIMS: u32 = 32;
 
 /// Why there is no answer of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,61 +98,7 @@ impl Exchange<'_> {
         }
     }
 
-    async fn answer_hedged(&mut self, time: Duration) -> Result<Answering, Failed> {
-        let (worker, request, pool) = (self.worker, self.request, self.pool);
-        let (times, key) = (self.times, self.key);
-        let trying = self.trying.clone();
-        let mut second_flow = self.flow.sibling();
-        let mut first = Box::pin(self.answer_alone());
-        tokio::select! {
-            biased;
-            answered = first.as_mut() => return answered,
-            () = sleep(time) => {}
-        }
-        let tried = trying.borrow().clone();
-        let is_of_use = tried.as_ref().is_some_and(|tried| pool.has_other(|other| other.is_same(tried)));
-        let budget = || worker.budget(&pool.config.name);
-        let (Some(flow), true) = (&mut second_flow, is_of_use) else { return first.await };
-        if !budget().try_retry(pool.config.http.retry_budget, Instant::now()) {
-            return first.await;
-        }
-        flow.attempts().leave_out(tried);
-        let (mut clock, mut nobody) = (Clock::new(), Side::Nobody);
-        let mut upload = Upload::new(request, 0, None);
-        let mut second = Exchange {
-            worker,
-            flow,
-            clock: &mut clock,
-            client: &mut nobody,
-            request,
-            pool,
-            upload: &mut upload,
-            times,
-            key,
-            attempts: 0,
-            trying: Rc::default(),
-        };
-        let won = {
-            let mut second = pin!(second.answer_alone());
-            tokio::select! {
-                biased;
-                answered = first.as_mut() => match answered {
-                    Err(Failed::Server) => second.await.map_err(|_| Failed::Server)?,
-                    answered => return answered,
-                },
-                answered = second.as_mut() => match answered {
-                    Ok(won) => won,
-                    Err(_) => return first.await,
-                },
-            }
-        };
-        drop(first);
-        self.flow.connected_with(&won.lease);
-        self.attempts += 1;
-        Ok(won)
-    }
-
-    async fn answer_alone(&mut self) -> Result<Answering, Failed> {
+    pub(super) async fn answer_alone(&mut self) -> Result<Answering, Failed> {
         let (mut takes_kept, surely) = (true, !is_safe(self.request));
         self.worker.budget(&self.pool.config.name).request(self.flow.start());
         loop {
@@ -332,7 +180,9 @@ impl Exchange<'_> {
             let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_cut_off)).await?;
             match heard {
                 Heard::Final(answer) => return Ok(answer),
-                Heard::Interim(_) if interims >= INTERIMS => {}
+                Heard::Interim(_) if interims >= INTERIMS => {
+                    return Err(Unheard::Server(Fault::Http(HeadFault::Large)));
+                }
                 Heard::Interim(answer) => {
                     interims += 1;
                     respond::interim(self.client, self.request, &answer);
@@ -348,10 +198,10 @@ impl Exchange<'_> {
         if answer.is_all || !self.upload.is_over || !is_safe(self.request) {
             return Ok(());
         }
-        self.clock.set(Some(FIRST_BODY));
+        let mut moment = pin!(self.worker.pulse.moment());
         poll_fn(|cx| match server.poll_first(cx) {
             Poll::Ready(first) => Poll::Ready(first.map_err(Unheard::Server)),
-            Poll::Pending => self.clock.poll(cx).map(Ok),
+            Poll::Pending => moment.as_mut().poll(cx).map(Ok),
         })
         .await
     }

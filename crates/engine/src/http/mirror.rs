@@ -7,10 +7,11 @@ use std::sync::Arc;
 use tokio::task::spawn_local;
 
 use super::clock::Clock;
-use super::exchange::{Answering, Exchange, Times, Upload};
+use super::exchange::{Answering, Exchange, Times};
 use super::head::Request;
 use super::passing::Passing;
 use super::side::Side;
+use super::upload::Upload;
 use super::{ANSWER_TIME, BODY_PAUSE, Requester};
 use crate::pool::Pool;
 

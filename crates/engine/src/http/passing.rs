@@ -9,10 +9,11 @@ use http::header::HeaderMap;
 
 use super::clock::Clock;
 use super::compress::Squeeze;
-use super::exchange::{HALF_CLOSED, Upload};
+use super::exchange::HALF_CLOSED;
 use super::pump::{Break, Tap, poll_pump};
 use super::server::Server;
 use super::side::{Fault, Side};
+use super::upload::Upload;
 use crate::buffers::Buffers;
 use crate::error::Reason;
 use crate::flow::{Flow, Meter};

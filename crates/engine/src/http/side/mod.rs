@@ -1,5 +1,6 @@
 //! One end of a request: the client or a server, by HTTP/1 or HTTP/2, whose bodies are read and written alike.
 
+mod framing;
 mod h1;
 mod h2;
 
@@ -9,7 +10,8 @@ use std::task::{Context, Poll};
 use http::HeaderMap;
 use towpath_wire::http1::HeadFault;
 
-pub(crate) use self::h1::{Coming, Going, H1Side};
+pub(crate) use self::framing::{Coming, Going};
+pub(crate) use self::h1::H1Side;
 pub(crate) use self::h2::{H2Side, fault};
 use crate::buffers::Buffers;
 

@@ -1,0 +1,69 @@
+//! A second request beside one that gets no answer for too long: the first answer counts.
+
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::clock::Clock;
+use super::exchange::{Answering, Exchange, Failed};
+use super::side::Side;
+use super::upload::Upload;
+
+impl Exchange<'_> {
+    /// Finds a server that answers, and asks a second one when none has after `time`.
+    pub(super) async fn answer_hedged(&mut self, time: Duration) -> Result<Answering, Failed> {
+        let (worker, request, pool) = (self.worker, self.request, self.pool);
+        let (times, key) = (self.times, self.key);
+        let trying = self.trying.clone();
+        let mut second_flow = self.flow.sibling();
+        let mut first = Box::pin(self.answer_alone());
+        tokio::select! {
+            biased;
+            answered = first.as_mut() => return answered,
+            () = sleep(time) => {}
+        }
+        let tried = trying.borrow().clone();
+        let is_of_use = tried.as_ref().is_some_and(|tried| pool.has_other(|other| other.is_same(tried)));
+        let budget = || worker.budget(&pool.config.name);
+        let (Some(flow), true) = (&mut second_flow, is_of_use) else { return first.await };
+        if !budget().try_retry(pool.config.http.retry_budget, Instant::now()) {
+            return first.await;
+        }
+        flow.attempts().leave_out(tried);
+        let (mut clock, mut nobody) = (Clock::new(), Side::Nobody);
+        let mut upload = Upload::new(request, 0, None);
+        let mut second = Exchange {
+            worker,
+            flow,
+            clock: &mut clock,
+            client: &mut nobody,
+            request,
+            pool,
+            upload: &mut upload,
+            times,
+            key,
+            attempts: 0,
+            trying: Rc::default(),
+        };
+        let won = {
+            let mut second = pin!(second.answer_alone());
+            tokio::select! {
+                biased;
+                answered = first.as_mut() => match answered {
+                    Err(Failed::Server) => second.await.map_err(|_| Failed::Server)?,
+                    answered => return answered,
+                },
+                answered = second.as_mut() => match answered {
+                    Ok(won) => won,
+                    Err(_) => return first.await,
+                },
+            }
+        };
+        drop(first);
+        self.flow.connected_with(&won.lease);
+        self.attempts += 1;
+        Ok(won)
+    }
+}
