@@ -51,6 +51,55 @@ impl Drop for Lent {
     }
 }
 
+/// Length of a buffer to read into, which has room for the head of an answer and 64 KiB behind it.
+pub(crate) const READ: usize = 80 * 1024;
+
+thread_local! {
+    static READS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer to read into, which becomes bytes that may be kept.
+pub(crate) struct ReadBuffer {
+    buffer: Box<[u8]>,
+    used: usize,
+}
+
+impl ReadBuffer {
+    pub(crate) fn take() -> Self {
+        let buffer = READS.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; READ].into_boxed_slice());
+        Self { buffer, used: 0 }
+    }
+
+    /// All of it, to be read into.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        &mut self.buffer
+    }
+
+    /// The first `used` bytes, which were read.
+    pub(crate) fn into_bytes(mut self, used: usize) -> Bytes {
+        self.used = used;
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for ReadBuffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[..self.used]
+    }
+}
+
+impl Drop for ReadBuffer {
+    fn drop(&mut self) {
+        let buffer = std::mem::take(&mut self.buffer);
+        let _ = READS.try_with(|reads| {
+            let mut reads = reads.borrow_mut();
+            if reads.len() < KEPT {
+                reads.push(buffer);
+            }
+        });
+    }
+}
+
 /// A copy of `data`.
 pub(crate) fn copy(data: &[u8]) -> Bytes {
     if data.len() < LEAST {

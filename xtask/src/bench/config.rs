@@ -57,6 +57,7 @@ fn haproxy_http(listen: SocketAddrV4, backends: &[SocketAddrV4], http2: bool, de
         "{global}defaults
     mode http
     http-reuse always
+    option forwardfor
     timeout connect 5s
     timeout client 1h
     timeout server 1h
@@ -64,6 +65,8 @@ fn haproxy_http(listen: SocketAddrV4, backends: &[SocketAddrV4], http2: bool, de
 listen bench
     bind {listen}{protocol}
     balance roundrobin
+    http-request set-header X-Forwarded-Proto http
+    http-request set-header X-Forwarded-Host %[req.hdr(Host)]
 {servers}"
     )
 }
@@ -98,7 +101,7 @@ stream {{
     )
 }
 
-/// Its default buffers hold 36 kB: of the larger object a part would go by way of a file, which costs it a third more.
+/// Like all of them it tells servers of the client. Its default buffers hold 36 kB: of the larger object a part would go by way of a file, which costs it a third more.
 fn nginx_http(listen: SocketAddrV4, backends: &[SocketAddrV4], http2: bool) -> String {
     let (process, servers) = (nginx_process(), nginx_servers(backends));
     let protocol = if http2 { " http2" } else { "" };
@@ -117,6 +120,10 @@ http {{
             proxy_buffers 16 8k;
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
+            proxy_set_header Host $host;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Host $host;
         }}
     }}
 }}

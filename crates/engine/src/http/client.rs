@@ -82,7 +82,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
         }));
         let next = poll_fn(|cx| {
             if let Poll::Ready(asked) =
-                side.poll_head(cx, &worker.buffers, |input| head::request(input, bytes_max))
+                side.poll_head(cx, &worker.buffers, false, |input| head::request(input, bytes_max))
             {
                 return Poll::Ready(asked.map_err(Next::Fault));
             }

@@ -166,7 +166,7 @@ impl Exchange<'_> {
     async fn hear(&mut self, server: &mut Server) -> Result<Answer, Unheard> {
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         if let Some(kept) = self.upload.kept.as_ref().filter(|kept| !kept.is_empty()) {
-            server.side.put(cx, kept);
+            server.side.put(cx, kept.as_slice().into());
         }
         if self.upload.is_over && self.request.has_body {
             server.side.put_end(self.upload.trailers.clone());
@@ -228,7 +228,9 @@ impl Exchange<'_> {
                 return Poll::Ready(Err(Unheard::TooLong));
             }
         }
-        if let Poll::Ready(heard) = server.poll_heard(cx, &self.worker.buffers, &self.request.method) {
+        let to_keep = self.client.keeps_data();
+        if let Poll::Ready(heard) = server.poll_heard(cx, &self.worker.buffers, &self.request.method, to_keep)
+        {
             return Poll::Ready(heard.map_err(Unheard::Server));
         }
         if self.upload.is_over && self.client.poll_gone(cx).is_ready() {

@@ -12,7 +12,7 @@ use super::compress::Squeeze;
 use super::exchange::HALF_CLOSED;
 use super::pump::{Break, Tap, poll_pump};
 use super::server::Server;
-use super::side::{Fault, Side};
+use super::side::{Data, Fault, Side};
 use super::upload::Upload;
 use crate::buffers::Buffers;
 use crate::error::Reason;
@@ -53,7 +53,7 @@ impl Down<'_> {
             Ok(squeeze) => {
                 *self.squeeze = squeeze;
                 self.flow.down(made.len() as u64);
-                sink.put(cx, &made);
+                sink.put(cx, made.as_slice().into());
             }
             // Memory has run out: half an answer must not look whole.
             Err(_) => sink.cut(),
@@ -62,13 +62,13 @@ impl Down<'_> {
 }
 
 impl Tap for Down<'_> {
-    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
+    fn pass(&mut self, cx: &mut Context<'_>, data: Data<'_>, sink: &mut Side) {
         self.has_moved = true;
         if self.squeeze.is_none() {
-            self.flow.down(data.len() as u64);
+            self.flow.down(data.bytes.len() as u64);
             return sink.put(cx, data);
         }
-        for part in data.chunks(SQUEEZED) {
+        for part in data.bytes.chunks(SQUEEZED) {
             self.squeezed(cx, sink, |mut squeeze, to| squeeze.push(part, to).map(|()| Some(squeeze)));
         }
     }

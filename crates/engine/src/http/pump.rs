@@ -4,7 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use http::HeaderMap;
 
-use super::side::{Fault, Progress, Side};
+use super::side::{Data, Fault, Progress, Side};
 use crate::buffers::Buffers;
 
 /// A body moves so many bytes before other connections have their turn.
@@ -22,7 +22,7 @@ pub(crate) enum Break {
 /// Sees a body on its way, and may make another of it.
 pub(crate) trait Tap {
     /// A part of it was read: what of it goes on is put on `sink`.
-    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side);
+    fn pass(&mut self, cx: &mut Context<'_>, data: Data<'_>, sink: &mut Side);
     /// Nothing more comes for now: what was held back goes on.
     fn rest(&mut self, cx: &mut Context<'_>, sink: &mut Side);
     /// It is over.
@@ -55,8 +55,9 @@ pub(crate) fn poll_pump(
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let moved = source.poll_body(cx, buffers, sink.appetite(), &mut |cx, data| {
-            turn += data.len() as u64;
+        let to_keep = sink.keeps_data();
+        let moved = source.poll_body(cx, buffers, to_keep, &mut |cx, data| {
+            turn += data.bytes.len() as u64;
             tap.pass(cx, data, sink);
         });
         match moved {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::Behind;
 use super::head::{self, Answer, Request};
 use super::own_answer::Own;
-use super::side::{Going, Progress, Side};
+use super::side::{Data, Going, Progress, Side};
 use crate::error::Reason;
 use crate::inbound;
 
@@ -137,7 +137,7 @@ pub(super) async fn all(
     let sent = poll_fn(|cx| {
         if !std::mem::replace(&mut is_put, true) {
             if may_have_body(&request.method, status) {
-                client.put(cx, &body);
+                client.put(cx, Data { bytes: &body, of: Some(&body) });
             }
             client.put_end(None);
         }

@@ -133,16 +133,18 @@ impl Server {
         }
     }
 
-    /// Waits for what the server says to a request of this method.
+    /// Waits for what the server says to a request of this method. What is behind it may be kept if that is `to_keep`.
     pub(crate) fn poll_heard(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
         method: &Method,
+        to_keep: bool,
     ) -> Poll<Result<Heard, Fault>> {
         match &mut self.side {
             Side::H1(side) => {
-                let heard = ready!(side.poll_head(cx, buffers, |input| head::answer(input, method)))?;
+                let heard =
+                    ready!(side.poll_head(cx, buffers, to_keep, |input| head::answer(input, method)))?;
                 let Answered { answer, framing, is_last, kept_seconds } = heard.ok_or(Fault::Ended)?;
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Poll::Ready(Ok(Heard::Final(answer)));

@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use super::head::Request;
 use super::pump::{Break, Tap, poll_pump};
-use super::side::Side;
+use super::side::{Data, Side};
 use crate::buffers::Buffers;
 use crate::flow::{Flow, Meter};
 
@@ -77,8 +77,8 @@ impl Upload {
 struct Counted<'a>(&'a mut Upload, &'a Flow);
 
 impl Tap for Counted<'_> {
-    fn pass(&mut self, cx: &mut Context<'_>, data: &[u8], sink: &mut Side) {
-        let Self(upload, flow) = self;
+    fn pass(&mut self, cx: &mut Context<'_>, part: Data<'_>, sink: &mut Side) {
+        let (Self(upload, flow), data) = (self, part.bytes);
         flow.up(data.len() as u64);
         upload.count += data.len() as u64;
         upload.is_too_long |= upload.limit.is_some_and(|limit| upload.count > limit);
@@ -90,7 +90,7 @@ impl Tap for Counted<'_> {
             }
         }
         if !upload.is_too_long {
-            sink.put(cx, data);
+            sink.put(cx, part);
         }
     }
 

@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use towpath_wire::http1::HeadFault;
 use towpath_wire::http1::framing::Bite;
 
 use super::framing::{Coming, Going};
-use super::{Fault, Progress};
+use super::{Data, Fault, Progress};
 use crate::buffers::Buffers;
 use crate::http::head;
-use crate::spare;
+use crate::spare::{self, ReadBuffer};
 use crate::stream::Stream;
 
 /// A head is read with at most so much of what is behind it.
@@ -26,6 +27,8 @@ pub(crate) struct H1Side {
     pub(crate) stream: Stream,
     /// What was read and is of no message yet.
     ahead: Vec<u8>,
+    /// The same where it may be kept, behind what is in `ahead`, which is empty then.
+    rest: Bytes,
     /// What is to be written, and how much of it was.
     behind: Vec<u8>,
     sent: usize,
@@ -57,6 +60,7 @@ impl H1Side {
         Self {
             stream,
             ahead,
+            rest: Bytes::new(),
             behind: Vec::new(),
             sent: 0,
             has_left: false,
@@ -70,17 +74,18 @@ impl H1Side {
 
     /// The connection itself, and what was read and not used.
     pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
-        (self.stream, self.ahead)
+        let ahead = if self.rest.is_empty() { self.ahead } else { self.rest.to_vec() };
+        (self.stream, ahead)
     }
 
     /// Whether bytes have come that are of no message yet.
     pub(crate) fn has_ahead(&self) -> bool {
-        !self.ahead.is_empty()
+        !self.ahead.is_empty() || !self.rest.is_empty()
     }
 
     /// Whether the message that came and the one that went are both whole, and nothing is left of them.
     pub(crate) fn is_between(&self) -> bool {
-        self.has_read_all() && self.has_written_all() && self.ahead.is_empty()
+        self.has_read_all() && self.has_written_all() && !self.has_ahead()
     }
 
     /// Whether all of the body that goes was written.
@@ -97,13 +102,33 @@ impl H1Side {
         self.coming = coming;
     }
 
-    /// Waits for a head, which `parse` reads; `None` when the stream ended before it began.
+    /// Waits for a head, which `parse` reads; `None` when the stream ended before it began. What is behind it may be kept if that
+    /// is `to_keep`.
     pub(crate) fn poll_head<T>(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
+        to_keep: bool,
         mut parse: impl FnMut(&[u8]) -> Result<Option<(T, usize)>, HeadFault>,
     ) -> Poll<Result<Option<T>, Fault>> {
+        if !self.rest.is_empty() {
+            self.ahead = std::mem::take(&mut self.rest).to_vec();
+        }
+        if to_keep && self.ahead.is_empty() {
+            let mut buffer = ReadBuffer::take();
+            let count = ready!(self.stream.poll_recv(cx, buffer.room()))?.count;
+            if count == 0 {
+                return Poll::Ready(Ok(None));
+            }
+            let bytes = buffer.into_bytes(count);
+            match parse(&bytes)? {
+                Some((head, length)) => {
+                    self.rest = bytes.slice(length..);
+                    return Poll::Ready(Ok(Some(head)));
+                }
+                None => self.ahead.extend_from_slice(&bytes),
+            }
+        }
         if !self.ahead.is_empty()
             && let Some((head, length)) = parse(&self.ahead)?
         {
@@ -144,7 +169,7 @@ impl H1Side {
 
     /// Waits until some of the body that comes is here, or all of it was.
     pub(crate) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        if !self.ahead.is_empty() || self.has_read_all() {
+        if self.has_ahead() || self.has_read_all() {
             return Poll::Ready(Ok(()));
         }
         let mut chunk = [0; 4096];
@@ -172,34 +197,62 @@ impl H1Side {
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
-        most: usize,
-        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+        to_keep: bool,
+        take: &mut dyn FnMut(&mut Context<'_>, Data<'_>),
     ) -> Poll<Result<Progress, Fault>> {
         if self.has_read_all() {
             return Poll::Ready(Ok(Progress::Over(None)));
         }
+        if !self.rest.is_empty() {
+            let bytes = std::mem::take(&mut self.rest);
+            return Poll::Ready(self.decode_kept(cx, bytes, take));
+        }
         if !self.ahead.is_empty() {
             let ahead = std::mem::take(&mut self.ahead);
-            let (used, progress) = self.decode(cx, &ahead, take)?;
+            let (used, progress) = self.decode(cx, &ahead, None, take)?;
             if used < ahead.len() {
                 self.ahead = ahead[used..].to_vec();
             }
             spare::give(ahead);
             return Poll::Ready(Ok(progress));
         }
+        if to_keep {
+            let mut buffer = ReadBuffer::take();
+            return match ready!(self.stream.poll_recv(cx, buffer.room()))?.count {
+                0 => Poll::Ready(self.end_of_stream()),
+                count => Poll::Ready(self.decode_kept(cx, buffer.into_bytes(count), take)),
+            };
+        }
         buffers.with_hot(|hot| {
-            // Even if less is left: a read that leaves room has found that there is no more.
-            let room = hot.len().min(most);
-            let count = ready!(self.stream.poll_recv(cx, &mut hot[..room]))?.count;
+            // All of the room, even if less is left of the body: a read that leaves room has found that there is no more.
+            let count = ready!(self.stream.poll_recv(cx, hot))?.count;
             if count == 0 {
-                let is_whole = matches!(self.coming, Coming::UntilClose);
-                self.coming = Coming::Over;
-                return Poll::Ready(if is_whole { Ok(Progress::Over(None)) } else { Err(Fault::Ended) });
+                return Poll::Ready(self.end_of_stream());
             }
-            let (used, progress) = self.decode(cx, &hot[..count], take)?;
+            let (used, progress) = self.decode(cx, &hot[..count], None, take)?;
             self.ahead.extend_from_slice(&hot[used..count]);
             Poll::Ready(Ok(progress))
         })
+    }
+
+    /// The peer has ended its stream in a body.
+    fn end_of_stream(&mut self) -> Result<Progress, Fault> {
+        match std::mem::replace(&mut self.coming, Coming::Over) {
+            Coming::UntilClose => Ok(Progress::Over(None)),
+            _ => Err(Fault::Ended),
+        }
+    }
+
+    /// The same as [`Self::decode`], of which the rest stays.
+    fn decode_kept(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: Bytes,
+        take: &mut dyn FnMut(&mut Context<'_>, Data<'_>),
+    ) -> Result<Progress, Fault> {
+        let (used, progress) = self.decode(cx, &bytes, Some(&bytes), take)?;
+        self.rest = bytes.slice(used..);
+        Ok(progress)
     }
 
     /// Hands the data in `input` on, and tells how much of that is of this body.
@@ -207,17 +260,18 @@ impl H1Side {
         &mut self,
         cx: &mut Context<'_>,
         input: &[u8],
-        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+        of: Option<&Bytes>,
+        take: &mut dyn FnMut(&mut Context<'_>, Data<'_>),
     ) -> Result<(usize, Progress), Fault> {
         match &mut self.coming {
             Coming::Over => Ok((0, Progress::Over(None))),
             Coming::UntilClose => {
-                take(cx, input);
+                take(cx, Data { bytes: input, of });
                 Ok((input.len(), Progress::More))
             }
             Coming::Length(left) => {
                 let count = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
-                take(cx, &input[..count]);
+                take(cx, Data { bytes: &input[..count], of });
                 *left -= count as u64;
                 if *left > 0 {
                     return Ok((count, Progress::More));
@@ -230,7 +284,7 @@ impl H1Side {
                 while at < input.len() {
                     match chunks.bite(&input[at..])? {
                         Bite::Data(count) => {
-                            take(cx, &input[at..at + count]);
+                            take(cx, Data { bytes: &input[at..at + count], of });
                             at += count;
                         }
                         Bite::Around(count) => at += count,

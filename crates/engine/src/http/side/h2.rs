@@ -12,7 +12,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 
-use super::{Fault, Progress};
+use super::{Data, Fault, Progress};
 use crate::http::head;
 use crate::spare;
 
@@ -120,7 +120,7 @@ impl H2Side {
     pub(super) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
-        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+        take: &mut dyn FnMut(&mut Context<'_>, Data<'_>),
     ) -> Poll<Result<Progress, Fault>> {
         let Some(coming) = self.coming.as_mut().filter(|_| !self.has_read_all) else {
             return Poll::Ready(Ok(Progress::Over(None)));
@@ -131,7 +131,7 @@ impl H2Side {
             if !data.is_empty() {
                 self.allowed.set(self.allowed.get() + PART_BYTES + 2 * data.len() as u64);
             }
-            take(cx, &data);
+            take(cx, Data { bytes: &data, of: Some(&data) });
             return Poll::Ready(Ok(Progress::More));
         }
         let mut trailers = ready!(coming.poll_trailers(cx)).map_err(|error| fault(&error))?;
@@ -140,9 +140,10 @@ impl H2Side {
         Poll::Ready(Ok(Progress::Over(trailers)))
     }
 
-    pub(super) fn put(&mut self, data: &[u8]) {
-        if !data.is_empty() {
-            self.behind.push_back(spare::copy(data));
+    pub(super) fn put(&mut self, data: Data<'_>) {
+        if !data.bytes.is_empty() {
+            let kept = || spare::copy(data.bytes);
+            self.behind.push_back(data.of.map_or_else(kept, |of| of.slice_ref(data.bytes)));
         }
     }
 

@@ -7,6 +7,7 @@ mod h2;
 use std::io::{self, ErrorKind};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::HeaderMap;
 use towpath_wire::http1::HeadFault;
 
@@ -54,6 +55,20 @@ impl From<io::Error> for Fault {
     }
 }
 
+/// Some of a body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Data<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// What they are a part of, where they may be kept without a copy.
+    pub(crate) of: Option<&'a Bytes>,
+}
+
+impl<'a> From<&'a [u8]> for Data<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self { bytes, of: None }
+    }
+}
+
 /// What a look at a body has brought.
 #[derive(Debug)]
 pub(crate) enum Progress {
@@ -64,33 +79,30 @@ pub(crate) enum Progress {
 }
 
 impl Side {
-    /// How many bytes may be put at once: what a client of HTTP/2 does not take waits in memory, for each of its streams.
-    pub(crate) fn appetite(&self) -> usize {
-        match self {
-            Self::H1(_) | Self::Nobody => usize::MAX,
-            Self::H2(_) => BACKLOG,
-        }
+    /// Whether what is put there is kept, so that it should not be in a buffer that is lent.
+    pub(crate) fn keeps_data(&self) -> bool {
+        matches!(self, Self::H2(_))
     }
 
-    /// Reads some of the body, at most `most` bytes at once, each part of which `take` gets.
+    /// Reads some of the body, each part of which `take` gets; those parts may be kept if that is `to_keep`.
     pub(crate) fn poll_body(
         &mut self,
         cx: &mut Context<'_>,
         buffers: &Buffers,
-        most: usize,
-        take: &mut dyn FnMut(&mut Context<'_>, &[u8]),
+        to_keep: bool,
+        take: &mut dyn FnMut(&mut Context<'_>, Data<'_>),
     ) -> Poll<Result<Progress, Fault>> {
         match self {
-            Self::H1(side) => side.poll_body(cx, buffers, most, take),
+            Self::H1(side) => side.poll_body(cx, buffers, to_keep, take),
             Self::H2(side) => side.poll_body(cx, take),
             Self::Nobody => Poll::Ready(Ok(Progress::Over(None))),
         }
     }
 
     /// Sends a part of the body, or keeps it to be sent.
-    pub(crate) fn put(&mut self, cx: &mut Context<'_>, data: &[u8]) {
+    pub(crate) fn put(&mut self, cx: &mut Context<'_>, data: Data<'_>) {
         match self {
-            Self::H1(side) => side.put(cx, data),
+            Self::H1(side) => side.put(cx, data.bytes),
             Self::H2(side) => side.put(data),
             Self::Nobody => {}
         }
@@ -139,7 +151,7 @@ impl Side {
         wasted: &mut usize,
     ) -> Poll<Result<Progress, Fault>> {
         match self {
-            Self::H2(side) => side.poll_body(cx, &mut |_, data| *wasted += data.len()),
+            Self::H2(side) => side.poll_body(cx, &mut |_, data| *wasted += data.bytes.len()),
             Self::H1(_) | Self::Nobody => Poll::Ready(Ok(Progress::Over(None))),
         }
     }
