@@ -8,8 +8,9 @@ use bytes::Bytes;
 /// Buffers that a worker keeps.
 const KEPT: usize = 32;
 
-/// Smaller ones are as cheap from the allocator, larger ones are not kept.
-const LEAST: usize = 8 * 1024;
+/// Smaller ones are as cheap from the allocator, and what is smaller is copied rather than kept in a large one; larger ones are
+/// not kept.
+pub(crate) const LEAST: usize = 8 * 1024;
 const MOST: usize = 256 * 1024;
 
 thread_local! {

@@ -1,10 +1,10 @@
-//! A connection of HTTP/1: heads and bodies that come, and those that go.
+//! A connection of HTTP/1: heads and bodies that come. Those that go are in `writing`.
 
-use std::io::Write;
+mod writing;
+
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
 use towpath_wire::http1::HeadFault;
 use towpath_wire::http1::framing::Bite;
 
@@ -17,9 +17,6 @@ use crate::stream::Stream;
 
 /// A head is read with at most so much of what is behind it.
 const FIRST_READ: usize = 16 * 1024;
-
-/// Parts up to so many bytes leave together with what waits in front of them.
-const TOGETHER: usize = 16 * 1024;
 
 /// A connection of HTTP/1. Between two messages it owns no buffer.
 #[derive(Debug)]
@@ -120,13 +117,16 @@ impl H1Side {
             if count == 0 {
                 return Poll::Ready(Ok(None));
             }
-            let bytes = buffer.into_bytes(count);
-            match parse(&bytes)? {
+            match parse(&buffer.room()[..count])? {
                 Some((head, length)) => {
-                    self.rest = bytes.slice(length..);
+                    // A short rest does not keep the whole buffer.
+                    self.rest = match count - length < spare::LEAST {
+                        true => Bytes::copy_from_slice(&buffer.room()[length..count]),
+                        false => buffer.into_bytes(count).slice(length..),
+                    };
                     return Poll::Ready(Ok(Some(head)));
                 }
-                None => self.ahead.extend_from_slice(&bytes),
+                None => self.ahead.extend_from_slice(&buffer.room()[..count]),
             }
         }
         if !self.ahead.is_empty()
@@ -220,6 +220,11 @@ impl H1Side {
             let mut buffer = ReadBuffer::take();
             return match ready!(self.stream.poll_recv(cx, buffer.room()))?.count {
                 0 => Poll::Ready(self.end_of_stream()),
+                count if count < spare::LEAST => {
+                    let (used, progress) = self.decode(cx, &buffer.room()[..count], None, take)?;
+                    self.rest = Bytes::copy_from_slice(&buffer.room()[used..count]);
+                    Poll::Ready(Ok(progress))
+                }
                 count => Poll::Ready(self.decode_kept(cx, buffer.into_bytes(count), take)),
             };
         }
@@ -301,116 +306,6 @@ impl H1Side {
         }
     }
 
-    /// Begins a message: its head without the empty line, which `write` adds to what waits, and how its body goes.
-    pub(crate) fn begin(&mut self, going: Going, write: impl FnOnce(&mut Vec<u8>)) {
-        self.has_left = false;
-        if self.behind.is_empty() {
-            self.behind = spare::take();
-        }
-        write(&mut self.behind);
-        match going {
-            Going::Length(length) => {
-                // A vector takes all that is written.
-                let _ = write!(self.behind, "content-length: {length}\r\n");
-            }
-            Going::Chunked => self.behind.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-            Going::Over | Going::UntilClose => {}
-        }
-        self.behind.extend_from_slice(b"\r\n");
-        self.going = match going {
-            Going::Length(0) => Going::Over,
-            going => going,
-        };
-    }
-
-    pub(super) fn put(&mut self, cx: &mut Context<'_>, data: &[u8]) {
-        if data.is_empty() {
-            return;
-        }
-        match &mut self.going {
-            Going::Over => return, // a server that sends a body where there is none was told off already
-            Going::Length(left) => match left.checked_sub(data.len() as u64) {
-                Some(0) => self.going = Going::Over,
-                Some(rest) => *left = rest,
-                None => {
-                    self.fault = Some(Fault::Http(HeadFault::Length));
-                    return;
-                }
-            },
-            Going::Chunked => {
-                let _ = write!(self.behind, "{:x}\r\n", data.len());
-                self.send(cx, data);
-                self.behind.extend_from_slice(b"\r\n");
-                return;
-            }
-            Going::UntilClose => {}
-        }
-        self.send(cx, data);
-    }
-
-    /// Sends what waits and `data` behind it; what finds no room waits.
-    fn send(&mut self, cx: &mut Context<'_>, data: &[u8]) {
-        let waits = self.behind.len() - self.sent;
-        if self.is_blocked || self.fault.is_some() || (waits > 0 && waits + data.len() <= TOGETHER) {
-            self.behind.extend_from_slice(data);
-            return;
-        }
-        self.has_left = true;
-        if waits > 0 {
-            match self.stream.try_send(cx, &self.behind[self.sent..], true) {
-                Ok(count) if count == waits => self.forget_sent(),
-                result => {
-                    self.note_short(result);
-                    self.behind.extend_from_slice(data);
-                    return;
-                }
-            }
-        }
-        match self.stream.try_send(cx, data, false) {
-            Ok(count) if count == data.len() => {}
-            result => {
-                let count = self.note_short(result);
-                self.behind.extend_from_slice(&data[count..]);
-            }
-        }
-    }
-
-    fn note_short(&mut self, result: std::io::Result<usize>) -> usize {
-        self.is_blocked = true;
-        match result {
-            Ok(count) => {
-                if !self.behind.is_empty() {
-                    self.sent += count;
-                }
-                count
-            }
-            Err(error) => {
-                self.fault = Some(error.into());
-                0
-            }
-        }
-    }
-
-    fn forget_sent(&mut self) {
-        spare::give(std::mem::take(&mut self.behind));
-        self.sent = 0;
-    }
-
-    pub(super) fn put_end(&mut self, trailers: Option<HeaderMap>) {
-        match self.going {
-            Going::Chunked => {
-                self.behind.extend_from_slice(b"0\r\n");
-                for (name, value) in trailers.iter().flatten() {
-                    head::write_field(name.as_str().as_bytes(), value.as_bytes(), &mut self.behind);
-                }
-                self.behind.extend_from_slice(b"\r\n");
-                self.going = Going::Over;
-            }
-            Going::Length(_) => self.fault = Some(Fault::Ended),
-            Going::Over | Going::UntilClose => self.going = Going::Over,
-        }
-    }
-
     /// Waits until the peer has reset the connection. What it sends meanwhile is kept, within limits, as its end would show behind
     /// that.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -434,44 +329,5 @@ impl H1Side {
             self.end = End::Told;
         }
         is_news
-    }
-
-    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
-        if let Some(fault) = self.fault {
-            return Poll::Ready(Err(fault));
-        }
-        while self.sent < self.behind.len() {
-            self.has_left = true;
-            let count = ready!(self.stream.poll_send(cx, &self.behind[self.sent..]))?;
-            self.sent += count;
-        }
-        if !self.behind.is_empty() {
-            self.forget_sent();
-        }
-        self.is_blocked = false;
-        self.stream.poll_flushed(cx).map_err(Fault::from)
-    }
-
-    pub(super) fn backlog(&self) -> usize {
-        self.behind.len() - self.sent
-    }
-
-    pub(super) fn is_blocked(&self) -> bool {
-        self.is_blocked || self.fault.is_some()
-    }
-
-    /// Takes back the message that goes, if none of it has left.
-    pub(super) fn take_back(&mut self) -> bool {
-        if self.has_left || self.fault.is_some() {
-            return false;
-        }
-        self.forget_sent();
-        self.going = Going::Over;
-        true
-    }
-
-    /// The peer gets no more: what it has is not whole.
-    pub(super) fn cut(&mut self) {
-        self.fault.get_or_insert(Fault::Ended);
     }
 }
