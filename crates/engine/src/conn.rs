@@ -300,6 +300,9 @@ fn goes_down(flow: &Flow) -> Option<Pin<Box<impl Future<Output = ()> + use<>>>> 
 fn try_another(flow: &mut Flow, relay: &mut Relay, end: End) -> Option<FirstFlight> {
     let (up, down) = flow.carried();
     let is_break = end.is_servers_break();
+    if !flow.may_change_server() {
+        return None;
+    }
     if down > 0 || !(is_break || end == End::BackendDown) {
         return None;
     }

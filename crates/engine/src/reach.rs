@@ -37,7 +37,7 @@ impl Way<Infallible> {
 }
 
 /// For those that keep no connections.
-pub(crate) fn nothing_kept(_: &Pool, _: &Lease) -> Option<Infallible> {
+pub(crate) fn nothing_kept(_: &Arc<Pool>, _: &Lease) -> Option<Infallible> {
     None
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn reach<K>(
     mut hangup: impl FnMut(&mut Context<'_>) -> Poll<()>,
     speaks: bool,
     key: Option<u64>,
-    kept: impl Fn(&Pool, &Lease) -> Option<K>,
+    kept: impl Fn(&Arc<Pool>, &Lease) -> Option<K>,
 ) -> Option<(Lease, Way<K>)> {
     let pool = flow.pool().clone();
     let key = key.unwrap_or_else(|| hash_key(pool.config.balance, flow.client, flow.server_name()));

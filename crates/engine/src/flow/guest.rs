@@ -36,6 +36,8 @@ pub(crate) struct Guest {
     pub(crate) preferred: Option<Arc<Backend>>,
     /// What it asks of HTTP, for its record.
     pub(super) request: Option<Box<Exchanged>>,
+    /// It has left HTTP for another protocol: what it sends is no request any more, and for its own server alone.
+    pub(super) has_gone_over: bool,
     /// No record is left of it: all those that were refused share a line, and requests have their own.
     pub(super) is_silent: bool,
     /// Attempts to reach a server that did not come off at once.
@@ -74,6 +76,16 @@ impl Flow {
         if let Some(request) = self.guest.as_mut().and_then(|guest| guest.request.as_mut()) {
             request.attempts = attempts;
         }
+    }
+
+    /// It leaves HTTP for another protocol, with its server.
+    pub(crate) fn goes_over(&mut self) {
+        self.guest().has_gone_over = true;
+    }
+
+    /// Whether it may go on with another server.
+    pub(crate) fn may_change_server(&self) -> bool {
+        self.guest.as_ref().is_none_or(|guest| !guest.has_gone_over)
     }
 
     /// It goes to this backend while that takes connections.

@@ -402,7 +402,11 @@ async fn carry(
         return tracing::debug!("a connection that goes over to another protocol is of an unknown kind");
     };
     match Rc::try_unwrap(flow) {
-        Ok(flow) => conn::carry(worker, flow.into_inner(), client, server, FirstFlight::default()).await,
+        Ok(flow) => {
+            let mut flow = flow.into_inner();
+            flow.goes_over();
+            conn::carry(worker, flow, client, server, FirstFlight::default()).await;
+        }
         Err(_) => tracing::debug!("a request that has gone over to another protocol is not over"),
     }
 }

@@ -94,7 +94,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
                 is_leaving = true;
                 clock.set(Some(LAST_REQUEST));
             }
-            clock.poll(cx).map(|()| if waits_for_head { Err(Next::Late) } else { Ok(None) })
+            clock.poll(cx).map(|_| if waits_for_head { Err(Next::Late) } else { Ok(None) })
         });
         let behind = match next.await {
             Ok(None) => break,
@@ -124,6 +124,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
                 let _ = poll_fn(|cx| client.poll_flush(cx)).await;
                 let (mut request_flow, lease, server) = *over;
                 let (Side::H1(client), Side::H1(server)) = (client, server.side) else { return };
+                request_flow.goes_over();
                 request_flow.connected(lease, true);
                 let ((client, unread), (server, early)) = (client.into_parts(), server.into_parts());
                 let (client, server) = (client.unread(&unread), server.unread(&early));

@@ -14,6 +14,15 @@ thread_local! {
     static TIMERS: RefCell<Vec<Pin<Box<Sleep>>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// What a clock has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Late {
+    /// The limit of this part.
+    Part,
+    /// The end of all.
+    All,
+}
+
 /// Goes off at the earlier of a limit and an end. Its timer is set again only when it goes off too early, not with every limit.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -39,7 +48,7 @@ impl Clock {
     }
 
     /// Ready when it has gone off.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         let Some(wanted) = self.limit.into_iter().chain(self.end).min() else { return Poll::Pending };
         let spare = || TIMERS.with_borrow_mut(Vec::pop);
         let timer =
@@ -49,7 +58,8 @@ impl Clock {
         }
         while timer.as_mut().poll(cx).is_ready() {
             if timer.deadline() >= wanted {
-                return Poll::Ready(());
+                let is_all = self.end.is_some_and(|end| end <= wanted);
+                return Poll::Ready(if is_all { Late::All } else { Late::Part });
             }
             timer.as_mut().reset(wanted);
         }

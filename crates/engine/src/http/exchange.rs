@@ -12,8 +12,9 @@ use http::Method;
 use towpath_config::Hedge;
 use towpath_wire::http1::HeadFault;
 
-use super::clock::Clock;
+use super::clock::{Clock, Late};
 use super::head::{Answer, Request};
+use super::idle;
 use super::pump::Break;
 use super::respond;
 use super::server::{Heard, Kept, Server};
@@ -49,7 +50,7 @@ pub(super) enum Failed {
 enum Unheard {
     Server(Fault),
     Client(Fault),
-    TimedOut,
+    TimedOut(Late),
     TooLong,
 }
 
@@ -102,13 +103,24 @@ impl Exchange<'_> {
         let (mut takes_kept, surely) = (true, !is_safe(self.request));
         self.worker.budget(&self.pool.config.name).request(self.flow.start());
         loop {
-            let (worker, client) = (self.worker, &mut *self.client);
-            let kept = |pool: &Pool, lease: &Lease| {
-                takes_kept.then(|| take_kept(worker, pool, lease, surely)).flatten()
+            let (worker, client, clock) = (self.worker, &mut *self.client, &mut *self.clock);
+            let offset = self.flow.offset;
+            clock.set(None);
+            let mut is_late = false;
+            let kept = |pool: &Arc<Pool>, lease: &Lease| {
+                takes_kept
+                    .then(|| take_kept(worker, idle::Way { pool, backend: lease, offset }, surely))
+                    .flatten()
             };
-            let hangup = |cx: &mut Context<'_>| client.poll_gone(cx);
+            let hangup = |cx: &mut Context<'_>| {
+                is_late = clock.poll(cx).is_ready();
+                if is_late { Poll::Ready(()) } else { client.poll_gone(cx) }
+            };
             let reached = reach::reach(self.flow, hangup, true, self.key, kept).await;
             let Some((lease, way)) = reached else {
+                if is_late {
+                    self.flow.not_connected(Reason::AnswerTimedOut);
+                }
                 return Err(match self.flow.reason() {
                     Reason::ClientReset => Failed::Client(Fault::Ended),
                     _ => Failed::Server,
@@ -131,7 +143,15 @@ impl Exchange<'_> {
             }
             let server = match way {
                 Way::Kept(kept) => Server::on_kept(worker, kept, self.request).await,
-                Way::New(stream) => Server::on_new(worker, stream, self.pool, &lease, self.request).await,
+                Way::New(stream) => {
+                    Server::on_new(
+                        worker,
+                        stream,
+                        idle::Way { pool: self.pool, backend: &lease, offset },
+                        self.request,
+                    )
+                    .await
+                }
             };
             let mut server = match server {
                 Ok(server) => server,
@@ -241,7 +261,7 @@ impl Exchange<'_> {
         } else if self.upload.count > before && !self.upload.is_sent {
             self.clock.set(Some(self.times.body));
         }
-        self.clock.poll(cx).map(|()| Err(Unheard::TimedOut))
+        self.clock.poll(cx).map(|late| Err(Unheard::TimedOut(late)))
     }
 
     /// Notes an attempt that came to nothing.
@@ -252,8 +272,16 @@ impl Exchange<'_> {
         let (reason, is_refused) = match how {
             Unheard::Client(fault) => return Err(Failed::Client(fault)),
             Unheard::TooLong => return Err(Failed::TooLong),
-            Unheard::TimedOut if !self.upload.is_over => return Err(Failed::Late),
-            Unheard::TimedOut => (Reason::AnswerTimedOut, false),
+            Unheard::TimedOut(_) if !self.upload.is_over => return Err(Failed::Late),
+            // No server has had all of the time.
+            Unheard::TimedOut(Late::All) => {
+                self.flow.not_connected(Reason::AnswerTimedOut);
+                return Err(Failed::Server);
+            }
+            Unheard::TimedOut(Late::Part) => (Reason::AnswerTimedOut, false),
+            Unheard::Server(Fault::Unsendable) => {
+                return Err(Failed::Client(Fault::Http(HeadFault::Target)));
+            }
             Unheard::Server(Fault::Http(_)) => (Reason::BadAnswer, false),
             Unheard::Server(Fault::Refused) => (Reason::ServerReset, true),
             Unheard::Server(Fault::Ended | Fault::Broken(_)) => (Reason::ServerReset, false),
@@ -307,9 +335,9 @@ fn is_safe(request: &Request) -> bool {
     ) || request.fields.contains_key("idempotency-key")
 }
 
-fn take_kept(worker: &Worker, pool: &Pool, lease: &Lease, surely: bool) -> Option<Kept> {
-    match pool.config.http.is_h2 {
-        true => worker.idle.room(pool, lease).map(Kept::H2),
-        false => worker.idle.take(pool, lease, surely).map(Kept::H1),
+fn take_kept(worker: &Worker, way: idle::Way<'_>, surely: bool) -> Option<Kept> {
+    match way.pool.config.http.is_h2 {
+        true => worker.idle.room(way).map(Kept::H2),
+        false => worker.idle.take(way, surely).map(Kept::H1),
     }
 }

@@ -25,8 +25,23 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Streams of one connection of HTTP/2; with more another one is opened.
 const STREAMS_MAX: usize = 100;
 
-/// The pool and the backend of a connection, by their identity.
-type Key = (usize, usize);
+/// The pool and the backend of a connection, by their identity, and the place of its port in the backend's range.
+type Key = (usize, usize, u16);
+
+/// Where connections lead.
+#[derive(Clone, Copy)]
+pub(crate) struct Way<'a> {
+    pub(crate) pool: &'a Arc<Pool>,
+    pub(crate) backend: &'a Arc<Backend>,
+    /// The place of the port in the backend's range.
+    pub(crate) offset: u16,
+}
+
+impl Way<'_> {
+    fn key(self) -> Key {
+        (Arc::as_ptr(self.pool).addr(), self.backend.id(), self.offset)
+    }
+}
 
 /// The connections of one worker that wait for a request.
 #[derive(Debug, Default)]
@@ -38,8 +53,9 @@ pub(crate) struct Idle {
 /// Those to one backend.
 #[derive(Debug)]
 struct Place {
-    /// Kept, so that its identity is nobody else's.
+    /// Kept, so that their identity is nobody else's.
     pool: Arc<Pool>,
+    backend: Arc<Backend>,
     streams: Vec<(Stream, Instant)>,
     sessions: Vec<Session>,
     /// How long its backend keeps connections, as far as that has shown.
@@ -67,10 +83,6 @@ impl Drop for Room {
     }
 }
 
-fn key(pool: &Pool, backend: &Backend) -> Key {
-    (std::ptr::from_ref(pool).addr(), backend.id())
-}
-
 /// Whether the peer has sent nothing, and not closed.
 fn is_quiet(stream: &mut Stream) -> bool {
     let mut byte = [0];
@@ -96,9 +108,9 @@ impl Place {
 impl Idle {
     /// A connection of HTTP/1 to this backend that lives; where a request can be sent once only, `surely`: the event loop may not
     /// know yet what the kernel does.
-    pub(crate) fn take(&self, pool: &Pool, backend: &Backend, surely: bool) -> Option<Stream> {
+    pub(crate) fn take(&self, way: Way<'_>, surely: bool) -> Option<Stream> {
         let mut places = self.places.borrow_mut();
-        let place = places.get_mut(&key(pool, backend))?;
+        let place = places.get_mut(&way.key())?;
         let limit = place.limit();
         while let Some((mut stream, since)) = place.streams.pop() {
             if since.elapsed() >= limit {
@@ -113,20 +125,14 @@ impl Idle {
     }
 
     /// Keeps a connection of HTTP/1 on which nothing is under way. `told_seconds` is how long the server says that it keeps it.
-    pub(crate) fn put(
-        self: &Rc<Self>,
-        pool: &Arc<Pool>,
-        backend: &Backend,
-        stream: Stream,
-        told_seconds: Option<u64>,
-    ) {
+    pub(crate) fn put(self: &Rc<Self>, way: Way<'_>, stream: Stream, told_seconds: Option<u64>) {
         let mut places = self.places.borrow_mut();
-        let place = self.place(&mut places, pool, backend);
+        let place = self.place(&mut places, way);
         if let Some(seconds) = told_seconds {
             let told = Duration::from_secs(seconds).saturating_sub(MARGIN).max(MARGIN / 2);
             place.learned = Some(place.learned.map_or(told, |learned| learned.min(told)));
         }
-        if place.streams.len() < pool.config.http.idle_max {
+        if place.streams.len() < way.pool.config.http.idle_max {
             place.streams.push((stream, Instant::now()));
         } else {
             stream.finish_now();
@@ -134,9 +140,9 @@ impl Idle {
     }
 
     /// Room on a connection of HTTP/2 to this backend.
-    pub(crate) fn room(&self, pool: &Pool, backend: &Backend) -> Option<Room> {
+    pub(crate) fn room(&self, way: Way<'_>) -> Option<Room> {
         let places = self.places.borrow();
-        let sessions = &places.get(&key(pool, backend))?.sessions;
+        let sessions = &places.get(&way.key())?.sessions;
         let has_room = |session: &&Session| {
             session.count.get() < STREAMS_MAX.min(session.sender.current_max_send_streams())
         };
@@ -147,16 +153,11 @@ impl Idle {
     }
 
     /// Keeps a connection of HTTP/2, with room for a first stream.
-    pub(crate) fn put_session(
-        self: &Rc<Self>,
-        pool: &Arc<Pool>,
-        backend: &Backend,
-        sender: SendRequest<Bytes>,
-    ) -> Room {
+    pub(crate) fn put_session(self: &Rc<Self>, way: Way<'_>, sender: SendRequest<Bytes>) -> Room {
         let count = Rc::new(Cell::new(1));
         let room = Room { sender: sender.clone(), count: count.clone() };
         let mut places = self.places.borrow_mut();
-        let place = self.place(&mut places, pool, backend);
+        let place = self.place(&mut places, way);
         place.sessions.push(Session { sender, count, since: Instant::now() });
         room
     }
@@ -169,21 +170,17 @@ impl Idle {
     }
 
     /// How many connections of HTTP/1 wait for a backend.
-    pub(crate) fn count(&self, pool: &Pool, backend: &Backend) -> usize {
-        self.places.borrow().get(&key(pool, backend)).map_or(0, |place| place.streams.len())
+    pub(crate) fn count(&self, way: Way<'_>) -> usize {
+        self.places.borrow().get(&way.key()).map_or(0, |place| place.streams.len())
     }
 
-    fn place<'a>(
-        self: &Rc<Self>,
-        places: &'a mut HashMap<Key, Place>,
-        pool: &Arc<Pool>,
-        backend: &Backend,
-    ) -> &'a mut Place {
+    fn place<'a>(self: &Rc<Self>, places: &'a mut HashMap<Key, Place>, way: Way<'_>) -> &'a mut Place {
         if !self.is_watched.replace(true) {
             spawn_local(self.clone().watch());
         }
-        places.entry(key(pool, backend)).or_insert_with(|| Place {
-            pool: pool.clone(),
+        places.entry(way.key()).or_insert_with(|| Place {
+            pool: way.pool.clone(),
+            backend: way.backend.clone(),
             streams: Vec::new(),
             sessions: Vec::new(),
             learned: None,
@@ -198,9 +195,8 @@ impl Idle {
             looks.tick().await;
             let mut places = self.places.borrow_mut();
             places.values_mut().for_each(Place::look);
-            places.retain(|_, place| {
-                !place.streams.is_empty() || !place.sessions.is_empty() || place.learned.is_some()
-            });
+            // Nobody asks any more for those to backends that have left their pool, or of a pool that was replaced.
+            places.retain(|_, place| place.pool.has(&place.backend));
             let is_needed =
                 places.values().any(|place| !place.streams.is_empty() || !place.sessions.is_empty());
             self.is_watched.set(is_needed);

@@ -9,6 +9,7 @@ use tokio::task::spawn_local;
 use super::clock::Clock;
 use super::exchange::{Answering, Exchange, Times};
 use super::head::Request;
+use super::idle::Way;
 use super::passing::Passing;
 use super::side::Side;
 use super::upload::Upload;
@@ -70,7 +71,8 @@ pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, u
         let (clock, buffers) = (&mut clock, &worker.buffers);
         let mut passing = Passing { flow: &flow, clock, pause: BODY_PAUSE, buffers, squeeze: None };
         if passing.pass(&mut client, &mut server, &mut upload).await.is_ok() {
-            server.leave(&worker, &pool, &lease);
+            let way = Way { pool: &pool, backend: &lease, offset: flow.offset };
+            server.leave(&worker, way);
         }
     });
 }

@@ -37,6 +37,7 @@ use towpath_config::{Http, Rules};
 pub(crate) use budget::Budget;
 pub(crate) use client::serve;
 pub(crate) use idle::Idle;
+use idle::Way;
 pub(crate) use warm::keep_warm;
 
 use self::clock::Clock;
@@ -237,7 +238,8 @@ impl Granted<'_> {
         let mut passing = Passing { flow, clock, pause: times(rules).body, buffers, squeeze };
         let passed = passing.pass(client, &mut server, upload).await;
         if passed.is_ok() && upload.is_over {
-            server.leave(&requester.worker, &pool.pool, &lease);
+            let way = Way { pool: &pool.pool, backend: &lease, offset: requester.offset };
+            server.leave(&requester.worker, way);
         }
         flow.not_connected(passed.err().unwrap_or(Reason::Served));
         match passed {

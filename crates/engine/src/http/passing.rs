@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::HeaderMap;
 
-use super::clock::Clock;
+use super::clock::{Clock, Late};
 use super::compress::Squeeze;
 use super::exchange::HALF_CLOSED;
 use super::pump::{Break, Tap, poll_pump};
@@ -105,6 +105,7 @@ impl Passing<'_> {
                 Poll::Ready(Err(broken)) => return Poll::Ready(Err(reason(broken))),
                 Poll::Pending => {}
             }
+            let before = upload.count;
             if !upload.is_sent && !is_cut_off {
                 match upload.poll(cx, self.flow, client, &mut server.side, self.buffers) {
                     Poll::Ready(Err(Break::Source(_))) => return Poll::Ready(Err(Reason::ClientReset)),
@@ -114,6 +115,7 @@ impl Passing<'_> {
                     Poll::Pending => {}
                 }
             }
+            has_moved |= upload.count > before;
             if upload.is_over && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientReset));
             }
@@ -124,7 +126,10 @@ impl Passing<'_> {
             if has_moved || !std::mem::replace(&mut is_timed, true) {
                 self.clock.set(Some(self.pause));
             }
-            self.clock.poll(cx).map(|()| Err(Reason::Idle))
+            self.clock.poll(cx).map(|late| match late {
+                Late::Part => Err(Reason::Idle),
+                Late::All => Err(Reason::AnswerTimedOut),
+            })
         })
         .await
     }

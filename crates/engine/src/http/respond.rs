@@ -130,6 +130,8 @@ pub(super) async fn all(
     body: Bytes,
     is_last: bool,
 ) -> Behind {
+    // What is left of a body must not be taken for the next request.
+    let is_last = is_last || !client.has_read_all();
     let length = Some(body.len() as u64);
     let head = Answer { status, reason: Bytes::new(), fields, length, is_all: false, upgrade: None };
     let is_last = begin(client, request, &head, is_last);

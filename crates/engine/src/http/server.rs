@@ -1,7 +1,6 @@
 //! A connection to a backend while it serves a request.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,10 +11,9 @@ use tokio::task::spawn_local;
 use towpath_wire::http1::HeadFault;
 
 use super::head::{self, Answer, Answered, Request};
-use super::idle::Room;
+use super::idle::{Room, Way};
 use super::side::{Coming, Fault, Going, H1Side, H2Side, Side};
 use crate::buffers::Buffers;
-use crate::pool::{Backend, Pool};
 use crate::stream::{Gathered, Stream};
 use crate::worker::Worker;
 
@@ -78,14 +76,13 @@ impl Server {
     pub(crate) async fn on_new(
         worker: &Worker,
         stream: Stream,
-        pool: &Arc<Pool>,
-        backend: &Backend,
+        way: Way<'_>,
         request: &Request,
     ) -> Result<Self, Fault> {
-        if !pool.config.http.is_h2 {
+        if !way.pool.config.http.is_h2 {
             return Ok(Self::h1(stream, request));
         }
-        stream.keep_alive(&pool.config.socket);
+        stream.keep_alive(&way.pool.config.socket);
         let (gathered, flusher) = Gathered::new(stream);
         let handshake = client::Builder::new()
             .initial_window_size(STREAM_WINDOW)
@@ -95,7 +92,7 @@ impl Server {
             .enable_push(false)
             .handshake(gathered);
         let (sender, connection) = handshake.await.map_err(|error| super::side::fault(&error))?;
-        let room = worker.idle.put_session(pool, backend, sender);
+        let room = worker.idle.put_session(way, sender);
         spawn_local(async move {
             // What fails here fails its streams too.
             let _ = flusher.around(connection).await;
@@ -179,12 +176,12 @@ impl Server {
     }
 
     /// Keeps the connection for others, if it can serve them.
-    pub(crate) fn leave(self, worker: &Worker, pool: &Arc<Pool>, backend: &Backend) {
+    pub(crate) fn leave(self, worker: &Worker, way: Way<'_>) {
         if let Side::H1(side) = self.side {
             let is_clean = self.serves_on && side.is_between();
             let (stream, _) = side.into_parts();
             if is_clean {
-                worker.idle.put(pool, backend, stream, self.kept_seconds);
+                worker.idle.put(way, stream, self.kept_seconds);
             }
         }
     }
@@ -192,7 +189,7 @@ impl Server {
 
 /// A request as a stream of HTTP/2 begins with it.
 fn head_of_stream(request: &Request) -> Result<http::Request<()>, Fault> {
-    let bad = |_| Fault::Http(HeadFault::Target);
+    let bad = |_| Fault::Unsendable;
     let uri = Uri::builder().scheme("http").authority(request.authority.as_str());
     let uri = uri.path_and_query(request.path.as_str()).build().map_err(bad)?;
     let mut head = http::Request::new(());

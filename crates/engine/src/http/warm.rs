@@ -1,14 +1,14 @@
 //! Connections to backends that are made before there is a request for them.
 
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
+use super::idle::Way;
 use crate::chain::{self, Connecting};
 use crate::listen::Door;
-use crate::pool::{Backend, Pool, Standing};
+use crate::pool::Standing;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -25,27 +25,28 @@ pub(crate) async fn keep_warm(worker: Weak<Worker>, door: std::sync::Weak<Door>)
             return;
         }
         let source = door.source();
+        let offset = door.offset;
         drop(door);
         let pools = source.rulebook.iter().flat_map(|book| book.pools());
         for pool in pools.filter(|pool| pool.config.http.warm > 0 && !pool.config.http.is_h2) {
             for backend in pool.backends() {
-                warm(&worker, pool, &backend).await;
+                warm(&worker, Way { pool, backend: &backend, offset }).await;
             }
         }
     }
 }
 
-async fn warm(worker: &Rc<Worker>, pool: &Arc<Pool>, backend: &Arc<Backend>) {
-    let is_open = || backend.standing(std::time::Instant::now()) == Standing::Open;
-    while worker.idle.count(pool, backend) < pool.config.http.warm && is_open() {
+async fn warm(worker: &Rc<Worker>, way: Way<'_>) {
+    let is_open = || way.backend.standing(std::time::Instant::now()) == Standing::Open;
+    while worker.idle.count(way) < way.pool.config.http.warm && is_open() {
         // One that fails is a matter for those with requests.
-        let Some(stream) = connect(pool, backend).await else { return };
-        worker.idle.put(pool, backend, stream, None);
+        let Some(stream) = connect(way).await else { return };
+        worker.idle.put(way, stream, None);
     }
 }
 
-async fn connect(pool: &Arc<Pool>, backend: &Arc<Backend>) -> Option<Stream> {
-    let address = backend.member.place.at(0);
+async fn connect(Way { pool, backend, offset }: Way<'_>) -> Option<Stream> {
+    let address = backend.member.place.at(offset);
     match chain::connect(address, &backend.member, pool, None, false).ok()? {
         Connecting::Done(stream) => Some(stream),
         Connecting::Pending(pending) => timeout(pool.config.connect_timeout, pending).await.ok()?.ok(),

@@ -222,6 +222,12 @@ impl Pool {
         self.members.load().backends.iter().any(|backend| !backend.member.drain && !was_tried(backend))
     }
 
+    /// Whether its clients may go to this backend: it is in the pool, which no reload has replaced.
+    pub(crate) fn has(&self, backend: &Backend) -> bool {
+        let is_there = || self.members.load().backends.iter().any(|other| other.is_same(backend));
+        !self.is_replaced.load(Acquire) && is_there()
+    }
+
     /// Why there is no backend at all, if so.
     pub(crate) fn missing(&self) -> Option<Reason> {
         if let Some(latest) = self.latest() {

@@ -41,6 +41,8 @@ pub(crate) enum Fault {
     Broken(ErrorKind),
     /// It has not looked at the request, and says so.
     Refused,
+    /// It cannot be asked this in its protocol.
+    Unsendable,
 }
 
 impl From<HeadFault> for Fault {
@@ -96,6 +98,14 @@ impl Side {
             Self::H1(side) => side.poll_body(cx, buffers, to_keep, take),
             Self::H2(side) => side.poll_body(cx, take),
             Self::Nobody => Poll::Ready(Ok(Progress::Over(None))),
+        }
+    }
+
+    /// Whether all of the body was read, where what is behind it would be another message.
+    pub(crate) fn has_read_all(&self) -> bool {
+        match self {
+            Self::H1(side) => side.has_read_all(),
+            Self::H2(_) | Self::Nobody => true,
         }
     }
 
