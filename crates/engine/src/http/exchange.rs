@@ -100,32 +100,10 @@ impl Exchange<'_> {
     }
 
     pub(super) async fn answer_alone(&mut self) -> Result<Answering, Failed> {
-        let (mut takes_kept, surely) = (true, !is_safe(self.request));
+        let mut takes_kept = true;
         self.worker.budget(&self.pool.config.name).request(self.flow.start());
         loop {
-            let (worker, client, clock) = (self.worker, &mut *self.client, &mut *self.clock);
-            let offset = self.flow.offset;
-            clock.set(None);
-            let mut is_late = false;
-            let kept = |pool: &Arc<Pool>, lease: &Lease| {
-                takes_kept
-                    .then(|| take_kept(worker, idle::Way { pool, backend: lease, offset }, surely))
-                    .flatten()
-            };
-            let hangup = |cx: &mut Context<'_>| {
-                is_late = clock.poll(cx).is_ready();
-                if is_late { Poll::Ready(()) } else { client.poll_gone(cx) }
-            };
-            let reached = reach::reach(self.flow, hangup, true, self.key, kept).await;
-            let Some((lease, way)) = reached else {
-                if is_late {
-                    self.flow.not_connected(Reason::AnswerTimedOut);
-                }
-                return Err(match self.flow.reason() {
-                    Reason::ClientReset => Failed::Client(Fault::Ended),
-                    _ => Failed::Server,
-                });
-            };
+            let (lease, way) = self.reach(takes_kept).await?;
             let is_used = matches!(way, Way::Kept(_));
             let begun = match is_used && self.attempts == 0 {
                 true => {
@@ -141,17 +119,10 @@ impl Exchange<'_> {
             if matches!(self.pool.config.hedge_after, Hedge::After(_)) {
                 *self.trying.borrow_mut() = Some(Arc::clone(&lease));
             }
+            let place = idle::Way { pool: self.pool, backend: &lease, offset: self.flow.offset };
             let server = match way {
-                Way::Kept(kept) => Server::on_kept(worker, kept, self.request).await,
-                Way::New(stream) => {
-                    Server::on_new(
-                        worker,
-                        stream,
-                        idle::Way { pool: self.pool, backend: &lease, offset },
-                        self.request,
-                    )
-                    .await
-                }
+                Way::Kept(kept) => Server::on_kept(self.worker, kept, self.request).await,
+                Way::New(stream) => Server::on_new(self.worker, stream, place, self.request).await,
             };
             let mut server = match server {
                 Ok(server) => server,
@@ -180,6 +151,32 @@ impl Exchange<'_> {
                 }
             }
         }
+    }
+
+    /// Finds a connection to a backend, one that waits if `takes_kept`.
+    async fn reach(&mut self, takes_kept: bool) -> Result<(Lease, Way<Kept>), Failed> {
+        let (worker, client, clock) = (self.worker, &mut *self.client, &mut *self.clock);
+        let (offset, surely) = (self.flow.offset, !is_safe(self.request));
+        clock.set(None);
+        let mut is_late = false;
+        let kept = |pool: &Arc<Pool>, lease: &Lease| {
+            let way = idle::Way { pool, backend: lease, offset };
+            takes_kept.then(|| take_kept(worker, way, surely)).flatten()
+        };
+        let hangup = |cx: &mut Context<'_>| {
+            is_late = clock.poll(cx).is_ready();
+            if is_late { Poll::Ready(()) } else { client.poll_gone(cx) }
+        };
+        if let Some(reached) = reach::reach(self.flow, hangup, true, self.key, kept).await {
+            return Ok(reached);
+        }
+        if is_late {
+            self.flow.not_connected(Reason::AnswerTimedOut);
+        }
+        Err(match self.flow.reason() {
+            Reason::ClientReset => Failed::Client(Fault::Ended),
+            _ => Failed::Server,
+        })
     }
 
     /// Waits for the head of the answer while the body of the request goes up.
