@@ -62,6 +62,14 @@ pub(crate) fn note_requests(listeners: &[Found], pools: &Pools, report: &mut Rep
         |index: usize| listeners.iter().filter(move |found| found.pools().any(|place| place == index));
     for index in 0..pools.count() {
         let pool = pools.at(index);
+        if let Some(balancer) = users(index).find(|found| found.mode == Some(Mode::Http)) {
+            for (key, span) in &pool.unshared {
+                let message = format!("connections of `{}` serve one client after another", balancer.name);
+                let hint =
+                    format!("leave `{key}` out, or give listeners of mode \"tcp\" a pool of their own");
+                report.push(Mistake::at(span.clone(), message).hint(hint));
+            }
+        }
         let Some(carrier) = users(index).find(carries) else { continue };
         if let Some(span) = &pool.request_key {
             let message =

@@ -36,6 +36,8 @@ pub(crate) struct Found {
     pub(crate) request_key: Option<Range<usize>>,
     /// What it says of requests, each with its bytes.
     pub(crate) http_keys: Vec<(&'static str, Range<usize>)>,
+    /// What it says of connections that requests cannot share, each with its bytes.
+    pub(crate) unshared: Vec<(&'static str, Range<usize>)>,
 }
 
 impl Pools {
@@ -147,6 +149,7 @@ pub(crate) fn note_twice(
 fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) -> Found {
     let has_file = !shape.backends_file.is_absent();
     let http_keys = shape.http.spans();
+    let unshared = unshared(&shape);
     let (hash, request_key) = match &shape.hash_key {
         Field::Given(HashKeyWord((_, Some(key))), span) => (Some(key.clone()), Some(span.clone())),
         _ => (None, None),
@@ -205,7 +208,28 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
         socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
     };
-    Found { pool: Arc::new(pool), spans, no_backends: None, request_key, http_keys }
+    Found { pool: Arc::new(pool), spans, no_backends: None, request_key, http_keys, unshared }
+}
+
+/// What is of one client's connection alone: those of a pool for requests serve one client after another.
+fn unshared(shape: &file::Pool) -> Vec<(&'static str, Range<usize>)> {
+    let mut found = Vec::new();
+    if let Field::Given(word, span) = &shape.send_proxy
+        && word.0.is_some()
+    {
+        found.push(("send_proxy", span.clone()));
+    }
+    if let Field::Given(word, span) = &shape.on_down
+        && word.0 == OnDown::Reset
+    {
+        found.push(("on_down", span.clone()));
+    }
+    if let Field::Given(list, span) = &shape.source
+        && list.items.iter().any(|(word, _)| word.0.is_none())
+    {
+        found.push(("source", span.clone()));
+    }
+    found
 }
 
 /// How the connections of a proxy named `name` go out that says nothing of it.

@@ -100,13 +100,16 @@ impl Flow {
         self.guest.as_ref()?.preferred.as_ref()
     }
 
-    /// The story of a second attempt beside this one, of which no record is left.
-    pub(crate) fn sibling(&self) -> Option<Self> {
-        let seat = Seat::take_now(self.seat.source())?;
-        let mut sibling = Self::begin(self.worker.clone(), seat, self.client, self.offset);
-        let guest = sibling.guest();
-        guest.is_silent = true;
-        guest.pool = Some(self.pool().clone());
-        Some(sibling)
+    /// What begins the story of a second attempt beside this one, of which no record is left.
+    pub(crate) fn begins_sibling(&self) -> impl Fn() -> Option<Self> + use<> {
+        let (worker, source, pool) = (self.worker.clone(), self.seat.source().clone(), self.pool().clone());
+        let (client, offset) = (self.client, self.offset);
+        move || {
+            let mut sibling = Self::begin(worker.clone(), Seat::take_now(&source)?, client, offset);
+            let guest = sibling.guest();
+            guest.is_silent = true;
+            guest.pool = Some(pool.clone());
+            Some(sibling)
+        }
     }
 }

@@ -15,7 +15,7 @@ use super::head::{self, Asked, Request};
 use super::own_answer::Own;
 use super::respond::ourselves;
 use super::side::{Coming, Fault, H1Side, Side};
-use super::{Behind, Requester, serve_request, streams};
+use super::{Behind, By, Requester, serve_request, streams};
 use crate::conn;
 use crate::error::{Misasked, Reason};
 use crate::first_flight::FirstFlight;
@@ -116,7 +116,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
                 let (stream, _) = side.into_parts();
                 return Box::pin(part(stream, b"")).await;
             }
-            Behind::Cut => {
+            Behind::Cut(_) => {
                 let Side::H1(side) = client else { return };
                 return crate::relay::deliver(side.into_parts().0).await;
             }
@@ -156,7 +156,7 @@ async fn turn_away(flow: &mut Flow, client: &mut Side, why: Next) -> Behind {
         Next::Fault(Fault::Ended) => (Misasked::Ended, StatusCode::BAD_REQUEST),
         Next::Fault(_) => {
             flow.turned_away(Stage::Ask, Reason::ClientReset);
-            return Behind::Cut;
+            return Behind::Cut(By::Client);
         }
     };
     flow.turned_away(Stage::Ask, Reason::BadRequest(why));

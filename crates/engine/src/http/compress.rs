@@ -1,5 +1,6 @@
 //! Compressing answers on their way: whether, how, and the bytes.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -150,6 +151,36 @@ pub(crate) struct Squeeze {
     coder: Coder,
     /// Whether something was pushed after the last flush.
     holds_back: bool,
+    _place: Place,
+}
+
+/// Answers that a worker compresses at a time: each takes up to two megabytes. Others go as they are.
+const PLACES: usize = 64;
+
+thread_local! {
+    static TAKEN: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One of the places.
+struct Place;
+
+impl Place {
+    fn take() -> io::Result<Self> {
+        TAKEN.with(|taken| {
+            if taken.get() >= PLACES {
+                return Err(io::ErrorKind::ResourceBusy.into());
+            }
+            taken.set(taken.get() + 1);
+            Ok(Self)
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // When a thread ends, the count may be gone before those who count.
+        let _ = TAKEN.try_with(|taken| taken.set(taken.get() - 1));
+    }
 }
 
 enum Coder {
@@ -160,6 +191,7 @@ enum Coder {
 
 impl Squeeze {
     pub(crate) fn new(coding: Coding) -> io::Result<Self> {
+        let place = Place::take()?;
         let coder = match coding {
             Coding::Gzip => Coder::Gzip(Compress::new_gzip(Compression::new(GZIP_LEVEL), GZIP_WINDOW)),
             Coding::Brotli => {
@@ -175,7 +207,7 @@ impl Squeeze {
                 Coder::Zstd(encoder)
             }
         };
-        Ok(Self { coder, holds_back: false })
+        Ok(Self { coder, holds_back: false, _place: place })
     }
 
     /// Takes `data`, and appends what comes out to `to`: often nothing yet.

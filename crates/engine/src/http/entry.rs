@@ -56,10 +56,12 @@ impl Facts {
 
 /// The host of an authority, without its port.
 fn host_of(authority: &str) -> &str {
-    match authority.rfind(':') {
+    let host = match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
         _ => authority,
-    }
+    };
+    // Servers take a name with the dot of the root for the same.
+    host.strip_suffix('.').unwrap_or(host)
 }
 
 /// A path and its query.
@@ -100,7 +102,7 @@ pub(super) async fn admit<'a>(
     };
     let plain = plain.ok_or_else(|| {
         turned_away(flow, Reason::BadRequest(Misasked::Http(towpath_wire::http1::HeadFault::Target)));
-        Own::new(StatusCode::BAD_REQUEST, "the path leads out of the root")
+        Own::new(StatusCode::BAD_REQUEST, "the path leads out of the root, or has characters of two meanings")
     })?;
     if let (Some(tls), Some(name)) = (&requester.source.tls, &requester.server_name)
         && *name != facts.host
@@ -112,6 +114,11 @@ pub(super) async fn admit<'a>(
     let found = routing::find(http, &request.method, &facts.host, &plain, &request.fields);
     let route = book.route(found.map(|(place, _)| place));
     let rules = found.map_or(&http.rules, |(_, route)| &route.rules);
+    if rules.rewrite.is_some() && *plain != *path {
+        turned_away(flow, Reason::BadRequest(Misasked::Http(towpath_wire::http1::HeadFault::Target)));
+        // It would be written anew in one way and read in another.
+        return Err(Own::new(StatusCode::BAD_REQUEST, "the path is not written plainly"));
+    }
     may_ask(rules, route, flow, request, facts).await?;
     let to = match found.map(|(_, route)| &route.action) {
         Some(Action::Redirect { status, to }) => {

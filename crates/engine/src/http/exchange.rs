@@ -23,7 +23,7 @@ use super::upload::Upload;
 use crate::attempts::Failure;
 use crate::error::Reason;
 use crate::flow::Flow;
-use crate::pool::{Backend, Lease, Pool};
+use crate::pool::{Backend, Lease, Pool, Standing};
 use crate::reach::{self, Way};
 use crate::worker::Worker;
 
@@ -84,6 +84,10 @@ pub(super) struct Exchange<'a> {
     /// The hash that the balance goes by.
     pub(super) key: Option<u64>,
     pub(super) attempts: u32,
+    /// Those among them that met a connection which had waited for too long.
+    pub(super) blameless: u32,
+    /// Whether the client has ended its half of the connection.
+    pub(super) is_half_closed: bool,
     /// The backend that is asked now.
     pub(super) trying: Rc<RefCell<Option<Arc<Backend>>>>,
 }
@@ -92,7 +96,7 @@ impl Exchange<'_> {
     /// Finds a server that answers; where the pool wants that, a second one is asked when the first is silent for too long.
     pub(super) async fn answer(&mut self) -> Result<Answering, Failed> {
         match self.pool.config.hedge_after {
-            Hedge::After(time) if is_safe(self.request) && !self.request.has_body => {
+            Hedge::After(time) if is_read_only(self.request) && !self.request.has_body => {
                 Box::pin(self.answer_hedged(time)).await
             }
             _ => self.answer_alone().await,
@@ -156,7 +160,9 @@ impl Exchange<'_> {
     /// Finds a connection to a backend, one that waits if `takes_kept`.
     async fn reach(&mut self, takes_kept: bool) -> Result<(Lease, Way<Kept>), Failed> {
         let (worker, client, clock) = (self.worker, &mut *self.client, &mut *self.clock);
-        let (offset, surely) = (self.flow.offset, !is_safe(self.request));
+        let offset = self.flow.offset;
+        let length = self.request.length.unwrap_or(if self.request.has_body { u64::MAX } else { 0 });
+        let surely = !is_safe(self.request) || length > self.pool.config.http.replay_bytes as u64;
         clock.set(None);
         let mut is_late = false;
         let kept = |pool: &Arc<Pool>, lease: &Lease| {
@@ -198,7 +204,7 @@ impl Exchange<'_> {
             match heard {
                 Heard::Final(answer) => return Ok(answer),
                 Heard::Interim(_) if interims >= INTERIMS => {
-                    return Err(Unheard::Server(Fault::Http(HeadFault::Large)));
+                    return Err(Unheard::Server(Fault::Http(HeadFault::Line)));
                 }
                 Heard::Interim(answer) => {
                     interims += 1;
@@ -254,11 +260,16 @@ impl Exchange<'_> {
             return Poll::Ready(Err(Unheard::Client(Fault::Ended)));
         }
         if self.client.has_just_half_closed() {
+            self.is_half_closed = true;
             self.clock.set(Some(self.times.answer.min(HALF_CLOSED)));
         } else if self.upload.count > before && !self.upload.is_sent {
             self.clock.set(Some(self.times.body));
         }
-        self.clock.poll(cx).map(|late| Err(Unheard::TimedOut(late)))
+        self.clock.poll(cx).map(|late| match late {
+            // That time was the client's.
+            Late::Part if self.is_half_closed => Err(Unheard::Client(Fault::Ended)),
+            late => Err(Unheard::TimedOut(late)),
+        })
     }
 
     /// Notes an attempt that came to nothing.
@@ -266,6 +277,7 @@ impl Exchange<'_> {
     /// # Errors
     /// When there is no other to make.
     fn failed(&mut self, lease: &Lease, is_used: bool, how: Unheard) -> Result<(), Failed> {
+        let how_large = matches!(how, Unheard::Server(Fault::Http(HeadFault::Large)));
         let (reason, is_refused) = match how {
             Unheard::Client(fault) => return Err(Failed::Client(fault)),
             Unheard::TooLong => return Err(Failed::TooLong),
@@ -285,6 +297,11 @@ impl Exchange<'_> {
         };
         self.flow.not_connected(reason);
         tracing::debug!("pool {}: backend {}: {reason}", self.pool.config.name, lease.member.place);
+        if reason == Reason::BadAnswer && how_large {
+            // That is so at every server.
+            return Err(Failed::Server);
+        }
+        self.blameless += u32::from(is_used && reason == Reason::ServerReset);
         // One that waited for long may have been closed in order.
         if !is_used && !is_refused {
             self.pool.note_failure(lease, lease.probe(), reason);
@@ -305,7 +322,7 @@ impl Exchange<'_> {
     fn may_retry(&self, is_blameless: bool) -> bool {
         let http = &self.pool.config.http;
         let budget = || self.worker.budget(&self.pool.config.name);
-        self.attempts <= http.retries
+        self.attempts - self.blameless <= http.retries
             && (is_blameless || budget().try_retry(http.retry_budget, Instant::now()))
     }
 
@@ -314,7 +331,13 @@ impl Exchange<'_> {
         let status = answer.status.as_u16();
         let is_bad =
             self.pool.config.http.retry_on.iter().any(|(low, high)| (*low..=*high).contains(&status));
-        let has_other = || self.pool.has_other(|other| other.is_same(lease) || self.flow.has_tried(other));
+        // The answer is given up only for a server that seems to work.
+        let has_other = || {
+            let now = Instant::now();
+            let is_other = |other: &Backend| !other.is_same(lease) && !self.flow.has_tried(other);
+            let mut all = self.pool.backends().into_iter();
+            all.any(|other| is_other(&other) && other.standing(now) == Standing::Open)
+        };
         is_bad
             && is_safe(self.request)
             && self.upload.is_over
@@ -322,6 +345,11 @@ impl Exchange<'_> {
             && has_other()
             && self.may_retry(false)
     }
+}
+
+/// Whether a request may be served twice at the same time: nothing changes by it (RFC 9110, section 9.2.1).
+fn is_read_only(request: &Request) -> bool {
+    matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// Whether a request may be sent twice (RFC 9110, section 9.2.2).

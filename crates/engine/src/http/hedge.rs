@@ -16,8 +16,7 @@ impl Exchange<'_> {
     pub(super) async fn answer_hedged(&mut self, time: Duration) -> Result<Answering, Failed> {
         let (worker, request, pool) = (self.worker, self.request, self.pool);
         let (times, key) = (self.times, self.key);
-        let trying = self.trying.clone();
-        let mut second_flow = self.flow.sibling();
+        let (trying, begin) = (self.trying.clone(), self.flow.begins_sibling());
         let mut first = Box::pin(self.answer_alone());
         tokio::select! {
             biased;
@@ -27,10 +26,10 @@ impl Exchange<'_> {
         let tried = trying.borrow().clone();
         let is_of_use = tried.as_ref().is_some_and(|tried| pool.has_other(|other| other.is_same(tried)));
         let budget = || worker.budget(&pool.config.name);
-        let (Some(flow), true) = (&mut second_flow, is_of_use) else { return first.await };
-        if !budget().try_retry(pool.config.http.retry_budget, Instant::now()) {
+        if !is_of_use || !budget().try_retry(pool.config.http.retry_budget, Instant::now()) {
             return first.await;
         }
+        let Some(flow) = &mut begin() else { return first.await };
         flow.attempts().leave_out(tried);
         let (mut clock, mut nobody) = (Clock::new(), Side::Nobody);
         let mut upload = Upload::new(request, 0, None);
@@ -45,6 +44,8 @@ impl Exchange<'_> {
             times,
             key,
             attempts: 0,
+            blameless: 0,
+            is_half_closed: false,
             trying: Rc::default(),
         };
         let won = {

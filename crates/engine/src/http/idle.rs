@@ -22,6 +22,9 @@ const LOOKS: Duration = Duration::from_millis(500);
 /// A server that closes idle connections after some time gets no request so shortly before.
 const MARGIN: Duration = Duration::from_secs(1);
 
+/// After so long twice as much is tried.
+const DOUBT: Duration = Duration::from_secs(120);
+
 /// Streams of one connection of HTTP/2; with more another one is opened.
 const STREAMS_MAX: usize = 100;
 
@@ -58,8 +61,8 @@ struct Place {
     backend: Arc<Backend>,
     streams: Vec<(Stream, Instant)>,
     sessions: Vec<Session>,
-    /// How long its backend keeps connections, as far as that has shown.
-    learned: Option<Duration>,
+    /// How long its backend keeps connections, as far as that has shown, and since when.
+    learned: Option<(Duration, Instant)>,
 }
 
 /// A connection of HTTP/2.
@@ -92,7 +95,22 @@ fn is_quiet(stream: &mut Stream) -> bool {
 impl Place {
     fn limit(&self) -> Duration {
         let configured = self.pool.config.http.idle_timeout;
-        self.learned.map_or(configured, |learned| learned.min(configured))
+        self.learned.map_or(configured, |(learned, _)| learned.min(configured))
+    }
+
+    fn note_kept(&mut self, kept: Duration) {
+        self.learned = Some((self.learned.map_or(kept, |(learned, _)| learned.min(kept)), Instant::now()));
+    }
+
+    /// What was learned long ago may hold no more: a server that was started anew has closed all connections once.
+    fn forget(&mut self) {
+        if let Some((learned, since)) = self.learned
+            && since.elapsed() >= DOUBT
+        {
+            let longer = learned * 2;
+            let is_less = longer < self.pool.config.http.idle_timeout;
+            self.learned = is_less.then(|| (longer, Instant::now()));
+        }
     }
 
     /// The server was found to have closed after so long.
@@ -100,7 +118,7 @@ impl Place {
         let kept = age.saturating_sub(MARGIN).max(MARGIN / 2);
         // Sooner than that it has not closed for being idle.
         if age >= MARGIN {
-            self.learned = Some(self.learned.map_or(kept, |learned| learned.min(kept)));
+            self.note_kept(kept);
         }
     }
 }
@@ -130,7 +148,7 @@ impl Idle {
         let place = self.place(&mut places, way);
         if let Some(seconds) = told_seconds {
             let told = Duration::from_secs(seconds).saturating_sub(MARGIN).max(MARGIN / 2);
-            place.learned = Some(place.learned.map_or(told, |learned| learned.min(told)));
+            place.note_kept(told);
         }
         if place.streams.len() < way.pool.config.http.idle_max {
             place.streams.push((stream, Instant::now()));
@@ -196,7 +214,8 @@ impl Idle {
             let mut places = self.places.borrow_mut();
             places.values_mut().for_each(Place::look);
             // Nobody asks any more for those to backends that have left their pool, or of a pool that was replaced.
-            places.retain(|_, place| place.pool.has(&place.backend));
+            let gone = places.extract_if(|_, place| !place.pool.has(&place.backend));
+            gone.flat_map(|(_, place)| place.streams).for_each(|(stream, _)| stream.finish_now());
             let is_needed =
                 places.values().any(|place| !place.streams.is_empty() || !place.sessions.is_empty());
             self.is_watched.set(is_needed);
@@ -206,6 +225,7 @@ impl Idle {
 
 impl Place {
     fn look(&mut self) {
+        self.forget();
         let limit = self.limit();
         let mut closed = None;
         let streams = std::mem::take(&mut self.streams);

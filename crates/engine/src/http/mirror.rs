@@ -48,7 +48,8 @@ pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, u
     else {
         return;
     };
-    let (worker, pool, request) = (requester.worker.clone(), pool.clone(), Rc::new(request.clone()));
+    let (worker, pool, request) =
+        (requester.worker.clone(), pool.clone(), Rc::new(Request { upgrade: None, ..request.clone() }));
     flow.speaks_for_others();
     flow.guest().pool = Some(pool.clone());
     spawn_local(async move {
@@ -65,6 +66,8 @@ pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, u
             times: Times { body: BODY_PAUSE, answer: ANSWER_TIME },
             key: None,
             attempts: 0,
+            blameless: 0,
+            is_half_closed: false,
             trying: Rc::default(),
         };
         let Ok(Answering { mut server, lease, .. }) = exchange.answer().await else { return };

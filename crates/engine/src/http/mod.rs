@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use towpath_config::{Http, Rules};
+use towpath_wire::http1::HeadFault;
 
 pub(crate) use budget::Budget;
 pub(crate) use client::serve;
@@ -65,6 +66,8 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 pub(crate) struct Requester {
     worker: Rc<Worker>,
     source: Arc<Source>,
+    /// Where its connection came in.
+    came_in: Arc<Source>,
     book: Arc<Rulebook>,
     client: Option<SocketAddr>,
     offset: u16,
@@ -79,12 +82,18 @@ impl Requester {
             worker: worker.clone(),
             // Requests have the place of their connection.
             source: Arc::new(flow.seat.source().within()),
+            came_in: flow.seat.source().clone(),
             book,
             client: flow.client,
             offset: flow.offset,
             is_tls: flow.seat.listener.tls.is_some(),
             server_name: flow.server_name().map(str::to_owned),
         })
+    }
+
+    /// Whether its connection is to end with what is under way: in a drain, and when a reload has other rules.
+    fn is_leaving(&self) -> bool {
+        self.worker.is_draining() || self.came_in.is_replaced()
     }
 
     fn begin(&self) -> Option<Flow> {
@@ -112,9 +121,16 @@ pub(super) enum Behind {
     /// It is closed in order.
     Close,
     /// It is reset, since its answer is not whole.
-    Cut,
+    Cut(By),
     /// It has gone over to another protocol, with a server.
     Over(Box<(Flow, Lease, Server)>),
+}
+
+/// Who has broken an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    Client,
+    Server,
 }
 
 /// Serves a request; `is_last` says that its connection closes behind it.
@@ -125,7 +141,7 @@ pub(super) async fn serve_request(
     client: &mut Side,
     is_last: bool,
 ) -> Behind {
-    let is_last = is_last || requester.worker.is_draining();
+    let is_last = is_last || requester.is_leaving();
     // What is left of a body that nobody wants ends the connection.
     let ends = is_last || request.has_body;
     let Some(mut flow) = requester.begin() else {
@@ -150,6 +166,12 @@ pub(super) async fn serve_request(
         }
     };
     flow.guest().pool = Some(pool.pool.clone());
+    if pool.pool.config.http.is_h2 && !server::fits_stream(&request) {
+        flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(HeadFault::Host)));
+        flow.answers(StatusCode::BAD_REQUEST);
+        let own = Own::new(StatusCode::BAD_REQUEST, "no host, or a path that HTTP/2 has no place for");
+        return ourselves(client, &request, &own, ends).await;
+    }
     clock.set_end(rules.request_timeout);
     let (key, wanted) = (toward::key(&pool.pool, &request), wanted(pool, &request));
     toward::prepare(requester, rules, pool, &mut request, &mut facts);
@@ -166,6 +188,8 @@ pub(super) async fn serve_request(
         times: times(rules),
         key,
         attempts: 0,
+        blameless: 0,
+        is_half_closed: false,
         trying: Rc::default(),
     };
     let answered = exchange.answer().await;
@@ -232,7 +256,7 @@ impl Granted<'_> {
         let sticky = pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &**lease));
         toward::finish(requester, rules, (request, facts), sticky, &mut answer);
         let squeeze = toward::compress(rules, request, &mut answer);
-        let closes = self.is_last || !upload.is_over || requester.worker.is_draining();
+        let closes = self.is_last || !upload.is_over || requester.is_leaving();
         let closes = respond::begin(client, request, &answer, closes);
         let buffers = &requester.worker.buffers;
         let mut passing = Passing { flow, clock, pause: times(rules).body, buffers, squeeze };
@@ -254,9 +278,9 @@ impl Granted<'_> {
                 flow.answers(StatusCode::BAD_GATEWAY);
                 ourselves(client, request, &Own::new(StatusCode::BAD_GATEWAY, ""), closes).await
             }
-            Err(_) => {
+            Err(reason) => {
                 client.cut();
-                Behind::Cut
+                Behind::Cut(if reason == Reason::ClientReset { By::Client } else { By::Server })
             }
         }
     }
@@ -302,7 +326,7 @@ async fn fail(
         Failed::Client(_) => {
             flow.not_connected(Reason::ClientReset);
             client.cut();
-            return Behind::Cut;
+            return Behind::Cut(By::Client);
         }
     };
     flow.answers(status);

@@ -95,7 +95,7 @@ impl Passing<'_> {
         upload: &mut Upload,
     ) -> Result<(), Reason> {
         let (mut is_down, mut is_cut_off) = (false, false);
-        let mut is_timed = false;
+        let (mut is_timed, mut unread) = (false, 0);
         poll_fn(|cx| {
             let mut tap = Down { flow: self.flow, has_moved: false, squeeze: &mut self.squeeze };
             let down = poll_pump(cx, &mut server.side, client, &mut is_down, &mut tap, self.buffers);
@@ -126,10 +126,19 @@ impl Passing<'_> {
             if has_moved || !std::mem::replace(&mut is_timed, true) {
                 self.clock.set(Some(self.pause));
             }
-            self.clock.poll(cx).map(|late| match late {
-                Late::Part => Err(Reason::Idle),
-                Late::All => Err(Reason::AnswerTimedOut),
-            })
+            while let Poll::Ready(late) = self.clock.poll(cx) {
+                // While it gets fewer, a slow reader is reading.
+                let waiting = client.unacknowledged();
+                match late {
+                    Late::All => return Poll::Ready(Err(Reason::AnswerTimedOut)),
+                    Late::Part if waiting == unread => return Poll::Ready(Err(Reason::Idle)),
+                    Late::Part => {
+                        unread = waiting;
+                        self.clock.set(Some(self.pause));
+                    }
+                }
+            }
+            Poll::Pending
         })
         .await
     }

@@ -8,10 +8,10 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use tokio::time::timeout;
 
-use super::Behind;
 use super::head::{self, Answer, Request};
 use super::own_answer::Own;
 use super::side::{Data, Going, Progress, Side};
+use super::{Behind, By};
 use crate::error::Reason;
 use crate::inbound;
 
@@ -154,7 +154,7 @@ pub(super) async fn all(
         Ok(Ok(())) => Behind::Next,
         Ok(Err(_)) | Err(_) => {
             client.cut();
-            Behind::Cut
+            Behind::Cut(By::Client)
         }
     }
 }

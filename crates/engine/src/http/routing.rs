@@ -66,14 +66,22 @@ fn has_field(wanted: &FieldMatch, fields: &HeaderMap) -> bool {
 /// `//admin`, `/%61dmin` and `/x/..%2fadmin`. `None` if it leads out of the root. For decisions alone: what goes on is the path
 /// as it came.
 pub(crate) fn plain(path: &str) -> Option<Cow<'_, str>> {
-    if !path.contains('%') && !path.contains("//") && !path.contains("/.") {
+    if path.contains(['\\', '\0']) {
+        return None;
+    }
+    if !path.contains(['%', ';']) && !path.contains("//") && !path.contains("/.") {
         return Some(Cow::Borrowed(path));
     }
     let decoded = decode(path);
+    // Some servers take the one for a slash, and end the path at the other.
+    if decoded.contains('\\') || decoded.contains("%00") {
+        return None;
+    }
     let is_folder = [".", "..", ""].contains(&decoded.rsplit('/').next().unwrap_or_default());
     let mut segments = Vec::new();
     for segment in decoded.split('/') {
-        match segment {
+        // Some servers cut parameters off before they compare.
+        match segment.split(';').next().unwrap_or_default() {
             "" | "." => {}
             ".." => drop(segments.pop()?),
             name => segments.push(name),

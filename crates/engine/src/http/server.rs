@@ -91,7 +91,7 @@ impl Server {
             .max_header_list_size(FIELDS_BYTES)
             .enable_push(false)
             .handshake(gathered);
-        let (sender, connection) = handshake.await.map_err(|error| super::side::fault(&error))?;
+        let (sender, connection) = handshake.await.map_err(|_| Fault::Refused)?;
         let room = worker.idle.put_session(way, sender);
         spawn_local(async move {
             // What fails here fails its streams too.
@@ -126,7 +126,8 @@ impl Server {
                 let side = Side::H2(H2Side::to_server(answer, going));
                 Ok(Self { side, serves_on: true, kept_seconds: None, _room: Some(room) })
             }
-            Err(error) => Err((room, super::side::fault(&error))),
+            // Nothing was sent.
+            Err(_) => Err((room, Fault::Refused)),
         }
     }
 
@@ -144,6 +145,7 @@ impl Server {
                     ready!(side.poll_head(cx, buffers, to_keep, |input| head::answer(input, method)))?;
                 let Answered { answer, framing, is_last, kept_seconds } = heard.ok_or(Fault::Ended)?;
                 if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+                    self.serves_on = false;
                     return Poll::Ready(Ok(Heard::Final(answer)));
                 }
                 if answer.status.is_informational() {
@@ -187,6 +189,11 @@ impl Server {
     }
 }
 
+/// Whether a server of HTTP/2 can be asked this.
+pub(super) fn fits_stream(request: &Request) -> bool {
+    head_of_stream(request).is_ok()
+}
+
 /// A request as a stream of HTTP/2 begins with it.
 fn head_of_stream(request: &Request) -> Result<http::Request<()>, Fault> {
     let bad = |_| Fault::Unsendable;
@@ -208,6 +215,9 @@ fn head_of_stream(request: &Request) -> Result<http::Request<()>, Fault> {
 /// The answer of a stream of HTTP/2.
 fn of_stream(head: http::Response<()>) -> Result<Answer, Fault> {
     let (parts, ()) = head.into_parts();
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Fault::Http(HeadFault::Line));
+    }
     let mut fields = parts.headers;
     let mut lengths = fields.get_all(CONTENT_LENGTH).into_iter();
     let length = match (lengths.next(), lengths.next()) {

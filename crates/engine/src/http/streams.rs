@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -21,7 +21,7 @@ use towpath_wire::http1::target;
 use super::clock::Clock;
 use super::head::{self, Request};
 use super::side::{H2Side, Side};
-use super::{Behind, Requester, serve_request};
+use super::{Behind, By, Requester, serve_request};
 use crate::first_flight::FirstFlight;
 use crate::stream::{Flusher, Gathered, Stream};
 
@@ -37,6 +37,7 @@ const RESETS: usize = 64;
 
 /// Bytes that a client may send which are of no request (PING, SETTINGS and the like), and with each request.
 const FRAMES_BYTES: u64 = 64 * 1024;
+const FRAMES_BYTES_A_SECOND: u64 = 4096;
 const HEAD_BYTES: u32 = 16 * 1024;
 
 /// So many streams a client may give up before that is held against it.
@@ -85,6 +86,11 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
             () = sleep(LAST_WORDS), if is_draining && open.count.get() == 0 => return Ok(()),
             () = open.closed.notified(), if is_draining => continue,
             _ = looks.tick() => {
+                if requester.is_leaving() && !is_draining {
+                    is_draining = true;
+                    connection.graceful_shutdown();
+                    continue;
+                }
                 idle_looks = if open.count.get() == 0 { idle_looks + 1 } else { 0 };
                 match idle_looks {
                     0..=LOOKS => {}
@@ -105,6 +111,10 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
                 return Ok(());
             }
         };
+        if requester.is_leaving() && !is_draining {
+            is_draining = true;
+            connection.graceful_shutdown();
+        }
         let Some(accepted) = accepted else { return Ok(()) };
         let (request, answering) = accepted?;
         let (place, requester) = (OpenStream::new(&open), requester.clone());
@@ -116,7 +126,6 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
 }
 
 /// The open streams of a connection.
-#[derive(Default)]
 struct Open {
     count: Cell<usize>,
     /// All that there were, and those that were given up before they were answered.
@@ -125,6 +134,20 @@ struct Open {
     /// Bytes that the bodies of requests may have taken with all that is around them.
     bodies: Rc<Cell<u64>>,
     closed: Notify,
+    since: Instant,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self {
+            count: Cell::default(),
+            all: Cell::default(),
+            given_up: Cell::default(),
+            bodies: Rc::default(),
+            closed: Notify::default(),
+            since: Instant::now(),
+        }
+    }
 }
 
 impl Open {
@@ -134,7 +157,8 @@ impl Open {
         let (up, down) = flusher.carried();
         // What came of a body may still be unread, or was dropped.
         let heads = self.all.get() as u64 * u64::from(HEAD_BYTES + STREAM_WINDOW);
-        up > FRAMES_BYTES + heads + self.bodies.get() + down / 64
+        let time = self.since.elapsed().as_secs() * FRAMES_BYTES_A_SECOND;
+        up > FRAMES_BYTES + time + heads + self.bodies.get() + down / 64
     }
 
     fn is_abused(&self) -> bool {
@@ -175,8 +199,8 @@ async fn serve_stream(
     };
     let mut client = Side::H2(H2Side::of_client(body, answering, place.0.bodies.clone()));
     let behind = serve_request(requester, &mut Clock::new(), request, &mut client, false).await;
-    if let Behind::Cut = behind {
-        place.0.given_up.set(place.0.given_up.get() + 1);
+    if let Behind::Cut(by) = behind {
+        place.0.given_up.set(place.0.given_up.get() + usize::from(by == By::Client));
         let _ = poll_fn(|cx| client.poll_flush(cx)).await;
     }
 }

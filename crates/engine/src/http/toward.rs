@@ -2,6 +2,7 @@
 
 use std::hash::Hasher;
 
+use http::Method;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue, SET_COOKIE, VIA};
 use siphasher::sip::SipHasher13;
 use towpath_config::{Balance, HashKey, RequestKey, Rules};
@@ -100,7 +101,7 @@ pub(super) fn finish(
 /// Has an answer compressed on its way, where the rules want that and the client takes it.
 pub(super) fn compress(rules: &Rules, request: &Request, answer: &mut Answer) -> Option<Squeeze> {
     let may_be = !rules.compress.is_empty() && compress::fits(answer.status, &answer.fields, answer.length);
-    if !may_be {
+    if !may_be || (answer.is_all && request.method != Method::HEAD) {
         return None;
     }
     let coding = compress::choose(&request.fields, &rules.compress);

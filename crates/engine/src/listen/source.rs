@@ -43,6 +43,8 @@ pub(crate) struct Source {
     /// Where this process listens.
     pub(crate) own: Arc<Own>,
     refused: Refused,
+    /// Whether a reload has put another in its place.
+    is_replaced: AtomicBool,
 }
 
 /// Where the connections of a listener go.
@@ -136,7 +138,13 @@ impl Source {
             users,
             own,
             refused,
+            is_replaced: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a reload has put another in its place.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.is_replaced.load(Relaxed)
     }
 
     /// Whether nothing of it has changed in this configuration.
@@ -161,6 +169,7 @@ impl Source {
             users: self.users.clone(),
             own: self.own.clone(),
             refused: Refused::default(),
+            is_replaced: AtomicBool::new(false),
         }
     }
 
@@ -212,7 +221,10 @@ impl Door {
 
     /// From now on clients get `source`; those that are in keep theirs.
     pub(crate) fn leads_to(&self, source: Arc<Source>) {
-        self.source.store(source);
+        let before = self.source.swap(source.clone());
+        if !Arc::ptr_eq(&before, &source) {
+            before.is_replaced.store(true, Relaxed);
+        }
         self.changed.notify_waiters();
     }
 }

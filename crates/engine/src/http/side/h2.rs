@@ -218,7 +218,9 @@ impl H2Side {
 
 /// What an error of a stream comes to.
 pub(crate) fn fault(error: &h2::Error) -> Fault {
-    if error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM) {
+    // What a server that goes away has not begun with is told so (RFC 9113, section 6.8).
+    let is_unread = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+    if error.is_remote() && (is_unread || error.reason() == Some(Reason::REFUSED_STREAM)) {
         return Fault::Refused;
     }
     match error.get_io() {

@@ -182,6 +182,14 @@ impl Side {
         }
     }
 
+    /// Bytes that were written and that the peer has not acknowledged, where that is known.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        match self {
+            Self::H1(side) => side.stream.unacknowledged(),
+            Self::H2(_) | Self::Nobody => 0,
+        }
+    }
+
     /// Gives up what is under way: the peer sees that it is not whole.
     pub(crate) fn cut(&mut self) {
         match self {

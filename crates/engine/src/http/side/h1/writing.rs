@@ -17,7 +17,7 @@ const TOGETHER: usize = 16 * 1024;
 impl H1Side {
     /// Begins a message: its head without the empty line, which `write` adds to what waits, and how its body goes.
     pub(crate) fn begin(&mut self, going: Going, write: impl FnOnce(&mut Vec<u8>)) {
-        self.has_left = false;
+        self.has_left = self.sent > 0;
         if self.behind.is_empty() {
             self.behind = spare::take();
         }
