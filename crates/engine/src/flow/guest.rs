@@ -78,6 +78,13 @@ impl Flow {
         }
     }
 
+    /// It goes to this pool, in place of its listener's if that is another.
+    pub(crate) fn goes_to(&mut self, pool: &Arc<Pool>) {
+        if !Arc::ptr_eq(pool, &self.seat.pool) {
+            self.guest().pool = Some(pool.clone());
+        }
+    }
+
     /// It leaves HTTP for another protocol, with its server.
     pub(crate) fn goes_over(&mut self) {
         self.guest().has_gone_over = true;

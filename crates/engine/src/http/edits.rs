@@ -22,7 +22,7 @@ const NOT_IN_URI: &AsciiSet = &CONTROLS
     .add(b'{')
     .add(b'|')
     .add(b'}');
-const NOT_IN_QUERY: &AsciiSet = &NOT_IN_URI.add(b'#');
+pub(super) const NOT_IN_QUERY: &AsciiSet = &NOT_IN_URI.add(b'#');
 const NOT_IN_PATH: &AsciiSet = &NOT_IN_QUERY.add(b'?');
 const NOT_IN_HOST: &AsciiSet = &NOT_IN_PATH.add(b'/').add(b'@');
 

@@ -303,7 +303,7 @@ impl Exchange<'_> {
         }
         self.blameless += u32::from(is_used && reason == Reason::ServerReset);
         // One that waited for long may have been closed in order.
-        if !is_used && !is_refused {
+        if !is_used {
             self.pool.note_failure(lease, lease.probe(), reason);
         }
         if !is_used || reason != Reason::ServerReset {

@@ -51,7 +51,7 @@ pub(super) fn copy(requester: &Requester, pool: &Arc<Pool>, request: &Request, u
     let (worker, pool, request) =
         (requester.worker.clone(), pool.clone(), Rc::new(Request { upgrade: None, ..request.clone() }));
     flow.speaks_for_others();
-    flow.guest().pool = Some(pool.clone());
+    flow.goes_to(&pool);
     spawn_local(async move {
         let _place = place;
         let (mut clock, mut client) = (Clock::new(), Side::Nobody);

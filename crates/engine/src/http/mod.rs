@@ -165,7 +165,7 @@ pub(super) async fn serve_request(
             return respond::all(client, &request, status, fields, body, ends).await;
         }
     };
-    flow.guest().pool = Some(pool.pool.clone());
+    flow.goes_to(&pool.pool);
     if pool.pool.config.http.is_h2 && !server::fits_stream(&request) {
         flow.turned_away(Stage::Ask, Reason::BadRequest(Misasked::Http(HeadFault::Host)));
         flow.answers(StatusCode::BAD_REQUEST);

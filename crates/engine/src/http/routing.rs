@@ -7,23 +7,10 @@ use std::borrow::Cow;
 
 use hyper::Method;
 use hyper::header::HeaderMap;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use towpath_config::{FieldMatch, Http, HttpRoute, PathMatch, Rewrite, Rules};
 
-/// What RFC 3986 has no place for in a path, but for the question mark, with which a rewritten path may go on. All that is not
-/// ASCII is encoded too.
-const NOT_IN_PATH: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
+use super::edits::NOT_IN_QUERY;
 
 /// The first route that fits a request. `host` is in lower case and without port, `path` without query and as [`plain`] makes it.
 pub(crate) fn find<'a>(
@@ -143,7 +130,8 @@ pub(crate) fn rewrite(rules: &Rules, path_and_query: &str) -> Option<String> {
     let new = new.trim_start_matches('/');
     let mut whole = String::with_capacity(path_and_query.len().max(new.len()) + 1);
     whole.push('/');
-    whole.extend(utf8_percent_encode(new, NOT_IN_PATH));
+    // It may go on with a query of its own.
+    whole.extend(utf8_percent_encode(new, NOT_IN_QUERY));
     if let Some(query) = query {
         match new.split_once('?') {
             None => whole.push('?'),
