@@ -21,7 +21,7 @@ use super::request::{Answer, Cut};
 use super::{KEEP_ALIVE, Requester, connect, request};
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
-use crate::stream::Stream;
+use crate::stream::{Flusher, Gathered, Stream};
 use crate::worker::Worker;
 
 /// Streams that one client may have open at a time.
@@ -57,15 +57,29 @@ async fn serve_all(
     client: Stream,
     patience: Duration,
 ) -> Result<(), h2::Error> {
-    let mut connection = server::Builder::new()
+    let (gathered, flusher) = Gathered::new(client);
+    serve_until_end(worker, requester, gathered, &flusher, patience).await?;
+    flusher.finish().await;
+    Ok(())
+}
+
+/// Serves its streams until it ends, or is asked to.
+async fn serve_until_end(
+    worker: &Rc<Worker>,
+    requester: Rc<Requester>,
+    gathered: Gathered,
+    flusher: &Flusher,
+    patience: Duration,
+) -> Result<(), h2::Error> {
+    let handshake = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(FIELDS_BYTES)
         .max_send_buffer_size(STREAM_WINDOW as usize)
         .enable_connect_protocol()
-        .handshake::<_, Bytes>(client)
-        .await?;
+        .handshake::<_, Bytes>(gathered);
+    let mut connection = flusher.around(handshake).await?;
     let mut draining = pin!(worker.draining());
     let mut is_draining = false;
     let open = Rc::new(Open::default());
@@ -73,7 +87,7 @@ async fn serve_all(
     let mut looks = interval(patience / LOOKS);
     loop {
         let accepted = tokio::select! {
-            accepted = connection.accept() => accepted,
+            accepted = flusher.around(connection.accept()) => accepted,
             () = draining.as_mut(), if !is_draining => {
                 is_draining = true;
                 connection.graceful_shutdown();

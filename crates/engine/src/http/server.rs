@@ -95,7 +95,9 @@ impl Server {
         let room = worker.idle.put_session(way, sender);
         spawn_local(async move {
             // What fails here fails its streams too.
-            let _ = flusher.around(connection).await;
+            if flusher.around(connection).await.is_ok() {
+                flusher.finish().await;
+            }
         });
         Self::h2(room, request).await.map_err(|(room, fault)| {
             worker.idle.leave_session(&room);

@@ -49,6 +49,9 @@ const LOOKS: u32 = 4;
 /// A client without a stream has so long to take the word that there will be no more.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// So often nothing must have left in that time.
+const QUIET: u32 = 3;
+
 /// Serves a client whose first bytes are in `first`.
 pub(super) async fn serve(requester: &Rc<Requester>, client: Stream, first: FirstFlight) {
     if let Err(error) = serve_all(requester, client.unread(&first.0)).await {
@@ -58,6 +61,17 @@ pub(super) async fn serve(requester: &Rc<Requester>, client: Stream, first: Firs
 
 async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::Error> {
     let (gathered, flusher) = Gathered::new(client);
+    serve_until_end(requester, gathered, &flusher).await?;
+    flusher.finish().await;
+    Ok(())
+}
+
+/// Serves its streams until it ends, or is asked to.
+async fn serve_until_end(
+    requester: &Rc<Requester>,
+    gathered: Gathered,
+    flusher: &Flusher,
+) -> Result<(), h2::Error> {
     let handshake = server::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -70,12 +84,12 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
     let mut draining = pin!(requester.worker.draining());
     let mut is_draining = false;
     let open = Rc::new(Open::default());
-    let mut idle_looks = 0;
+    let (mut idle_looks, mut quiet, mut known) = (0, 0, 0);
     let mut looks = interval(requester.http().keepalive_timeout / LOOKS);
     loop {
         let accepted = tokio::select! {
             accepted = flusher.around(poll_fn(|cx| match connection.poll_accept(cx) {
-                Poll::Pending if open.is_flooded(&flusher) => Poll::Ready(Err(())),
+                Poll::Pending if open.is_flooded(flusher) => Poll::Ready(Err(())),
                 accepted => accepted.map(Ok),
             })) => accepted,
             () = draining.as_mut(), if !is_draining => {
@@ -83,7 +97,16 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
                 connection.graceful_shutdown();
                 continue;
             }
-            () = sleep(LAST_WORDS), if is_draining && open.count.get() == 0 => return Ok(()),
+            () = sleep(LAST_WORDS), if is_draining && open.count.get() == 0 => {
+                // The ends of answers may still be on their way to a slow client.
+                let (_, down) = flusher.carried();
+                quiet = if down == known { quiet + 1 } else { 0 };
+                known = down;
+                if quiet >= QUIET {
+                    return Ok(());
+                }
+                continue;
+            }
             () = open.closed.notified(), if is_draining => continue,
             _ = looks.tick() => {
                 if requester.is_leaving() && !is_draining {
@@ -108,7 +131,7 @@ async fn serve_all(requester: &Rc<Requester>, client: Stream) -> Result<(), h2::
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 let leaving = poll_fn(|cx| connection.poll_closed(cx));
                 let _ = timeout(LAST_WORDS, flusher.around(leaving)).await;
-                return Ok(());
+                return Err(Reason::ENHANCE_YOUR_CALM.into());
             }
         };
         if requester.is_leaving() && !is_draining {

@@ -8,8 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
 
-use super::Stream;
+use super::{FAREWELL, Stream};
 use crate::spare;
 
 /// So many bytes leave at once.
@@ -55,6 +56,18 @@ impl Flusher {
 }
 
 impl Flusher {
+    /// Closes in order, once the [`Gathered`] is dropped: what was written is delivered, and then the end. Without it the
+    /// connection is reset, and what the peer has not acknowledged is lost.
+    pub(crate) async fn finish(self) {
+        let Some(mut inner) = Rc::into_inner(self.0).map(RefCell::into_inner) else { return };
+        let sent = poll_fn(|cx| inner.poll_sent(cx));
+        if let Ok(Ok(())) = timeout(FAREWELL, sent).await
+            && let Some(finishing) = inner.stream.finish()
+        {
+            finishing.await;
+        }
+    }
+
     /// Bytes that have come in all, and gone.
     pub(crate) fn carried(&self) -> (u64, u64) {
         let inner = self.0.borrow();
