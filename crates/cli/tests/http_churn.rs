@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufReader, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::frames::{END_STREAM, Frames, GET, GOAWAY, HEADERS, Outcome, PING};
+use socket2::{Domain, Socket, Type};
+use support::frames::{
+    DATA, END_STREAM, Frames, GET, GOAWAY, HEADERS, INITIAL_WINDOW, Outcome, PING, WINDOW_UPDATE,
+};
 use support::net::{assert_refused, connect};
 use support::peers::{Program, program, run};
 use support::ports::{free_address, free_port};
@@ -229,6 +232,40 @@ fn streams_under_way_are_answered_while_towpath_drains_and_the_client_is_told_tw
     }
     assert!(is_answered);
     assert_eq!(last_streams, [0x7fff_ffff, 1]);
+    towpath.stop_drained(1);
+}
+
+/// The last bytes of an answer are under way when its stream is over: a connection that is reset then would take them along.
+#[test]
+fn an_answer_that_is_on_its_way_arrives_though_its_client_is_slow() {
+    const BYTES: usize = 400_000;
+    let body = format!("HTTP/1.1 200 OK\r\nContent-Length: {BYTES}\r\n\r\n{}", "a".repeat(BYTES));
+    let web = Web::saying(&body);
+    let (listen, towpath) = balancer(&[&web.address], "", "");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    // What does not fit here waits in the queue of towpath's socket.
+    socket.set_recv_buffer_size(8192).unwrap();
+    socket.connect(&listen.parse::<SocketAddr>().unwrap().into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut client = Frames::greet(stream, &[(INITIAL_WINDOW, 10_000_000)]);
+    client.send(&support::frames::frame(WINDOW_UPDATE, 0, 0, &10_000_000_u32.to_be_bytes()));
+    client.get(1, GET);
+    // All of it has left the story of the request.
+    towpath.records(1);
+    drain(&towpath, &listen);
+    let (mut count, mut is_over) = (0, false);
+    while let Some(frame) = client.next() {
+        match frame.kind {
+            DATA => {
+                count += frame.payload.len();
+                is_over |= frame.flags & END_STREAM != 0;
+            }
+            PING if frame.flags == 0 => client.send(&support::frames::frame(PING, 1, 0, &frame.payload)),
+            _ => {}
+        }
+    }
+    assert_eq!((count, is_over), (BYTES, true));
     towpath.stop_drained(1);
 }
 

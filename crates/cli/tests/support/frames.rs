@@ -15,6 +15,9 @@ pub(crate) const GOAWAY: u8 = 7;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 
+/// SETTINGS_INITIAL_WINDOW_SIZE.
+pub(crate) const INITIAL_WINDOW: u16 = 4;
+
 /// Flags.
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const ACK: u8 = 1;
@@ -85,7 +88,12 @@ pub(crate) struct Frames(pub(crate) TcpStream);
 impl Frames {
     /// One that has said hello, with these settings.
     pub(crate) fn connect(listen: &str, settings: &[(u16, u32)]) -> Self {
-        let mut client = Self(connect(listen));
+        Self::greet(connect(listen), settings)
+    }
+
+    /// The same on a connection that is there.
+    pub(crate) fn greet(stream: TcpStream, settings: &[(u16, u32)]) -> Self {
+        let mut client = Self(stream);
         let settings: Vec<u8> = settings
             .iter()
             .flat_map(|(key, value)| [&key.to_be_bytes()[..], &value.to_be_bytes()].concat())
