@@ -254,6 +254,8 @@ fn an_answer_that_is_on_its_way_arrives_though_its_client_is_slow() {
     // All of it has left the story of the request.
     towpath.records(1);
     drain(&towpath, &listen);
+    // sleep: longer than towpath asks a silent client to leave.
+    thread::sleep(Duration::from_secs(5));
     let (mut count, mut is_over) = (0, false);
     while let Some(frame) = client.next() {
         match frame.kind {

@@ -6,8 +6,9 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 use super::{FAREWELL, Stream};
@@ -15,6 +16,9 @@ use crate::spare;
 
 /// So many bytes leave at once.
 const MOST: usize = 128 * 1024;
+
+/// A peer that has all and says nothing for so long has said all.
+const REST: Duration = Duration::from_millis(200);
 
 /// A stream that is written when its [`Flusher`] says so.
 #[derive(Debug)]
@@ -60,10 +64,8 @@ impl Flusher {
     /// connection is reset, and what the peer has not acknowledged is lost.
     pub(crate) async fn finish(self) {
         let Some(mut inner) = Rc::into_inner(self.0).map(RefCell::into_inner) else { return };
-        let sent = poll_fn(|cx| inner.poll_sent(cx));
-        if let Ok(Ok(())) = timeout(FAREWELL, sent).await
-            && let Some(finishing) = inner.stream.finish()
-        {
+        let Ok(Ok(())) = timeout(FAREWELL, inner.deliver()).await else { return };
+        if let Some(finishing) = inner.stream.finish() {
             finishing.await;
         }
     }
@@ -76,6 +78,24 @@ impl Flusher {
 }
 
 impl Inner {
+    /// Sends all and the end of it, and takes what the peer still says until it has all: bytes that meet a closed socket are
+    /// answered with a reset, which would take along what it has not read.
+    async fn deliver(&mut self) -> io::Result<()> {
+        poll_fn(|cx| self.poll_sent(cx)).await?;
+        self.stream.end_writes();
+        poll_fn(|cx| self.stream.poll_flushed(cx)).await?;
+        let mut unwanted = Vec::with_capacity(4096);
+        loop {
+            unwanted.clear();
+            match timeout(REST, self.stream.read_buf(&mut unwanted)).await {
+                Ok(Ok(0)) => return Ok(()),
+                Ok(read) => drop(read?),
+                Err(_) if self.stream.unacknowledged() == 0 => return Ok(()),
+                Err(_) => {}
+            }
+        }
+    }
+
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.sent < self.waiting.len() {
             self.sent += ready!(self.stream.poll_send(cx, &self.waiting[self.sent..]))?;
