@@ -34,6 +34,7 @@ mod search;
 mod sessions;
 mod spare;
 mod stream;
+mod streams;
 mod throttle;
 mod tls;
 mod tokens;

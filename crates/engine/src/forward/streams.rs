@@ -1,142 +1,51 @@
 //! The streams of a client of HTTP/2: tunnels and requests beside each other on one connection.
 
-use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{self, SendResponse};
+use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body, Frame};
 use hyper::{Method, Request};
-use tokio::sync::Notify;
-use tokio::task::spawn_local;
-use tokio::time::{interval, sleep};
 
 use super::body::{Coming, Failed};
 use super::request::{Answer, Cut};
 use super::{KEEP_ALIVE, Requester, connect, request};
 use crate::first_flight::FirstFlight;
 use crate::flow::Flow;
-use crate::stream::{Flusher, Gathered, Stream};
+use crate::stream::Stream;
+use crate::streams::{self, Limits};
 use crate::worker::Worker;
 
-/// Streams that one client may have open at a time.
-const STREAMS: u32 = 1024;
-
-/// What one stream may have under way to us, and all of a connection together: streams that stall hold up no others as long
-/// as there is room for them.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 32 * 1024 * 1024;
-
-/// How often a connection without a stream is looked at before it is left.
-const LOOKS: u32 = 4;
-
-/// A client without a stream has so long to take the word that there will be no more.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Longest fields of a request together.
-const FIELDS_BYTES: u32 = 16 * 1024;
+/// What one client may have: streams that stall hold up no others as long as there is room for them.
+const LIMITS: Limits = Limits {
+    streams: 1024,
+    stream_window: 128 * 1024,
+    connection_window: 32 * 1024 * 1024,
+    fields: 16 * 1024,
+    extended_connect: true,
+    // Tunnels carry anything.
+    counts_frames: false,
+};
 
 /// Serves a client of HTTP/2; what it has sent so far is in `first`.
 pub(crate) async fn serve(worker: &Rc<Worker>, flow: &mut Flow, client: Stream, first: FirstFlight) {
     let requester = Requester::new(worker, flow, None);
     flow.speaks_for_others();
     let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
-    if let Err(error) = serve_all(worker, requester, client.unread(&first.0), patience).await {
-        tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
-    }
-}
-
-async fn serve_all(
-    worker: &Rc<Worker>,
-    requester: Rc<Requester>,
-    client: Stream,
-    patience: Duration,
-) -> Result<(), h2::Error> {
-    let (gathered, flusher) = Gathered::new(client);
-    serve_until_end(worker, requester, gathered, &flusher, patience).await?;
-    flusher.finish().await;
-    Ok(())
-}
-
-/// Serves its streams until it ends, or is asked to.
-async fn serve_until_end(
-    worker: &Rc<Worker>,
-    requester: Rc<Requester>,
-    gathered: Gathered,
-    flusher: &Flusher,
-    patience: Duration,
-) -> Result<(), h2::Error> {
-    let handshake = server::Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(FIELDS_BYTES)
-        .max_send_buffer_size(STREAM_WINDOW as usize)
-        .enable_connect_protocol()
-        .handshake::<_, Bytes>(gathered);
-    let mut connection = flusher.around(handshake).await?;
-    let mut draining = pin!(worker.draining());
-    let mut is_draining = false;
-    let open = Rc::new(Open::default());
-    let mut idle_looks = 0;
-    let mut looks = interval(patience / LOOKS);
-    loop {
-        let accepted = tokio::select! {
-            accepted = flusher.around(connection.accept()) => accepted,
-            () = draining.as_mut(), if !is_draining => {
-                is_draining = true;
-                connection.graceful_shutdown();
-                continue;
-            }
-            () = sleep(LAST_WORDS), if is_draining && open.count.get() == 0 => return Ok(()),
-            () = open.closed.notified(), if is_draining => continue,
-            _ = looks.tick() => {
-                idle_looks = if open.count.get() == 0 { idle_looks + 1 } else { 0 };
-                match idle_looks {
-                    0..=LOOKS => {}
-                    // Asked to leave, and then left.
-                    idle if idle > 2 * LOOKS => return Ok(()),
-                    _ => connection.graceful_shutdown(),
-                }
-                continue;
-            }
-        };
-        let Some(accepted) = accepted else { return Ok(()) };
-        let (request, answering) = accepted?;
-        let (place, requester) = (OpenStream::new(&open), requester.clone());
-        spawn_local(async move {
+    let (client, is_leaving) = (client.unread(&first.0), || worker.is_draining());
+    let serve_one = |request, answering, place| {
+        let requester = requester.clone();
+        async move {
             serve_stream(requester, request, answering).await;
             drop(place);
-        });
-    }
-}
-
-/// The open streams of a connection.
-#[derive(Default)]
-struct Open {
-    count: Cell<usize>,
-    closed: Notify,
-}
-
-/// One of them.
-struct OpenStream(Rc<Open>);
-
-impl OpenStream {
-    fn new(open: &Rc<Open>) -> Self {
-        open.count.set(open.count.get() + 1);
-        Self(open.clone())
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        self.0.closed.notify_one();
+        }
+    };
+    let served = streams::serve(worker, client, &LIMITS, patience, is_leaving, serve_one).await;
+    if let Err(error) = served {
+        tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
     }
 }
 
