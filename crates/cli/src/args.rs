@@ -249,6 +249,12 @@ pub(crate) struct Http {
     /// Speak TLS to servers, whose certificates are verified
     #[arg(long)]
     pub(crate) backend_tls: bool,
+    /// The authorities that sign the certificates of servers (PEM), in place of those of the system
+    #[arg(long, value_name = "FILE", requires = "backend_tls")]
+    pub(crate) backend_ca: Option<String>,
+    /// Bring each client back to its server by a cookie that is signed with the secret in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sticky: Option<String>,
     /// Speak HTTP/2 to servers
     #[arg(long)]
     pub(crate) http2: bool,

@@ -35,8 +35,13 @@ pub(crate) fn http(args: &Http) -> String {
     text.push_str("\n[[pool]]\nname = \"target\"\n");
     key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
-    if args.backend_tls {
-        key("tls", "{}", &mut text);
+    match &args.backend_ca {
+        Some(authorities) => key("tls", format!("{{ ca = {} }}", quoted(authorities)), &mut text),
+        None if args.backend_tls => key("tls", "{}", &mut text),
+        None => {}
+    }
+    if let Some(secret) = &args.sticky {
+        key("sticky", format!("{{ cookie = \"towpath\", secret_file = {} }}", quoted(secret)), &mut text);
     }
     if args.http2 {
         key("http_version", quoted("2"), &mut text);

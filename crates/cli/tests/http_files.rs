@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 
 use support::ports::free_address;
+use support::tools::Certificate;
 use support::towpath::{command, output};
 
 /// Runs a command on a file of this text; its exit code and what it wrote.
@@ -39,6 +40,22 @@ fn the_one_liner_is_a_file() {
     let (code, told, stderr) = on_file("check", &text);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     assert!(told.contains("1 listener and 1 pool"), "{told}");
+}
+
+#[test]
+fn files_of_the_one_liner_are_those_of_its_file() {
+    let certificate = Certificate::make();
+    let secret = certificate.folder.path().join("secret").display().to_string();
+    fs::write(&secret, "0123456789abcdef").unwrap();
+    let words = ["http", ":8080", "a.example:443", "--backend-tls", "--backend-ca", &certificate.file()];
+    let (code, text, stderr) = output(command(words.iter().chain(&["--sticky", &secret, "--print-config"])));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let sticky = format!("sticky = {{ cookie = \"towpath\", secret_file = \"{secret}\" }}");
+    for line in [format!("tls = {{ ca = \"{}\" }}", certificate.file()), sticky] {
+        assert!(text.lines().any(|printed| printed == line), "no {line} in {text}");
+    }
+    let (code, _, stderr) = on_file("check", &text);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
 }
 
 #[test]

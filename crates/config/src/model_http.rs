@@ -94,6 +94,14 @@ pub struct HttpRoute {
     pub rules: Rules,
 }
 
+impl HttpRoute {
+    /// Whether both are for the same requests.
+    pub fn is_for_same(&self, other: &Self) -> bool {
+        let Self { hosts, path, methods, fields, action: _, rules: _ } = self;
+        (hosts, path, methods, fields) == (&other.hosts, &other.path, &other.methods, &other.fields)
+    }
+}
+
 /// Paths, without their query.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PathMatch {
@@ -175,11 +183,11 @@ pub struct Rules {
     pub rate: Option<RequestRate>,
     /// Longest body of a request, in bytes; `None` is no limit.
     pub body_bytes_max: Option<u64>,
-    /// How long a body may pause, either way; `None` is as long as the listener says.
-    pub body_timeout: Option<Duration>,
-    /// How long the head of an answer may take, once the request is sent; `None` likewise.
-    pub answer_timeout: Option<Duration>,
-    /// How long a request may take in all; `None` likewise.
+    /// How long a body may pause, either way.
+    pub body_timeout: Duration,
+    /// How long the head of an answer may take, once the request is sent.
+    pub answer_timeout: Duration,
+    /// How long a request may take in all; `None` is as long as it likes.
     pub request_timeout: Option<Duration>,
     /// Codings in which answers may be compressed, the preferred first; empty is none.
     pub compress: Vec<Coding>,

@@ -1,13 +1,17 @@
 //! What holds for the requests of a listener, at work: its pools, who may ask, and how often.
 
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use towpath_config::{Action, Http, RequestRate, Rules};
+use lru::LruCache;
+use towpath_config::{Action, Http, HttpRoute, RequestRate, Rules};
 
 use crate::admit::Rates;
 use crate::auth::{self, Authenticator};
 use crate::pool::{Backend, Pool, StickyKey, Tag};
+
+/// Most tags of backends that are kept; those of more are made anew.
+const TAGS: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 
 /// The rules of a listener and its routes. All workers share them.
 #[derive(Debug)]
@@ -39,7 +43,7 @@ pub(crate) struct PoolAtWork {
 #[derive(Debug)]
 pub(crate) struct StickyPool {
     pub(crate) key: StickyKey,
-    tags: Mutex<HashMap<Arc<str>, Tag>>,
+    tags: Mutex<LruCache<Arc<str>, Tag>>,
 }
 
 impl StickyPool {
@@ -47,7 +51,7 @@ impl StickyPool {
     pub(crate) fn tag(&self, backend: &Backend) -> Tag {
         let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
         let target = &backend.member.target;
-        *tags.entry(target.clone()).or_insert_with(|| self.key.tag(target))
+        *tags.get_or_insert(target.clone(), || self.key.tag(target))
     }
 
     /// The backend that a cookie stands for.
@@ -58,12 +62,8 @@ impl StickyPool {
 
 impl PoolAtWork {
     fn new(pool: Arc<Pool>) -> Self {
-        let sticky = pool
-            .config
-            .http
-            .sticky
-            .as_ref()
-            .map(|sticky| Arc::new(StickyPool { key: StickyKey::new(sticky), tags: Mutex::default() }));
+        let of = |sticky| StickyPool { key: StickyKey::new(sticky), tags: Mutex::new(LruCache::new(TAGS)) };
+        let sticky = pool.config.http.sticky.as_ref().map(|sticky| Arc::new(of(sticky)));
         Self { pool, sticky }
     }
 }
@@ -78,9 +78,9 @@ impl Rulebook {
     ) -> Self {
         // Routes that say nothing of their own of users and rates share those of the listener.
         let general = RulesAtWork::new(&config.rules, before.map(|before| &before.rest));
-        let at_work = |rules: &Rules, pools, place: usize| {
-            let before = before.and_then(|before| before.routes.get(place));
-            let own = RulesAtWork::new(rules, before);
+        let at_work = |route: &HttpRoute, pools| {
+            let rules = &route.rules;
+            let own = RulesAtWork::new(rules, before.and_then(|before| before.same_route(route)));
             let has_users_of_its_own =
                 (&rules.users, &rules.auth_file) != (&config.rules.users, &config.rules.auth_file);
             RouteAtWork {
@@ -90,14 +90,14 @@ impl Rulebook {
                 rates: if rules.rate == config.rules.rate { general.rates.clone() } else { own.rates },
             }
         };
-        let routes = config.routes.iter().enumerate().map(|(place, route)| {
+        let routes = config.routes.iter().map(|route| {
             let pools = match &route.action {
                 Action::Pools(pools) => {
                     pools.iter().map(|(pool, weight)| (PoolAtWork::new(live(pool)), *weight)).collect()
                 }
                 Action::Redirect { .. } | Action::Answer { .. } => Vec::new(),
             };
-            at_work(&route.rules, pools, place)
+            at_work(route, pools)
         });
         let routes = routes.collect();
         let rest = RouteAtWork {
@@ -107,6 +107,12 @@ impl Rulebook {
             rates: general.rates.clone(),
         };
         Self { config: config.clone(), rest, routes }
+    }
+
+    /// The route for the same requests.
+    fn same_route(&self, wanted: &HttpRoute) -> Option<&RouteAtWork> {
+        let place = self.config.routes.iter().position(|route| route.is_for_same(wanted))?;
+        self.routes.get(place)
     }
 
     /// The route at a place of the configuration, or what holds for the rest.

@@ -13,8 +13,8 @@ use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Whole, Wor
 use crate::report::Report;
 use crate::words::{
     Bytes, CodingWord, CookieName, EditName, FieldName, FieldValue, FilePath, ForwardedWord, HeadBytes,
-    HttpVersionWord, Name, PathWord, Rate, RecordWord, RegexWord, ReplayBytes, SignSecret, Text, Timespan,
-    UserWord,
+    HttpVersionWord, Name, NewPathWord, PathWord, Rate, RecordWord, RegexWord, ReplayBytes, SignSecret, Text,
+    Timespan, UserWord,
 };
 
 shape! {
@@ -76,7 +76,7 @@ shape! {
     /// What paths begin with.
     from: PathWord,
     /// What they begin with then.
-    to: PathWord,
+    to: NewPathWord,
 }
 
 shape! {

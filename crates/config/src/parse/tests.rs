@@ -52,7 +52,7 @@ fn routes_have_all_rules_that_hold_for_them() {
     assert_eq!((http.request_id.as_deref(), http.via.as_deref()), (Some("x-request-id"), Some("gate")));
     let [api, health, users, old, www] = &http.routes[..] else { panic!("{:?}", http.routes) };
 
-    assert_eq!(api.path, PathMatch::Prefix("/api".to_owned()));
+    assert_eq!(api.path, PathMatch::Prefix("/api".to_owned()), "as servers read it");
     assert_eq!(api.rules.rewrite, Some(Rewrite::Prefix("/api".to_owned(), String::new())));
     let Action::Pools(pools) = &api.action else { panic!("{:?}", api.action) };
     let shares: Vec<_> = pools.iter().map(|(pool, weight)| (&*pool.name, *weight)).collect();
@@ -73,7 +73,7 @@ fn routes_have_all_rules_that_hold_for_them() {
     assert_eq!(health.rules.compress, [Coding::Zstd, Coding::Brotli, Coding::Gzip]);
     assert_eq!(users.rules.users[0].name, "bob");
     assert_eq!(users.rules.rate, Some(RequestRate { per_second: 100.0, burst: 100 }));
-    assert_eq!(users.rules.body_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(users.rules.body_timeout, Duration::from_secs(60));
     assert_eq!(old.rules.rewrite, Some(Rewrite::Prefix("/old".to_owned(), String::new())));
     assert!(matches!(www.action, Action::Redirect { status: 308, .. }));
 

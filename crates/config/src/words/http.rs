@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use regex::{Regex, RegexBuilder};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::de::DeValue;
+use towpath_wire::http1::path;
 
 use super::{SIZE, no_choice, not_yet, quotes_hint, size_within};
 use crate::near::{excerpt, near};
@@ -36,14 +37,30 @@ const OF_CONNECTIONS: [&str; 9] = [
 ];
 
 word! {
-    /// The path of a request, or what it begins with.
+    /// The path that others are compared with, or what they begin with: as servers read it, which is how those are compared.
     PathWord(String), "a path", "/api", "^/[^?# ]*$", |text| {
-        let hint = "begin it with /, as in \"/api\"; write spaces and other special characters as %20 and the like";
-        let fine = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
-        if !text.starts_with('/') || text.len() > TEXT_BYTES_MAX || !text.bytes().all(fine) {
-            return Err(Bad::new(format!("`{}` is no path of HTTP", excerpt(text)), hint));
-        }
-        Ok(text.to_owned())
+        let path = written(text)?;
+        let hint = "write the path that it comes to";
+        let plain = path::plain(&path).ok_or_else(|| Bad::new(format!("`{}` leads out of the root", excerpt(text)), hint))?;
+        Ok(plain.into_owned())
+    }
+}
+
+word! {
+    /// The path that a request goes on with, or what it begins with then.
+    NewPathWord(String), "a path", "/api", "^/[^?# ]*$", |text| {
+        written(text)
+    }
+}
+
+/// A path that may be in a request.
+fn written(text: &str) -> Result<String, Bad> {
+    let hint =
+        "begin it with /, as in \"/api\"; write spaces and other special characters as %20 and the like";
+    let fine = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+    match text.starts_with('/') && text.len() <= TEXT_BYTES_MAX && text.bytes().all(fine) {
+        true => Ok(text.to_owned()),
+        false => Err(Bad::new(format!("`{}` is no path of HTTP", excerpt(text)), hint)),
     }
 }
 

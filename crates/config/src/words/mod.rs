@@ -234,8 +234,8 @@ pub(crate) use checks::{Escaped, Hidden, Kind, KindWord, Role, RoleWord, Text};
 pub(crate) use clients::{ByteRate, Network, ProxyInWord};
 pub(crate) use http::{
     AnswerText, Bytes, CodingWord, CookieName, EditName, FieldName, FieldValue, ForwardedWord, HeadBytes,
-    HttpVersionWord, MethodWord, PathWord, RecordWord, RedirectWord, RegexWord, ReplayBytes, SignSecret,
-    lacks_groups,
+    HttpVersionWord, MethodWord, NewPathWord, PathWord, RecordWord, RedirectWord, RegexWord, ReplayBytes,
+    SignSecret, lacks_groups,
 };
 pub(crate) use pools::{FilePath, HashKeyWord, HedgeWord, OnDownWord, ProxyOutWord, ReplayWord, SourceWord};
 pub(crate) use proxies::{DestWord, Kinds, MatchWord, NamePattern, UserWord, ViaWord, is_login};

@@ -58,11 +58,15 @@ pub(crate) struct Placeholders<'a> {
 /// Does to `fields` what the configuration says, in its order. A value that the facts would spoil is left out, and so is what was
 /// there before it: nobody may take a client's word for ours.
 pub(crate) fn edit(fields: &mut HeaderMap, edits: &[FieldEdit], facts: &Placeholders<'_>) {
+    let has_twins = fields.keys().any(|name| name.as_str().contains('_'));
     for edit in edits {
         let (FieldEdit::Set(name, _) | FieldEdit::Add(name, _) | FieldEdit::Remove(name)) = edit;
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
         if OF_THE_CARRIER.contains(&name) || (name == HOST && !matches!(edit, FieldEdit::Set(..))) {
             continue;
+        }
+        if has_twins && !matches!(edit, FieldEdit::Add(..)) {
+            remove_twins(fields, &name);
         }
         // More fields than a map can hold are left out.
         match edit {
@@ -78,6 +82,17 @@ pub(crate) fn edit(fields: &mut HeaderMap, edits: &[FieldEdit], facts: &Placehol
             }
             FieldEdit::Remove(_) => drop(fields.remove(name)),
         }
+    }
+}
+
+/// Takes out what many a server takes for the field of this name, as `X_User` for `X-User`.
+fn remove_twins(fields: &mut HeaderMap, name: &HeaderName) {
+    let alike = |name: &str| name.replace('_', "-");
+    let wanted = alike(name.as_str());
+    let is_twin = |other: &&HeaderName| *other != name && alike(other.as_str()) == wanted;
+    let twins: Vec<HeaderName> = fields.keys().filter(is_twin).cloned().collect();
+    for twin in twins {
+        fields.remove(twin);
     }
 }
 
@@ -192,6 +207,22 @@ mod tests {
         assert_eq!(found, ["host: a.example", "x-a: 3", "x-b: 1", "x-b: 2"]);
         assert_eq!(edited(&[FieldEdit::Remove("x-a".to_owned())], &FACTS), ["host: a.example"]);
         assert_eq!(edited(&[set("host", "b"), FieldEdit::Remove("x-a".to_owned())], &FACTS), ["host: b"]);
+    }
+
+    #[test]
+    fn a_field_that_is_set_has_no_twin() {
+        let edited = |edits: &[FieldEdit]| {
+            let mut fields = HeaderMap::new();
+            for name in ["x_user", "x-user_id", "x_user-id", "x-user", "x-a"] {
+                fields.append(name, HeaderValue::from_static("1"));
+            }
+            edit(&mut fields, edits, &FACTS);
+            fields.keys().map(|name| name.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        let remove = FieldEdit::Remove("x-user-id".to_owned());
+        assert_eq!(edited(&[set("x-user", "2"), remove]), ["x-user", "x-a"]);
+        assert_eq!(edited(&[set("x_user", "2")]), ["x_user", "x-user_id", "x_user-id", "x-a"]);
+        assert_eq!(edited(&[add("x-user", "2")]).len(), 5);
     }
 
     #[test]

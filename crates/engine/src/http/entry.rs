@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use http::{StatusCode, Version};
 use towpath_config::{Action, Rules};
+use towpath_wire::http1::{HeadFault, path};
 
 use super::edits::{self, Placeholders};
 use super::head::Request;
@@ -95,13 +96,13 @@ pub(super) async fn admit<'a>(
     facts: &Facts,
 ) -> Result<Admitted<'a>, Own> {
     let (http, book) = (requester.http(), requester.book());
-    let (path, _) = split(&request.path);
-    let plain = match path {
-        "*" => Some(Cow::Borrowed(path)),
-        path => routing::plain(path),
+    let (asked, _) = split(&request.path);
+    let plain = match asked {
+        "*" => Some(Cow::Borrowed(asked)),
+        asked => path::plain(asked),
     };
     let plain = plain.ok_or_else(|| {
-        turned_away(flow, Reason::BadRequest(Misasked::Http(towpath_wire::http1::HeadFault::Target)));
+        turned_away(flow, Reason::BadRequest(Misasked::Http(HeadFault::Target)));
         Own::new(StatusCode::BAD_REQUEST, "the path leads out of the root, or has characters of two meanings")
     })?;
     if let (Some(tls), Some(name)) = (&requester.source.tls, &requester.server_name)
@@ -114,8 +115,8 @@ pub(super) async fn admit<'a>(
     let found = routing::find(http, &request.method, &facts.host, &plain, &request.fields);
     let route = book.route(found.map(|(place, _)| place));
     let rules = found.map_or(&http.rules, |(_, route)| &route.rules);
-    if rules.rewrite.is_some() && *plain != *path {
-        turned_away(flow, Reason::BadRequest(Misasked::Http(towpath_wire::http1::HeadFault::Target)));
+    if !routing::is_rewritten_alike(rules, asked, &plain) {
+        turned_away(flow, Reason::BadRequest(Misasked::Http(HeadFault::Target)));
         // It would be written anew in one way and read in another.
         return Err(Own::new(StatusCode::BAD_REQUEST, "the path is not written plainly"));
     }

@@ -50,7 +50,10 @@ pub(super) enum Failed {
 enum Unheard {
     Server(Fault),
     Client(Fault),
+    /// The server took too long.
     TimedOut(Late),
+    /// The client took too long for its body.
+    Late,
     TooLong,
 }
 
@@ -71,32 +74,58 @@ pub(super) struct Times {
     pub(super) answer: Duration,
 }
 
-/// One request at the backends of a pool.
-pub(super) struct Exchange<'a> {
+/// What is asked, and of whom.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
     pub(super) worker: &'a Rc<Worker>,
-    pub(super) flow: &'a mut Flow,
-    pub(super) clock: &'a mut Clock,
-    pub(super) client: &'a mut Side,
     pub(super) request: &'a Request,
     pub(super) pool: &'a Arc<Pool>,
-    pub(super) upload: &'a mut Upload,
     pub(super) times: Times,
     /// The hash that the balance goes by.
     pub(super) key: Option<u64>,
+}
+
+/// One request at the backends of a pool.
+pub(super) struct Exchange<'a> {
+    pub(super) order: Order<'a>,
+    pub(super) flow: &'a mut Flow,
+    clock: &'a mut Clock,
+    client: &'a mut Side,
+    upload: &'a mut Upload,
     pub(super) attempts: u32,
     /// Those among them that met a connection which had waited for too long.
-    pub(super) blameless: u32,
+    blameless: u32,
     /// Whether the client has ended its half of the connection.
-    pub(super) is_half_closed: bool,
+    is_half_closed: bool,
     /// The backend that is asked now.
     pub(super) trying: Rc<RefCell<Option<Arc<Backend>>>>,
 }
 
-impl Exchange<'_> {
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        order: Order<'a>,
+        flow: &'a mut Flow,
+        clock: &'a mut Clock,
+        client: &'a mut Side,
+        upload: &'a mut Upload,
+    ) -> Self {
+        Self {
+            order,
+            flow,
+            clock,
+            client,
+            upload,
+            attempts: 0,
+            blameless: 0,
+            is_half_closed: false,
+            trying: Rc::default(),
+        }
+    }
+
     /// Finds a server that answers; where the pool wants that, a second one is asked when the first is silent for too long.
     pub(super) async fn answer(&mut self) -> Result<Answering, Failed> {
-        match self.pool.config.hedge_after {
-            Hedge::After(time) if is_read_only(self.request) && !self.request.has_body => {
+        match self.order.pool.config.hedge_after {
+            Hedge::After(time) if is_read_only(self.order.request) && !self.order.request.has_body => {
                 Box::pin(self.answer_hedged(time)).await
             }
             _ => self.answer_alone().await,
@@ -105,7 +134,7 @@ impl Exchange<'_> {
 
     pub(super) async fn answer_alone(&mut self) -> Result<Answering, Failed> {
         let mut takes_kept = true;
-        self.worker.budget(&self.pool.config.name).request(self.flow.start());
+        self.order.worker.budget(&self.order.pool.config.name).request(self.flow.start());
         loop {
             let (lease, way) = self.reach(takes_kept).await?;
             let is_used = matches!(way, Way::Kept(_));
@@ -120,13 +149,15 @@ impl Exchange<'_> {
                 }
             };
             self.attempts += 1;
-            if matches!(self.pool.config.hedge_after, Hedge::After(_)) {
+            if matches!(self.order.pool.config.hedge_after, Hedge::After(_)) {
                 *self.trying.borrow_mut() = Some(Arc::clone(&lease));
             }
-            let place = idle::Way { pool: self.pool, backend: &lease, offset: self.flow.offset };
+            let place = idle::Way { pool: self.order.pool, backend: &lease, offset: self.flow.offset };
             let server = match way {
-                Way::Kept(kept) => Server::on_kept(self.worker, kept, self.request).await,
-                Way::New(stream) => Server::on_new(self.worker, stream, place, self.request).await,
+                Way::Kept(kept) => Server::on_kept(self.order.worker, kept, self.order.request).await,
+                Way::New(stream) => {
+                    Server::on_new(self.order.worker, stream, place, self.order.request).await
+                }
             };
             let mut server = match server {
                 Ok(server) => server,
@@ -142,7 +173,7 @@ impl Exchange<'_> {
             };
             match heard {
                 Ok(answer) => {
-                    self.pool.note_answer_since(&lease, begun);
+                    self.order.pool.note_answer_since(&lease, begun);
                     if self.is_to_be_asked_elsewhere(&lease, &answer) {
                         self.flow.attempts().failed(&lease, Failure::Never);
                         continue;
@@ -159,10 +190,11 @@ impl Exchange<'_> {
 
     /// Finds a connection to a backend, one that waits if `takes_kept`.
     async fn reach(&mut self, takes_kept: bool) -> Result<(Lease, Way<Kept>), Failed> {
-        let (worker, client, clock) = (self.worker, &mut *self.client, &mut *self.clock);
+        let (worker, client, clock) = (self.order.worker, &mut *self.client, &mut *self.clock);
         let offset = self.flow.offset;
-        let length = self.request.length.unwrap_or(if self.request.has_body { u64::MAX } else { 0 });
-        let surely = !is_safe(self.request) || length > self.pool.config.http.replay_bytes as u64;
+        let length =
+            self.order.request.length.unwrap_or(if self.order.request.has_body { u64::MAX } else { 0 });
+        let surely = !is_safe(self.order.request) || length > self.order.pool.config.http.replay_bytes as u64;
         clock.set(None);
         let mut is_late = false;
         let kept = |pool: &Arc<Pool>, lease: &Lease| {
@@ -173,7 +205,7 @@ impl Exchange<'_> {
             is_late = clock.poll(cx).is_ready();
             if is_late { Poll::Ready(()) } else { client.poll_gone(cx) }
         };
-        if let Some(reached) = reach::reach(self.flow, hangup, true, self.key, kept).await {
+        if let Some(reached) = reach::reach(self.flow, hangup, true, self.order.key, kept).await {
             return Ok(reached);
         }
         if is_late {
@@ -191,13 +223,13 @@ impl Exchange<'_> {
         if let Some(kept) = self.upload.kept.as_ref().filter(|kept| !kept.is_empty()) {
             server.side.put(cx, kept.as_slice().into());
         }
-        if self.upload.is_over && self.request.has_body {
+        if self.upload.is_over && self.order.request.has_body {
             server.side.put_end(self.upload.trailers.clone());
         }
         self.upload.is_sent = false;
         let (mut is_cut_off, mut interims) = (false, 0);
         if !self.upload.is_over {
-            self.clock.set(Some(self.times.body));
+            self.clock.set(Some(self.order.times.body));
         }
         loop {
             let heard = poll_fn(|cx| self.poll_hear(cx, server, &mut is_cut_off)).await?;
@@ -208,7 +240,7 @@ impl Exchange<'_> {
                 }
                 Heard::Interim(answer) => {
                     interims += 1;
-                    respond::interim(self.client, self.request, &answer);
+                    respond::interim(self.client, self.order.request, &answer);
                 }
             }
             // It goes on with what else there is; a client that takes no interim answer takes the answer no better.
@@ -218,10 +250,10 @@ impl Exchange<'_> {
 
     /// Waits for the first of the body, for a moment: a server that is killed between head and body has answered nobody yet.
     async fn hear_more(&mut self, server: &mut Server, answer: &Answer) -> Result<(), Unheard> {
-        if answer.is_all || !self.upload.is_over || !is_safe(self.request) {
+        if answer.is_all || !self.upload.is_over || !is_safe(self.order.request) {
             return Ok(());
         }
-        let mut moment = pin!(self.worker.pulse.moment());
+        let mut moment = pin!(self.order.worker.pulse.moment());
         poll_fn(|cx| match server.poll_first(cx) {
             Poll::Ready(first) => Poll::Ready(first.map_err(Unheard::Server)),
             Poll::Pending => moment.as_mut().poll(cx).map(Ok),
@@ -237,10 +269,10 @@ impl Exchange<'_> {
     ) -> Poll<Result<Heard, Unheard>> {
         let before = self.upload.count;
         if !self.upload.is_sent && !*is_cut_off {
-            let buffers = &self.worker.buffers;
+            let buffers = &self.order.worker.buffers;
             match self.upload.poll(cx, self.flow, self.client, &mut server.side, buffers) {
                 Poll::Ready(Ok(())) => {
-                    self.clock.set(Some(self.times.answer));
+                    self.clock.set(Some(self.order.times.answer));
                 }
                 Poll::Ready(Err(Break::Source(fault))) => return Poll::Ready(Err(Unheard::Client(fault))),
                 // It may have answered before it closed.
@@ -252,23 +284,26 @@ impl Exchange<'_> {
             }
         }
         let to_keep = self.client.keeps_data();
-        if let Poll::Ready(heard) = server.poll_heard(cx, &self.worker.buffers, &self.request.method, to_keep)
+        if let Poll::Ready(heard) =
+            server.poll_heard(cx, &self.order.worker.buffers, &self.order.request.method, to_keep)
         {
             return Poll::Ready(heard.map_err(Unheard::Server));
         }
-        if self.upload.is_over && self.client.poll_gone(cx).is_ready() {
+        if (self.upload.is_over || *is_cut_off) && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Unheard::Client(Fault::Ended)));
         }
         if self.client.has_just_half_closed() {
             self.is_half_closed = true;
-            self.clock.set(Some(self.times.answer.min(HALF_CLOSED)));
+            self.clock.set(Some(self.order.times.answer.min(HALF_CLOSED)));
         } else if self.upload.count > before && !self.upload.is_sent {
-            self.clock.set(Some(self.times.body));
+            self.clock.set(Some(self.order.times.body));
         }
+        let waits_for_server = self.upload.is_over || *is_cut_off || server.side.is_full();
         self.clock.poll(cx).map(|late| match late {
             // That time was the client's.
             Late::Part if self.is_half_closed => Err(Unheard::Client(Fault::Ended)),
-            late => Err(Unheard::TimedOut(late)),
+            late if waits_for_server => Err(Unheard::TimedOut(late)),
+            _ => Err(Unheard::Late),
         })
     }
 
@@ -281,7 +316,7 @@ impl Exchange<'_> {
         let (reason, is_refused) = match how {
             Unheard::Client(fault) => return Err(Failed::Client(fault)),
             Unheard::TooLong => return Err(Failed::TooLong),
-            Unheard::TimedOut(_) if !self.upload.is_over => return Err(Failed::Late),
+            Unheard::Late => return Err(Failed::Late),
             // No server has had all of the time.
             Unheard::TimedOut(Late::All) => {
                 self.flow.not_connected(Reason::AnswerTimedOut);
@@ -296,7 +331,7 @@ impl Exchange<'_> {
             Unheard::Server(Fault::Ended | Fault::Broken(_)) => (Reason::ServerReset, false),
         };
         self.flow.not_connected(reason);
-        tracing::debug!("pool {}: backend {}: {reason}", self.pool.config.name, lease.member.place);
+        tracing::debug!("pool {}: backend {}: {reason}", self.order.pool.config.name, lease.member.place);
         if reason == Reason::BadAnswer && how_large {
             // That is so at every server.
             return Err(Failed::Server);
@@ -304,13 +339,13 @@ impl Exchange<'_> {
         self.blameless += u32::from(is_used && reason == Reason::ServerReset);
         // One that waited for long may have been closed in order.
         if !is_used {
-            self.pool.note_failure(lease, lease.probe(), reason);
+            self.order.pool.note_failure(lease, lease.probe(), reason);
         }
         if !is_used || reason != Reason::ServerReset {
             let how = if reason == Reason::AnswerTimedOut { Failure::Never } else { Failure::Broke };
             self.flow.attempts().failed(lease, how);
         }
-        let may_be_repeated = is_refused || is_safe(self.request);
+        let may_be_repeated = is_refused || is_safe(self.order.request);
         let has_other = is_used || self.flow.has_attempt_left();
         match may_be_repeated && has_other && self.upload.kept.is_some() && self.may_retry(is_used) {
             true => Ok(()),
@@ -320,8 +355,8 @@ impl Exchange<'_> {
 
     /// Whether one more attempt is within the limits. One for which a server is not to blame is none of the budget.
     fn may_retry(&self, is_blameless: bool) -> bool {
-        let http = &self.pool.config.http;
-        let budget = || self.worker.budget(&self.pool.config.name);
+        let http = &self.order.pool.config.http;
+        let budget = || self.order.worker.budget(&self.order.pool.config.name);
         self.attempts - self.blameless <= http.retries
             && (is_blameless || budget().try_retry(http.retry_budget, Instant::now()))
     }
@@ -330,16 +365,16 @@ impl Exchange<'_> {
     fn is_to_be_asked_elsewhere(&self, lease: &Lease, answer: &Answer) -> bool {
         let status = answer.status.as_u16();
         let is_bad =
-            self.pool.config.http.retry_on.iter().any(|(low, high)| (*low..=*high).contains(&status));
+            self.order.pool.config.http.retry_on.iter().any(|(low, high)| (*low..=*high).contains(&status));
         // The answer is given up only for a server that seems to work.
         let has_other = || {
             let now = Instant::now();
             let is_other = |other: &Backend| !other.is_same(lease) && !self.flow.has_tried(other);
-            let mut all = self.pool.backends().into_iter();
+            let mut all = self.order.pool.backends().into_iter();
             all.any(|other| is_other(&other) && other.standing(now) == Standing::Open)
         };
         is_bad
-            && is_safe(self.request)
+            && is_safe(self.order.request)
             && self.upload.is_over
             && self.upload.kept.is_some()
             && has_other()

@@ -46,13 +46,21 @@ pub(crate) fn apply(fields: &mut HeaderMap, facts: &Facts<'_>, which: ForwardedF
     }
 }
 
-/// Whom a trusted peer asks for: the last in `X-Forwarded-For` that is not trusted itself, as all before it is that one's word.
+/// Whom a trusted peer asks for: the last in `X-Forwarded-For`, or else in `Forwarded`, that is not trusted itself, as all before
+/// it is that one's word.
 pub(crate) fn client_told(fields: &HeaderMap, is_trusted: bool, trusted: &[IpNet]) -> Option<IpAddr> {
-    let values: Vec<_> = fields.get_all(X_FORWARDED_FOR).into_iter().filter(|_| is_trusted).collect();
+    if !is_trusted {
+        return None;
+    }
+    let (name, read): (_, fn(&str) -> Option<IpAddr>) = match fields.contains_key(X_FORWARDED_FOR) {
+        true => (X_FORWARDED_FOR, address),
+        false => (FORWARDED, for_whom),
+    };
+    let values: Vec<_> = fields.get_all(name).into_iter().collect();
     let entries = values.iter().rev().flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
     let mut told = None;
     for entry in entries.map(<[u8]>::trim_ascii).filter(|entry| !entry.is_empty()) {
-        let Some(ip) = str::from_utf8(entry).ok().and_then(address) else { break };
+        let Some(ip) = str::from_utf8(entry).ok().and_then(read) else { break };
         told = Some(ip);
         if !trusted.iter().any(|network| network.contains(&ip)) {
             break;
@@ -108,6 +116,14 @@ fn token_or_quoted(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     Cow::Owned(format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")))
+}
+
+/// Whom an element of `Forwarded` is for. No address has a comma or a semicolon in it, so that quotes around one may be anywhere.
+fn for_whom(element: &str) -> Option<IpAddr> {
+    let mut pairs = element.split(';').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    let value = value.trim();
+    address(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
 /// An address with or without a port; one of version 6 may be in brackets.

@@ -108,7 +108,9 @@ pub(crate) fn request(input: &[u8], bytes_max: usize) -> Result<Option<(Asked, u
     let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| HeadFault::Line)?;
     let (path, authority) = place(&head, &method)?;
     let is_last = match head.version {
-        head::Version::V10 => !head.has_word("connection", "keep-alive"),
+        head::Version::V10 => {
+            !head.has_word("connection", "keep-alive") || head.has_word("connection", "close")
+        }
         head::Version::V11 => head.has_word("connection", "close"),
     };
     let Sorted { mut fields, upgrade, length: length_told } = sorted(&head.fields)?;
@@ -202,7 +204,7 @@ fn keeping(head: &ResponseHead<'_>) -> (bool, Option<u64>) {
     };
     let says = |word: &str| values("connection").any(|value| value.eq_ignore_ascii_case(word.as_bytes()));
     let is_last = match head.version {
-        head::Version::V10 => !says("keep-alive"),
+        head::Version::V10 => !says("keep-alive") || says("close"),
         head::Version::V11 => says("close"),
     };
     let timeout = values("keep-alive").find_map(|value| {

@@ -1,7 +1,6 @@
 //! A second request beside one that gets no answer for too long: the first answer counts.
 
 use std::pin::pin;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -14,8 +13,8 @@ use super::upload::Upload;
 impl Exchange<'_> {
     /// Finds a server that answers, and asks a second one when none has after `time`.
     pub(super) async fn answer_hedged(&mut self, time: Duration) -> Result<Answering, Failed> {
-        let (worker, request, pool) = (self.worker, self.request, self.pool);
-        let (times, key) = (self.times, self.key);
+        let order = self.order;
+        let (worker, pool) = (order.worker, order.pool);
         let (trying, begin) = (self.trying.clone(), self.flow.begins_sibling());
         let mut first = Box::pin(self.answer_alone());
         tokio::select! {
@@ -32,22 +31,8 @@ impl Exchange<'_> {
         let Some(flow) = &mut begin() else { return first.await };
         flow.attempts().leave_out(tried);
         let (mut clock, mut nobody) = (Clock::new(), Side::Nobody);
-        let mut upload = Upload::new(request, 0, None);
-        let mut second = Exchange {
-            worker,
-            flow,
-            clock: &mut clock,
-            client: &mut nobody,
-            request,
-            pool,
-            upload: &mut upload,
-            times,
-            key,
-            attempts: 0,
-            blameless: 0,
-            is_half_closed: false,
-            trying: Rc::default(),
-        };
+        let mut upload = Upload::new(order.request, 0, None);
+        let mut second = Exchange::new(order, flow, &mut clock, &mut nobody, &mut upload);
         let won = {
             let mut second = pin!(second.answer_alone());
             tokio::select! {

@@ -187,9 +187,13 @@ impl Idle {
         }
     }
 
-    /// How many connections of HTTP/1 wait for a backend.
-    pub(crate) fn count(&self, way: Way<'_>) -> usize {
-        self.places.borrow().get(&way.key()).map_or(0, |place| place.streams.len())
+    /// Whether as many connections to a backend wait as its pool wants ready; of HTTP/2 one is enough.
+    pub(crate) fn is_warm(&self, way: Way<'_>) -> bool {
+        let places = self.places.borrow();
+        let (streams, sessions) =
+            places.get(&way.key()).map_or((0, 0), |place| (place.streams.len(), place.sessions.len()));
+        let http = &way.pool.config.http;
+        if http.is_h2 { sessions > 0 } else { streams >= http.warm }
     }
 
     fn place<'a>(self: &Rc<Self>, places: &'a mut HashMap<Key, Place>, way: Way<'_>) -> &'a mut Place {

@@ -29,7 +29,6 @@ mod weighed;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::StatusCode;
 use towpath_config::{Http, Rules};
@@ -43,8 +42,8 @@ pub(crate) use warm::keep_warm;
 
 use self::clock::Clock;
 use self::entry::{Admitted, Facts, To};
-use self::exchange::{Answering, Exchange, Failed, Times};
-use self::head::Request;
+use self::exchange::{Answering, Exchange, Failed, Order, Times};
+use self::head::{Answer, Request};
 use self::own_answer::Own;
 use self::passing::Passing;
 use self::respond::ourselves;
@@ -57,10 +56,6 @@ use crate::listen::{Seat, Source};
 use crate::pool::{Backend, Lease};
 use crate::rulebook::{PoolAtWork, Rulebook};
 use crate::worker::Worker;
-
-/// Times where the configuration says nothing.
-const BODY_PAUSE: Duration = Duration::from_secs(60);
-const ANSWER_TIME: Duration = Duration::from_secs(60);
 
 /// A client, and what its requests have in common.
 pub(crate) struct Requester {
@@ -177,21 +172,9 @@ pub(super) async fn serve_request(
     toward::prepare(requester, rules, pool, &mut request, &mut facts);
     flow.prefers(wanted.clone());
     let mut upload = Upload::new(&request, pool.pool.config.http.replay_bytes, rules.body_bytes_max);
-    let mut exchange = Exchange {
-        worker: &requester.worker,
-        flow: &mut flow,
-        clock,
-        client,
-        request: &request,
-        pool: &pool.pool,
-        upload: &mut upload,
-        times: times(rules),
-        key,
-        attempts: 0,
-        blameless: 0,
-        is_half_closed: false,
-        trying: Rc::default(),
-    };
+    let times = Times { body: rules.body_timeout, answer: rules.answer_timeout };
+    let order = Order { worker: &requester.worker, request: &request, pool: &pool.pool, times, key };
+    let mut exchange = Exchange::new(order, &mut flow, clock, client, &mut upload);
     let answered = exchange.answer().await;
     let attempts = exchange.attempts;
     flow.attempted(attempts);
@@ -200,33 +183,15 @@ pub(super) async fn serve_request(
         Err(failed) => return fail(&mut flow, client, &request, &upload, (failed, attempts), is_last).await,
     };
     flow.answers(answering.answer.status);
-    if answering.answer.status == StatusCode::SWITCHING_PROTOCOLS {
-        return go_over(flow, client, &request, answering, is_last).await;
-    }
     let granted = Granted { requester, rules, pool, request: &request, facts: &facts, wanted, is_last };
+    if answering.answer.status == StatusCode::SWITCHING_PROTOCOLS {
+        return granted.go_over(flow, client, answering).await;
+    }
     let behind = granted.pass_on(&mut flow, clock, client, &mut upload, answering).await;
     if let Some(mirror) = &route.mirror {
-        mirror::copy(requester, mirror, &request, &upload);
+        mirror::copy(requester, mirror, (&request, times), &upload);
     }
     behind
-}
-
-/// Both sides go over to another protocol, if the client has asked for one.
-async fn go_over(
-    mut flow: Flow,
-    client: &mut Side,
-    request: &Request,
-    Answering { server, lease, answer }: Answering,
-    is_last: bool,
-) -> Behind {
-    if request.upgrade.is_none() || answer.upgrade.is_none() {
-        // A server that goes over unasked has lost its way.
-        flow.not_connected(Reason::BadAnswer);
-        flow.answers(StatusCode::BAD_GATEWAY);
-        return ourselves(client, request, &Own::new(StatusCode::BAD_GATEWAY, ""), is_last).await;
-    }
-    respond::interim(client, request, &answer);
-    Behind::Over(Box::new((flow, lease, server)))
 }
 
 /// A request that a server answers.
@@ -242,6 +207,32 @@ struct Granted<'a> {
 }
 
 impl Granted<'_> {
+    /// Both sides go over to another protocol, if the client has asked for one.
+    async fn go_over(
+        &self,
+        mut flow: Flow,
+        client: &mut Side,
+        Answering { server, lease, mut answer }: Answering,
+    ) -> Behind {
+        if self.request.upgrade.is_none() || answer.upgrade.is_none() {
+            // A server that goes over unasked has lost its way.
+            flow.not_connected(Reason::BadAnswer);
+            flow.answers(StatusCode::BAD_GATEWAY);
+            let own = Own::new(StatusCode::BAD_GATEWAY, "");
+            return ourselves(client, self.request, &own, self.is_last).await;
+        }
+        self.finish(&lease, &mut answer);
+        respond::interim(client, self.request, &answer);
+        Behind::Over(Box::new((flow, lease, server)))
+    }
+
+    /// Makes of an answer what the client gets.
+    fn finish(&self, lease: &Lease, answer: &mut Answer) {
+        let has_cookie = self.wanted.as_ref().is_some_and(|wanted| wanted.is_same(lease));
+        let sticky = self.pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &***lease));
+        toward::finish(self.requester, self.rules, (self.request, self.facts), sticky, answer);
+    }
+
     /// Passes the answer on to the client.
     async fn pass_on(
         &self,
@@ -251,15 +242,13 @@ impl Granted<'_> {
         upload: &mut Upload,
         Answering { mut server, lease, mut answer }: Answering,
     ) -> Behind {
-        let Self { requester, rules, pool, request, facts, .. } = *self;
-        let has_cookie = self.wanted.as_ref().is_some_and(|wanted| wanted.is_same(&lease));
-        let sticky = pool.sticky.as_deref().filter(|_| !has_cookie).map(|sticky| (sticky, &**lease));
-        toward::finish(requester, rules, (request, facts), sticky, &mut answer);
+        let Self { requester, rules, pool, request, .. } = *self;
+        self.finish(&lease, &mut answer);
         let squeeze = toward::compress(rules, request, &mut answer);
         let closes = self.is_last || !upload.is_over || requester.is_leaving();
         let closes = respond::begin(client, request, &answer, closes);
         let buffers = &requester.worker.buffers;
-        let mut passing = Passing { flow, clock, pause: times(rules).body, buffers, squeeze };
+        let mut passing = Passing { flow, clock, pause: rules.body_timeout, buffers, squeeze };
         let passed = passing.pass(client, &mut server, upload).await;
         if passed.is_ok() && upload.is_over {
             let way = Way { pool: &pool.pool, backend: &lease, offset: requester.offset };
@@ -290,13 +279,6 @@ impl Granted<'_> {
 fn wanted(pool: &PoolAtWork, request: &Request) -> Option<Arc<Backend>> {
     let sticky = pool.sticky.as_ref()?;
     sticky.find(&pool.pool, &sticky.key.read(&request.fields)?)
-}
-
-fn times(rules: &Rules) -> Times {
-    Times {
-        body: rules.body_timeout.unwrap_or(BODY_PAUSE),
-        answer: rules.answer_timeout.unwrap_or(ANSWER_TIME),
-    }
 }
 
 /// Answers for servers that do not, or tells a client what is wrong with its request.

@@ -10,9 +10,12 @@ use hyper::header::HeaderMap;
 use percent_encoding::utf8_percent_encode;
 use towpath_config::{FieldMatch, Http, HttpRoute, PathMatch, Rewrite, Rules};
 
+use towpath_wire::http1::path;
+
 use super::edits::NOT_IN_QUERY;
 
-/// The first route that fits a request. `host` is in lower case and without port, `path` without query and as [`plain`] makes it.
+/// The first route that fits a request. `host` is in lower case and without port, `path` without query and as [`path::plain`] makes
+/// it.
 pub(crate) fn find<'a>(
     http: &'a Http,
     method: &Method,
@@ -49,61 +52,23 @@ fn has_field(wanted: &FieldMatch, fields: &HeaderMap) -> bool {
     values.any(|value| str::from_utf8(value.as_bytes()).is_ok_and(|value| pattern.regex.is_match(value)))
 }
 
-/// A path as a server reads it that decodes it first, as most do: a route that keeps people out of `/admin` must know it in
-/// `//admin`, `/%61dmin` and `/x/..%2fadmin`. `None` if it leads out of the root. For decisions alone: what goes on is the path
-/// as it came.
-pub(crate) fn plain(path: &str) -> Option<Cow<'_, str>> {
-    if path.contains(['\\', '\0']) {
-        return None;
+/// Whether what the rules make of a path is the same to servers that decode it and to those that do not. `plain` is the path as
+/// [`path::plain`] makes it.
+pub(crate) fn is_rewritten_alike(rules: &Rules, path: &str, plain: &str) -> bool {
+    // They may differ in the case of escapes.
+    if rules.rewrite.is_none() || path.eq_ignore_ascii_case(plain) {
+        return true;
     }
-    if !path.contains(['%', ';']) && !path.contains("//") && !path.contains("/.") {
-        return Some(Cow::Borrowed(path));
-    }
-    let decoded = decode(path);
-    // Some servers take the one for a slash, and end the path at the other.
-    if decoded.contains('\\') || decoded.contains("%00") {
-        return None;
-    }
-    let is_folder = [".", "..", ""].contains(&decoded.rsplit('/').next().unwrap_or_default());
-    let mut segments = Vec::new();
-    for segment in decoded.split('/') {
-        // Some servers cut parameters off before they compare.
-        match segment.split(';').next().unwrap_or_default() {
-            "" | "." => {}
-            ".." => drop(segments.pop()?),
-            name => segments.push(name),
-        }
-    }
-    let mut plain = String::with_capacity(decoded.len() + 1);
-    for segment in &segments {
-        plain.push('/');
-        plain.push_str(segment);
-    }
-    if is_folder {
-        plain.push('/');
-    }
-    Some(Cow::Owned(plain))
-}
-
-/// Without the escapes of characters that can be seen, but for those that would mean something else then.
-fn decode(path: &str) -> String {
-    let mut decoded = String::with_capacity(path.len());
-    let mut parts = path.split('%');
-    decoded.push_str(parts.next().unwrap_or_default());
-    for part in parts {
-        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match byte.filter(|byte| byte.is_ascii_graphic() && !b"%?#".contains(byte)) {
-            Some(byte) => {
-                decoded.push(char::from(byte));
-                decoded.push_str(&part[2..]);
+    match &rules.rewrite {
+        Some(Rewrite::Prefix(old, _)) => match (below(path, old), below(plain, old)) {
+            (Some(rest), Some(rest_of_plain)) => {
+                rest == rest_of_plain || path::plain(rest).is_some_and(|rest| rest == rest_of_plain)
             }
-            None => {
-                decoded.push('%');
-                decoded.push_str(part);
-            }
-        }
+            (None, None) => true,
+            _ => false,
+        },
+        _ => false,
     }
-    decoded
 }
 
 /// The path that a request goes on with, and its query, which stays; `None` where the rules leave it as it came. It begins with

@@ -82,6 +82,18 @@ impl Server {
         if !way.pool.config.http.is_h2 {
             return Ok(Self::h1(stream, request));
         }
+        let room = Self::open(worker, stream, way).await?;
+        Self::h2(room, request).await.map_err(|(room, fault)| {
+            worker.idle.leave_session(&room);
+            fault
+        })
+    }
+
+    /// Begins HTTP/2 on a new connection, which others find from now on.
+    ///
+    /// # Errors
+    /// When the server does not speak it.
+    pub(crate) async fn open(worker: &Worker, stream: Stream, way: Way<'_>) -> Result<Room, Fault> {
         stream.keep_alive(&way.pool.config.socket);
         let (gathered, flusher) = Gathered::new(stream);
         let handshake = client::Builder::new()
@@ -99,10 +111,7 @@ impl Server {
                 flusher.finish().await;
             }
         });
-        Self::h2(room, request).await.map_err(|(room, fault)| {
-            worker.idle.leave_session(&room);
-            fault
-        })
+        Ok(room)
     }
 
     fn h1(stream: Stream, request: &Request) -> Self {

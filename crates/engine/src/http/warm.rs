@@ -3,9 +3,11 @@
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{interval, timeout};
 
 use super::idle::Way;
+use super::server::Server;
 use crate::chain::{self, Connecting};
 use crate::listen::Door;
 use crate::pool::Standing;
@@ -28,20 +30,26 @@ pub(crate) async fn keep_warm(worker: Weak<Worker>, door: std::sync::Weak<Door>)
         let offset = door.offset;
         drop(door);
         let pools = source.rulebook.iter().flat_map(|book| book.pools());
-        for pool in pools.filter(|pool| pool.config.http.warm > 0 && !pool.config.http.is_h2) {
-            for backend in pool.backends() {
-                warm(&worker, Way { pool, backend: &backend, offset }).await;
-            }
-        }
+        let pools = pools.filter(|pool| pool.config.http.warm > 0);
+        // One that is slow to connect to keeps the others of none.
+        let all = pools.flat_map(|pool| pool.backends().into_iter().map(move |backend| (pool, backend)));
+        join_all(all.map(async |(pool, backend)| {
+            warm(&worker, Way { pool, backend: &backend, offset }).await;
+        }))
+        .await;
     }
 }
 
 async fn warm(worker: &Rc<Worker>, way: Way<'_>) {
     let is_open = || way.backend.standing(std::time::Instant::now()) == Standing::Open;
-    while worker.idle.count(way) < way.pool.config.http.warm && is_open() {
+    while !worker.idle.is_warm(way) && is_open() {
         // One that fails is a matter for those with requests.
         let Some(stream) = connect(way).await else { return };
-        worker.idle.put(way, stream, None);
+        if !way.pool.config.http.is_h2 {
+            worker.idle.put(way, stream, None);
+        } else if Server::open(worker, stream, way).await.is_err() {
+            return;
+        }
     }
 }
 

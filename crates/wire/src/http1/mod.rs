@@ -7,6 +7,7 @@
 pub mod framing;
 pub mod gate;
 pub mod head;
+pub mod path;
 pub mod response;
 pub mod target;
 

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What holds where nothing is said.
 pub(super) fn defaults() -> Rules {
-    Rules { body_timeout: Some(PATIENCE), answer_timeout: Some(PATIENCE), ..Rules::default() }
+    Rules { body_timeout: PATIENCE, answer_timeout: PATIENCE, ..Rules::default() }
 }
 
 /// What a table says, and for the rest what held `before`.
@@ -45,8 +45,8 @@ pub(super) fn rules(
         auth_file,
         rate: rate(shape.rate, shape.burst, before.rate, report),
         body_bytes_max: or_off(shape.body_max, |size| size.0, before.body_bytes_max),
-        body_timeout: shape.body_timeout.given().map(|time| time.0).or(before.body_timeout),
-        answer_timeout: shape.answer_timeout.given().map(|time| time.0).or(before.answer_timeout),
+        body_timeout: shape.body_timeout.given().map_or(before.body_timeout, |time| time.0),
+        answer_timeout: shape.answer_timeout.given().map_or(before.answer_timeout, |time| time.0),
         request_timeout: or_off(shape.request_timeout, |time| time.0, before.request_timeout),
         compress: codings(shape.compress, report).unwrap_or_else(|| before.compress.clone()),
     }

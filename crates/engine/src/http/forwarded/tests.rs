@@ -117,7 +117,28 @@ fn a_client_is_the_last_whom_nobody_trusts() {
     ] {
         assert_eq!(find(values).as_deref(), wanted, "{values:?}");
     }
-    assert_eq!(client_told(&fields(&[("x-forwarded-for", "9.9.9.9")]), false, &trusted), None);
+    for name in ["x-forwarded-for", "forwarded"] {
+        assert_eq!(client_told(&fields(&[(name, "for=9.9.9.9"), (name, "9.9.9.9")]), false, &trusted), None);
+    }
+}
+
+#[test]
+fn the_standard_field_tells_of_the_client_too() {
+    let trusted = ["10.0.0.0/8".parse().unwrap()];
+    for (value, wanted) in [
+        ("for=9.9.9.9", Some("9.9.9.9")),
+        ("For=8.8.8.8, proto=https; for=\"9.9.9.9:4000\";host=a, for=10.0.0.1", Some("9.9.9.9")),
+        ("for=\"[2001:db8::1]:80\";by=10.0.0.1", Some("2001:db8::1")),
+        ("for=9.9.9.9, for=_hidden", None),
+        ("for=9.9.9.9, for=unknown, for=10.0.0.1", Some("10.0.0.1")),
+        ("for=9.9.9.9, for=\"a,for=8.8.8.8", Some("8.8.8.8")),
+        ("host=a", None),
+    ] {
+        let came = fields(&[("forwarded", value)]);
+        assert_eq!(client_told(&came, true, &trusted).map(|ip| ip.to_string()).as_deref(), wanted, "{value}");
+    }
+    let both = fields(&[("forwarded", "for=8.8.8.8"), ("x-forwarded-for", "9.9.9.9")]);
+    assert_eq!(client_told(&both, true, &[]).map(|ip| ip.to_string()).as_deref(), Some("9.9.9.9"));
 }
 
 proptest! {

@@ -3,6 +3,7 @@
 mod framing;
 mod gate;
 mod head;
+mod path;
 mod response;
 mod target;
 
