@@ -7,6 +7,7 @@ pub mod http1;
 pub mod proxy_header;
 pub mod sniff;
 pub mod socks;
+pub mod tunnel;
 
 #[cfg(test)]
 mod steady;

@@ -1,0 +1,1 @@
+//! Frames, hellos, and whole sessions in virtual time.
