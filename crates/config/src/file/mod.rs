@@ -7,6 +7,7 @@ mod pool;
 mod route;
 mod shape;
 mod tls;
+mod tunnel;
 
 use schemars::JsonSchema;
 use toml::Spanned;
@@ -25,6 +26,7 @@ pub(crate) use pool::{Backend, Pool};
 pub(crate) use route::Route;
 use shape::shape;
 pub(crate) use tls::{ClientTls, ServerTls};
+pub(crate) use tunnel::Tunnel;
 
 shape! {
     /// A towpath configuration.
