@@ -12,7 +12,7 @@ use super::pool::plain;
 use super::tunnel::Asked;
 use super::{small_file, tls};
 use crate::error::Mistake;
-use crate::model::{Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay, TunnelOut};
+use crate::model::{Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay, SourceAddress, TunnelOut};
 use crate::near::excerpt;
 use crate::read::{Field, OneOrMany};
 use crate::report::Report;
@@ -113,6 +113,10 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         balance: match pool.balance {
             Balance::Hash(HashKey::Request) => Balance::RoundRobin,
             balance => balance,
+        },
+        source: match &tunnel {
+            Some(tunnel) if !tunnel.bind.is_empty() => SourceAddress::These(tunnel.bind.clone()),
+            _ => pool.source.clone(),
         },
         ..pool.clone()
     };

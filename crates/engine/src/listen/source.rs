@@ -16,6 +16,7 @@ use super::own::Own;
 use super::pace::Pace;
 use crate::admit::Gatekeeper;
 use crate::auth::{self, Authenticator};
+use crate::far::Far;
 use crate::metrics::{NowAndThen, WARN_GAP};
 use crate::pool::Pool;
 use crate::rulebook::Rulebook;
@@ -40,6 +41,8 @@ pub(crate) struct Source {
     pub(crate) tls: Option<TlsIn>,
     /// Who may use a proxy, if not everybody.
     pub(crate) users: Option<Arc<Authenticator>>,
+    /// What makes it the far end of tunnels.
+    pub(crate) far: Option<Arc<Far>>,
     /// Where this process listens.
     pub(crate) own: Arc<Own>,
     refused: Refused,
@@ -124,6 +127,7 @@ impl Source {
         let users = listener.proxy.as_ref().and_then(auth::of_proxy).map(Arc::new);
         // Its files were looked at before it came here.
         let tls = listener.tls.as_ref().and_then(|tls| TlsIn::new(tls, listener.mode).ok());
+        let far = listener.tunnel.as_ref().and_then(|tunnel| Far::new(tunnel).ok()).map(Arc::new);
         Self {
             listener,
             pool,
@@ -136,6 +140,7 @@ impl Source {
             speeds,
             tls,
             users,
+            far,
             own,
             refused,
             is_replaced: AtomicBool::new(false),
@@ -167,6 +172,7 @@ impl Source {
             speeds: self.speeds.clone(),
             tls: self.tls.clone(),
             users: self.users.clone(),
+            far: None,
             own: self.own.clone(),
             refused: Refused::default(),
             is_replaced: AtomicBool::new(false),
@@ -187,6 +193,12 @@ impl Source {
         }
         if new.listener.tls == self.listener.tls && new.listener.mode == self.listener.mode {
             new.tls.clone_from(&self.tls); // with the keys of its tickets
+        }
+        // With the sessions that it has.
+        if let (Some(before), Some(tunnel)) = (&self.far, &new.listener.tunnel)
+            && before.is_as(tunnel)
+        {
+            new.far.clone_from(&self.far);
         }
         if let (Some(users), Some(before)) = (&new.users, &self.users) {
             new.users = Some(Arc::new(before.renewed(users)));

@@ -25,9 +25,10 @@ use towpath_config::{Hedge, HopProtocol, Login, SourceAddress};
 use crate::balance::Algorithm;
 use crate::error::Reason;
 use crate::metrics::NowAndThen;
+use crate::near::Near;
 use crate::place::Place;
 use crate::sessions::Sessions;
-use crate::tls::TlsOut;
+use crate::tls::{TlsError, TlsOut};
 
 pub use backend::{Backend, Member, Standing};
 use choice::Choice;
@@ -70,21 +71,32 @@ pub struct Hop {
     pub tls: Option<TlsOut>,
     /// Its connections of HTTP/2.
     pub(crate) sessions: Arc<Sessions>,
+    /// The tunnel to it.
+    pub(crate) tunnel: Option<Arc<Near>>,
     /// When to warn of it again.
     pub(crate) warnings: Arc<NowAndThen>,
 }
 
 impl Hop {
     /// A hop as the configuration has it, whose pool and TLS are at work.
-    pub fn new(config: &towpath_config::Hop, pool: Arc<Pool>, tls: Option<TlsOut>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the key of a tunnel cannot be used.
+    pub fn new(
+        config: &towpath_config::Hop,
+        pool: Arc<Pool>,
+        tls: Option<TlsOut>,
+    ) -> Result<Self, TlsError> {
+        let tunnel = config.tunnel.as_ref().map(Near::new).transpose()?.map(Arc::new);
+        Ok(Self {
             protocol: config.protocol,
             pool,
             login: config.login.clone(),
             tls,
             sessions: Arc::default(),
+            tunnel,
             warnings: Arc::default(),
-        }
+        })
     }
 }
 

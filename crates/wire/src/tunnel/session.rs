@@ -538,6 +538,11 @@ impl Session {
         !self.ready.is_empty()
     }
 
+    /// Whether something is to be acknowledged soon.
+    pub fn is_telling(&self) -> bool {
+        self.tell_at.is_some()
+    }
+
     /// Bytes of streams that are kept here, sent or received.
     pub fn held_bytes(&self) -> usize {
         self.streams.values().map(|stream| stream.inflow.held_bytes() + stream.outflow.held_bytes()).sum()
