@@ -31,7 +31,12 @@ pub use error::{Mistake, Mistakes};
 pub use load::load;
 pub use mask::masked;
 pub use model::{
-    Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Compression, Config, DestHost, DestRule, Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields, HashKey, Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive, Lanes, Listener, Log, LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pool, Proxy, ProxyHeaderIn, ProxyVersion, RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules, ServerTls, SocketOptions, SourceAddress, Sticky, TunnelEnd, TunnelIn, TunnelOut,
+    Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Compression,
+    Config, DestHost, DestRule, Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields,
+    HashKey, Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive, Lanes,
+    Listener, Log, LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pool, Proxy,
+    ProxyHeaderIn, ProxyVersion, RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules,
+    ServerTls, SocketOptions, SourceAddress, Sticky, TunnelEnd, TunnelIn, TunnelOut,
 };
 pub use parse::parse;
 pub use schema::schema;

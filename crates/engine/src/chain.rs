@@ -320,11 +320,7 @@ async fn reach(
 }
 
 /// A connection to the hop at `place`, which may take `limit`, for a lane of the tunnel to it.
-pub(crate) async fn reach_hop(
-    hops: &Arc<[Hop]>,
-    place: usize,
-    limit: Duration,
-) -> Result<Stream, HopFault> {
+pub(crate) async fn reach_hop(hops: &Arc<[Hop]>, place: usize, limit: Duration) -> Result<Stream, HopFault> {
     let hop = &hops[place];
     if place == 0 {
         let reached = reach(hop, None, &mut Vec::new()).await;

@@ -130,7 +130,8 @@ impl HopFault {
 
     /// Whether the proxy does not want to connect to what is behind it.
     pub(crate) fn is_denial(self) -> bool {
-        matches!(self, Self::Code(2) | Self::Far(2)) || matches!(self, Self::Status(status) if status.code() == 403)
+        matches!(self, Self::Code(2) | Self::Far(2))
+            || matches!(self, Self::Status(status) if status.code() == 403)
     }
 
     /// Whether the same attempt may do better after a while.

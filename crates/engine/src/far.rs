@@ -11,7 +11,9 @@ use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
 use towpath_config::TunnelIn;
 use towpath_wire::destination::Destination;
-use towpath_wire::tunnel::hello::{self, ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, SessionId, Terms};
+use towpath_wire::tunnel::hello::{
+    self, ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, SessionId, Terms,
+};
 use towpath_wire::tunnel::session::Role;
 use towpath_wire::tunnel::{LaneId, StreamId};
 

@@ -82,6 +82,9 @@ mod tests {
         client.write_all(b"x").unwrap();
         let path = tcp_path(client.as_fd()).unwrap();
         assert_eq!(path.unsent, 0);
-        assert!(path.window >= 1000 && path.rtt > Duration::ZERO && path.rtt < Duration::from_secs(1), "{path:?}");
+        assert!(
+            path.window >= 1000 && path.rtt > Duration::ZERO && path.rtt < Duration::from_secs(1),
+            "{path:?}"
+        );
     }
 }

@@ -45,7 +45,10 @@ pub(super) fn tunnel_in(
     let Field::Given(shape, span) = field else {
         if field.is_absent() {
             let mistake = Mistake::at(listener.unwrap_or_default(), "this tunnel has no key");
-            report.push(mistake.hint("add tunnel = { key_file = \"key\" }, which `towpath tunnel --new-key key` makes"));
+            report.push(
+                mistake
+                    .hint("add tunnel = { key_file = \"key\" }, which `towpath tunnel --new-key key` makes"),
+            );
         }
         return None;
     };

@@ -12,7 +12,9 @@ use super::pool::plain;
 use super::tunnel::Asked;
 use super::{small_file, tls};
 use crate::error::Mistake;
-use crate::model::{Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay, SourceAddress, TunnelOut};
+use crate::model::{
+    Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay, SourceAddress, TunnelOut,
+};
 use crate::near::excerpt;
 use crate::read::{Field, OneOrMany};
 use crate::report::Report;

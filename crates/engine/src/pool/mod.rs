@@ -82,11 +82,7 @@ impl Hop {
     ///
     /// # Errors
     /// When the key of a tunnel cannot be used.
-    pub fn new(
-        config: &towpath_config::Hop,
-        pool: Arc<Pool>,
-        tls: Option<TlsOut>,
-    ) -> Result<Self, TlsError> {
+    pub fn new(config: &towpath_config::Hop, pool: Arc<Pool>, tls: Option<TlsOut>) -> Result<Self, TlsError> {
         let tunnel = config.tunnel.as_ref().map(Near::new).transpose()?.map(Arc::new);
         Ok(Self {
             protocol: config.protocol,

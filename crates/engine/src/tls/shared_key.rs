@@ -97,13 +97,12 @@ fn pair(key: &Secret, role: &[u8], provider: &CryptoProvider) -> Result<Arc<Cert
     let mut seed = [0; 32];
     let digits = key.reveal().to_ascii_lowercase();
     let expanded = Salt::new(HKDF_SHA256, b"towpath").extract(digits.as_bytes());
-    expanded
-        .expand(&[role], SeedLength)
-        .and_then(|bytes| bytes.fill(&mut seed))
-        .map_err(|_| failed())?;
+    expanded.expand(&[role], SeedLength).and_then(|bytes| bytes.fill(&mut seed)).map_err(|_| failed())?;
     let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| failed())?;
     let pkcs8 = pair.to_pkcs8().map_err(|_| failed())?;
-    let signing = provider.key_provider.load_private_key(PrivatePkcs8KeyDer::from(pkcs8.as_ref()).clone_key().into())?;
+    let signing = provider
+        .key_provider
+        .load_private_key(PrivatePkcs8KeyDer::from(pkcs8.as_ref()).clone_key().into())?;
     let public = signing.public_key().ok_or_else(failed)?;
     Ok(Arc::new(CertifiedKey::new(vec![CertificateDer::from(public.to_vec())], signing)))
 }
@@ -139,7 +138,12 @@ impl Only {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature_with_raw_key(message, &SubjectPublicKeyInfoDer::from(shown.as_ref()), signed, algorithms)
+        verify_tls13_signature_with_raw_key(
+            message,
+            &SubjectPublicKeyInfoDer::from(shown.as_ref()),
+            signed,
+            algorithms,
+        )
     }
 
     fn older() -> Error {

@@ -330,9 +330,8 @@ impl State {
         self.pump(now);
         self.has_moved |= self.session.is_telling();
         // One that still writes asks for more by itself.
-        let has_work = |lane: &&mut Lane| {
-            lane.is_dead || (lane.taken == 0 && (lane.is_retired || !lane.out.is_empty()))
-        };
+        let has_work =
+            |lane: &&mut Lane| lane.is_dead || (lane.taken == 0 && (lane.is_retired || !lane.out.is_empty()));
         wakers.extend(self.lanes.values_mut().filter(has_work).filter_map(|lane| lane.waker.take()));
         is_changed
     }
