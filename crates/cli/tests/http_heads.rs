@@ -176,6 +176,8 @@ fn a_prefix_is_taken_off_and_the_rest_stays_as_it_is_written() {
         ("/api/a//x?y=%2F", "/a//x?y=%2F"),
         ("/api/%61", "/%61"),
         ("/api", "/"),
+        // What begins with two slashes is a host to some.
+        ("/api//x", "/x"),
         ("/apix//y", "/apix//y"),
     ];
     for (path, expected) in good {

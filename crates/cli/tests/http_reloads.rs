@@ -7,15 +7,17 @@ mod support;
 use std::fs;
 use std::io::Write;
 use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 
-use support::frames::{ACK, END_STREAM, Frame, Frames, GET, GOAWAY, Outcome, PING, frame};
+use support::frames::{ACK, END_STREAM, Frame, Frames, GET, GOAWAY, Outcome, PING, RST_STREAM, frame};
 use support::net::{End, Server, read_to_end};
 use support::ports::free_address;
 use support::proxies::read_head;
 use support::raw_web::{Client, Web, balancer_file};
 use support::towpath::Towpath;
+use support::wait_for;
 
 /// One worker, so that all connections of a test are of the same.
 fn file(listen: &str, backends: &[&str], listener: &str, pool: &str) -> String {
@@ -89,6 +91,85 @@ fn clients_that_rest_are_answered_once_more_and_told_to_come_again() {
     assert!(is_answered && is_told, "answered {is_answered}, told {is_told}");
     assert_eq!(Client::connect(&listen).get("/").body, "new");
     towpath.stop(13);
+}
+
+/// Asks again and again on one connection after the other, each for as long as it may; how many answers there were.
+fn ask_until(listen: &str, is_over: &AtomicBool) -> usize {
+    let mut count = 0;
+    while !is_over.load(Ordering::SeqCst) {
+        let mut client = Client::connect(listen);
+        loop {
+            let answer = client.get("/");
+            assert!(answer.status == 200 && answer.is_whole && answer.body == "GET / ", "{answer:?}");
+            count += 1;
+            if answer.field("connection") == ["close"] {
+                client.assert_closed();
+                break;
+            }
+            if is_over.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+    }
+    count
+}
+
+/// The same as streams of HTTP/2.
+fn ask_in_streams_until(listen: &str, is_over: &AtomicBool) -> usize {
+    let mut count = 0;
+    while !is_over.load(Ordering::SeqCst) {
+        let mut client = Frames::connect(listen, &[]);
+        let mut last = None;
+        for stream in (1..).step_by(2) {
+            if last.is_some() || is_over.load(Ordering::SeqCst) {
+                break;
+            }
+            client.get(stream, GET);
+            loop {
+                let Some(frame) = client.next() else {
+                    assert!(last.is_some_and(|last| last < stream), "no answer to {stream}, told {last:?}");
+                    break;
+                };
+                assert_ne!(frame.kind, RST_STREAM, "{frame:?}");
+                if frame.kind == GOAWAY {
+                    last = Some(u32::from_be_bytes(frame.payload[..4].try_into().unwrap()));
+                }
+                if frame.stream == stream && frame.flags & END_STREAM != 0 {
+                    count += 1;
+                    break;
+                }
+            }
+        }
+    }
+    count
+}
+
+#[test]
+fn reloads_with_other_rules_fail_no_request_of_clients_that_stay() {
+    let (listen, web) = (free_address(), Web::start());
+    let text = |number: usize| {
+        let rules = format!("response_fields = {{ set = {{ \"x-number\" = \"{number}\" }} }}");
+        file(&listen, &[&web.address], &rules, &format!("retries = {}", number % 4))
+    };
+    let towpath = Towpath::file(&text(0));
+    let (is_over, count) = (AtomicBool::new(false), 20);
+    let answered: usize = std::thread::scope(|scope| {
+        let plain = (0..4).map(|_| scope.spawn(|| ask_until(&listen, &is_over)));
+        let mut clients: Vec<_> = plain.collect();
+        clients.extend((0..4).map(|_| scope.spawn(|| ask_in_streams_until(&listen, &is_over))));
+        for number in 1..=count {
+            web.take();
+            reload(&towpath, &text(number), number);
+            // Each set of rules has served somebody before the next one comes.
+            wait_for("requests", || (web.take().len() > 8).then_some(()));
+        }
+        is_over.store(true, Ordering::SeqCst);
+        clients.into_iter().map(|client| client.join().unwrap()).sum()
+    });
+    assert!(answered > count * 8, "{answered}");
+    let last = Client::connect(&listen).get("/");
+    assert_eq!(last.field("x-number"), [count.to_string()]);
+    drop(towpath);
 }
 
 /// Answers one request with 204, and leaves the connection open.
