@@ -68,7 +68,8 @@ fn a_server_that_takes_no_more_of_a_body_is_late_and_not_its_client() {
         });
         let answer = client.answer();
         assert_eq!((answer.status, answer.field("connection")), (504, vec!["close"]), "{pool}: {answer:?}");
-        client.stream().shutdown(Shutdown::Both).unwrap();
+        // What it sends in vain may have been answered with a reset by now.
+        let _ = client.stream().shutdown(Shutdown::Both);
         upload.join().unwrap();
         towpath.stop(2);
     }
