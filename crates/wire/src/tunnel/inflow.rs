@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Fault;
 use super::frame::{Block, Last, Why};
+use super::{BLOCK_BYTES_MAX, Fault};
 
 /// Blocks that may wait for one before them. The other end has no more than half as many under way.
 pub(super) const WAITING_MAX: usize = 4096;
@@ -47,6 +47,8 @@ pub(super) struct Inflow {
     waiting: BTreeMap<u64, Block>,
     /// Where it is over, and how, as far as that is known.
     end: Option<(u64, Last)>,
+    /// Whether it was ended here: what is still under way is of no interest.
+    is_aborted: bool,
     /// What the other end was told.
     told: (u64, u64),
     is_untold: bool,
@@ -63,6 +65,7 @@ impl Inflow {
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
             end: None,
+            is_aborted: false,
             told: (0, window),
             is_untold: false,
         }
@@ -73,6 +76,9 @@ impl Inflow {
         let (offset, end, last) = (block.offset, block.end(), block.last);
         if end > self.limit {
             return Err(Fault::Credit);
+        }
+        if self.is_aborted {
+            return Ok(false);
         }
         // What has come already is told again: the other end may not know.
         self.is_untold = true;
@@ -157,7 +163,9 @@ impl Inflow {
     /// Lets more come, as some was read. A reader that would take more than a window in `quick` gets a larger one, which is what
     /// `grown` says of a wish for so many bytes more.
     pub(super) fn raise(&mut self, now: Duration, quick: Duration, grown: impl FnOnce(u64) -> u64) {
-        if self.end.is_some() || self.limit - self.consumed > self.window / 2 {
+        let left = self.limit - self.consumed;
+        // There has to be room for a block, which may not be cut any more.
+        if self.end.is_some() || left > self.window / 2 && left >= BLOCK_BYTES_MAX as u64 {
             return;
         }
         if now.saturating_sub(self.raised) < quick {
@@ -191,9 +199,9 @@ impl Inflow {
         self.told
     }
 
-    /// What was told may not have arrived.
+    /// What was told may not have arrived. There is nothing to tell of a stream that the other end may not know yet.
     pub(super) fn tell_again(&mut self) {
-        self.is_untold = true;
+        self.is_untold |= self.received_with_end() > 0;
     }
 
     fn received_with_end(&self) -> u64 {
@@ -215,6 +223,7 @@ impl Inflow {
         if !self.is_over_in_order() {
             self.waiting.clear();
             self.end = Some((self.received, Last::Reset(why)));
+            self.is_aborted = true;
         }
     }
 }

@@ -51,7 +51,7 @@ pub enum Role {
 /// What an end keeps to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of each stream that may come before some were read.
+    /// Bytes of each stream that may come before some were read: at least [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX).
     pub window: u64,
     /// The same for a stream that is read quickly.
     pub window_max: u64,
@@ -237,12 +237,15 @@ impl Session {
         read
     }
 
-    /// Nobody holds a stream any more. What was written is still delivered; what is not read is dropped.
+    /// Nobody holds a stream any more. What was written is still delivered, and reset behind that if it was not ended; what is not
+    /// read is dropped.
     pub fn release(&mut self, id: StreamId, now: Duration) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.is_released = true;
         stream.progress = now;
         stream.inflow.discard();
+        stream.outflow.finish(Last::Reset(Why::Reset));
+        self.touch(id);
         self.settle(id);
     }
 
@@ -294,6 +297,9 @@ impl Session {
     pub fn receive(&mut self, lane: LaneId, frame: Frame, now: Duration) -> Result<(), Fault> {
         if let Some(lane) = self.lanes.iter_mut().find(|known| known.id == lane) {
             (lane.heard, lane.pinged) = (now, None);
+        }
+        if self.is_over {
+            return Ok(());
         }
         match frame {
             Frame::Block(block) => self.take_block(block, now),
@@ -447,6 +453,8 @@ impl Session {
             Some(at) => at + ANSWER + 4 * lane.path.rtt,
             None => lane.heard.max(lane.used) + REST,
         });
+        // Not before it would be looked for.
+        let pings = pings.map(|at| at.max(self.looked + LOOKS));
         let look = (self.is_busy() && !self.lanes.is_empty()).then(|| self.looked + LOOKS);
         let tell = self.tell_at.filter(|_| !self.lanes.is_empty());
         pings.chain(lost).chain(look).chain(tell).min()
