@@ -160,19 +160,20 @@ impl Inflow {
         }
     }
 
-    /// Lets more come, as some was read. A reader that would take more than a window in `quick` gets a larger one, which is what
-    /// `grown` says of a wish for so many bytes more.
-    pub(super) fn raise(&mut self, now: Duration, quick: Duration, grown: impl FnOnce(u64) -> u64) {
+    /// Lets more come, as some was read. A reader that would take more than a window in `quick` gets a larger one, by what `grown`
+    /// makes of it; tells how much that is.
+    pub(super) fn raise(&mut self, now: Duration, quick: Duration, grown: impl FnOnce(u64) -> u64) -> u64 {
         let left = self.limit - self.consumed;
         // There has to be room for a block, which may not be cut any more.
         if self.end.is_some() || left > self.window / 2 && left >= BLOCK_BYTES_MAX as u64 {
-            return;
+            return 0;
         }
-        if now.saturating_sub(self.raised) < quick {
-            self.window += grown(self.window);
-        }
+        let is_quick = now.saturating_sub(self.raised) < quick;
+        let more = if is_quick { grown(self.window) } else { 0 };
+        self.window += more;
         self.raised = now;
         self.limit = self.consumed + self.window;
+        more
     }
 
     pub(super) fn window(&self) -> u64 {
