@@ -1,1 +1,3 @@
 //! Frames, hellos, and whole sessions in virtual time.
+
+mod simulation;
