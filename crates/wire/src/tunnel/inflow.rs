@@ -3,11 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::frame::{Block, Last, Why};
+use bytes::BytesMut;
+
+use super::frame::{Block, Coding, Last, Why};
 use super::{BLOCK_BYTES_MAX, Fault};
 
 /// Blocks that may wait for one before them. The other end has no more than half as many under way.
 pub(super) const WAITING_MAX: usize = 4096;
+
+/// Blocks that may wait to be read beside those, for each of so many bytes of the window.
+const BYTES_PER_BLOCK: u64 = 256;
+
+/// Short blocks are joined up to this length, so that what waits to be read costs little more than its bytes.
+const JOINED_BYTES: usize = 4 * 1024;
 
 /// So much of what has come is acknowledged at once.
 const URGENT_BYTES: u64 = 256 * 1024;
@@ -86,6 +94,7 @@ impl Inflow {
             Some((at, known)) if end > at || (last != Last::More && (end, last) != (at, known)) => {
                 return Err(Fault::End);
             }
+            None if end < self.received && last != Last::More => return Err(Fault::End),
             _ => {}
         }
         if self.is_over_in_order() || end < self.received || (end == self.received && last == Last::More) {
@@ -120,6 +129,9 @@ impl Inflow {
             self.waiting.insert(offset, block);
             return Ok(false);
         }
+        if self.ready.len() as u64 >= WAITING_MAX as u64 + self.window / BYTES_PER_BLOCK {
+            return Err(Fault::Blocks);
+        }
         self.append(block);
         while let Some(next) = self.waiting.remove(&self.received) {
             self.append(next);
@@ -129,8 +141,10 @@ impl Inflow {
 
     fn append(&mut self, block: Block) {
         self.received = block.end();
-        if block.length > 0 {
-            self.ready.push_back(block);
+        match self.ready.back_mut() {
+            _ if block.length == 0 => {}
+            Some(before) if is_short(before, &block) => join(before, &block),
+            _ => self.ready.push_back(block),
         }
     }
 
@@ -227,4 +241,18 @@ impl Inflow {
             self.is_aborted = true;
         }
     }
+}
+
+/// Whether two blocks are better one.
+fn is_short(before: &Block, block: &Block) -> bool {
+    let are_plain = before.coding == Coding::Plain && block.coding == Coding::Plain;
+    are_plain && before.length + block.length <= JOINED_BYTES
+}
+
+fn join(before: &mut Block, block: &Block) {
+    let payload = std::mem::take(&mut before.payload).try_into_mut();
+    let mut payload = payload.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    payload.extend_from_slice(&block.payload);
+    (before.payload, before.length, before.last) =
+        (payload.freeze(), before.length + block.length, block.last);
 }

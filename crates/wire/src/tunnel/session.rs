@@ -231,7 +231,8 @@ impl Session {
         count
     }
 
-    /// Writes `length` bytes to a stream, at most a block of them, as they were coded; there was room.
+    /// Writes `length` bytes to a stream, at most a block of them, as they were coded; there was room. Short ones are better written
+    /// as they are: of what is coded, the other end keeps a block for each 256 bytes of its window, and no more.
     pub fn write_coded(&mut self, id: StreamId, payload: Bytes, length: usize, coding: Coding) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.outflow.write_coded(payload, length, coding);

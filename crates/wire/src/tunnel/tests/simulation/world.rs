@@ -177,6 +177,7 @@ impl World {
                 if let Some(lane) = self.any_lane() {
                     let now = self.now;
                     self.wires.entry(lane).and_modify(|wire| wire.stall(now, length));
+                    [NEAR, FAR].into_iter().for_each(|side| self.tell_lane(side, lane));
                 }
             }
             Action::Blackout(length) => {
