@@ -52,7 +52,7 @@ pub enum Fault {
     /// An acknowledgement of what was never sent.
     #[error("an acknowledgement of what was not sent")]
     Ack,
-    /// More streams at a time than are allowed, or one of an end that opens none.
+    /// A stream beyond those that there is room for, or one of an end that opens none.
     #[error("too many streams")]
     Streams,
 }

@@ -2,7 +2,7 @@
 //!
 //! Whoever drives it gives it what comes of lanes, and asks for what goes over them after each call; `now` is the time of the call.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -36,6 +36,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// A stream that nobody holds any more has so long for each step to its end.
 const LINGER: Duration = Duration::from_secs(60);
 
+/// Streams that the other end can be told of at a time that they are gone.
+const GONE_MAX: usize = 4096;
+
 /// A reader that takes more than half a window in so long, or in two round trips, gets a larger one.
 const QUICK: Duration = Duration::from_millis(20);
 
@@ -51,11 +54,11 @@ pub enum Role {
 /// What an end keeps to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of each stream that may come before some were read.
+    /// Bytes of each stream that may come before some were read, and about as many that are kept of what goes: at least [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX).
     pub window: u64,
     /// The same for a stream that is read quickly.
     pub window_max: u64,
-    /// All windows together grow no further than this.
+    /// All windows together, of what comes and of what is kept until the other end has it, grow by no more than this.
     pub memory: u64,
     /// Streams at a time.
     pub streams: usize,
@@ -86,7 +89,7 @@ struct Stream {
     outflow: Outflow,
     /// Whether nobody holds it any more.
     is_released: bool,
-    /// When its other end was heard of last, once it is released.
+    /// When something of it was acknowledged last, or it began to wait for that, or was released.
     progress: Duration,
     /// Whether it is among those that have something to send.
     is_ready: bool,
@@ -104,19 +107,33 @@ pub struct Session {
     streams: BTreeMap<StreamId, Stream>,
     /// The number of the next stream that is opened, by whichever end opens them.
     next_stream: StreamId,
+    /// How many may be opened in all, as far as the end that opens them was told.
+    room_told: u64,
     lanes: Vec<Lane>,
     /// Streams that have something to send, in turn.
     ready: VecDeque<StreamId>,
     /// What is to be sent of the session itself, perhaps over one lane alone.
     notes: VecDeque<(Option<LaneId>, Frame)>,
+    /// Streams that the other end is to be told of that they are gone.
+    gone: BTreeSet<StreamId>,
     /// Streams of which something is to be acknowledged.
     untold: VecDeque<StreamId>,
     tell_at: Option<Duration>,
     looked: Duration,
-    windows: u64,
+    /// Until when it is looked for what is stuck.
+    busy_until: Duration,
+    /// When it was asked last whether those who wait for room were told of it.
+    probed: Duration,
+    /// Since when the lanes are those that there are.
+    laned: Duration,
+    /// Bytes that all windows together have grown by.
+    grown: u64,
     events: VecDeque<Event>,
     lost_since: Option<Duration>,
+    /// Whether the other end takes no more streams.
     is_leaving: bool,
+    /// Whether this end takes no more.
+    is_refusing: bool,
     is_over: bool,
     /// Bytes of streams that the other end has acknowledged.
     delivered: u64,
@@ -131,16 +148,25 @@ impl Session {
             theirs,
             streams: BTreeMap::new(),
             next_stream: 0,
+            room_told: match role {
+                Role::Near => 0,
+                Role::Far => limits.streams as u64,
+            },
             lanes: Vec::new(),
             ready: VecDeque::new(),
             notes: VecDeque::new(),
+            gone: BTreeSet::new(),
             untold: VecDeque::new(),
             tell_at: None,
             looked: now,
-            windows: 0,
+            busy_until: now,
+            probed: now,
+            laned: now,
+            grown: 0,
             events: VecDeque::new(),
             lost_since: Some(now),
             is_leaving: false,
+            is_refusing: false,
             is_over: false,
             delivered: 0,
         }
@@ -163,8 +189,9 @@ impl Session {
 
     /// Whether it can have another stream.
     pub fn has_room(&self) -> bool {
-        let most = self.limits.streams.min(self.theirs.streams as usize);
-        !self.is_over && !self.is_leaving && self.streams.len() < most
+        let told = self.room_told.max(u64::from(self.theirs.streams));
+        let has_room = self.streams.len() < self.limits.streams && self.next_stream < told;
+        has_room && !self.is_over && !self.is_leaving
     }
 
     /// Opens a stream; `None` if there is no room for one.
@@ -180,10 +207,9 @@ impl Session {
 
     fn add_stream(&mut self, id: StreamId) {
         let window = self.limits.window;
-        self.windows += window;
         let stream = Stream {
             inflow: Inflow::new(window),
-            outflow: Outflow::new(id, u64::from(self.theirs.window)),
+            outflow: Outflow::new(id, u64::from(self.theirs.window), window),
             is_released: false,
             progress: Duration::ZERO,
             is_ready: false,
@@ -205,7 +231,8 @@ impl Session {
         count
     }
 
-    /// Writes `length` bytes to a stream, at most a block of them, as they were coded; there was room.
+    /// Writes `length` bytes to a stream, at most a block of them, as they were coded; there was room. Short ones are better written
+    /// as they are: of what is coded, the other end keeps a block for each 256 bytes of its window, and no more.
     pub fn write_coded(&mut self, id: StreamId, payload: Bytes, length: usize, coding: Coding) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.outflow.write_coded(payload, length, coding);
@@ -224,31 +251,31 @@ impl Session {
     /// Reads the next of a stream.
     pub fn read(&mut self, id: StreamId, now: Duration) -> Read {
         let quick = QUICK.max(2 * self.slowest());
-        let (max, free) = (self.limits.window_max, self.limits.memory.saturating_sub(self.windows));
+        let (max, free) = (self.limits.window_max, self.limits.memory - self.grown);
         let Some(stream) = self.streams.get_mut(&id) else { return Read::Over(Last::Reset(Why::Reset)) };
         let read = stream.inflow.read();
-        let mut more = 0;
-        stream.inflow.raise(now, quick, |window| {
-            more = window.min(max.saturating_sub(window)).min(free);
-            more
-        });
-        self.windows += more;
+        self.grown += stream.inflow.raise(now, quick, |window| growth(window, max, free));
         self.note_news(id, now);
         read
     }
 
-    /// Nobody holds a stream any more. What was written is still delivered; what is not read is dropped.
+    /// Nobody holds a stream any more. What was written is still delivered, and reset behind that if it was not ended; what is not
+    /// read is dropped.
     pub fn release(&mut self, id: StreamId, now: Duration) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.is_released = true;
         stream.progress = now;
+        self.busy_until = self.busy_until.max(now + 2 * LOOKS);
         stream.inflow.discard();
+        stream.outflow.finish(Last::Reset(Why::Reset));
+        self.touch(id);
         self.settle(id);
     }
 
     /// Takes a lane in, over which frames may go from now on.
     pub fn add_lane(&mut self, id: LaneId, now: Duration) {
         self.lanes.push(Lane::new(id, now));
+        self.laned = now;
         self.lost_since = None;
     }
 
@@ -263,6 +290,7 @@ impl Session {
             self.lost_since = Some(now);
         }
         self.notes.retain(|(only, _)| *only != Some(id));
+        self.tell_session_again();
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id_of in ids {
             if let Some(stream) = self.streams.get_mut(&id_of) {
@@ -271,6 +299,17 @@ impl Session {
             }
             self.touch(id_of);
             self.note_news(id_of, now);
+        }
+    }
+
+    /// What was told of the session itself may not have arrived.
+    fn tell_session_again(&mut self) {
+        self.notes.retain(|(_, note)| !matches!(note, Frame::Bye | Frame::Streams(_)));
+        if self.is_refusing {
+            self.notes.push_back((None, Frame::Bye));
+        }
+        if self.role == Role::Far && self.room_told > self.limits.streams as u64 {
+            self.notes.push_back((None, Frame::Streams(self.room_told)));
         }
     }
 
@@ -292,7 +331,13 @@ impl Session {
     /// # Errors
     /// What the other end does that it may not: the session should end.
     pub fn receive(&mut self, lane: LaneId, frame: Frame, now: Duration) -> Result<(), Fault> {
-        if let Some(lane) = self.lanes.iter_mut().find(|known| known.id == lane) {
+        if self.is_over {
+            return Ok(());
+        }
+        // What still comes of a lane that was taken out is as good, but for pings.
+        let known = self.lanes.iter_mut().find(|known| known.id == lane);
+        let is_known = known.is_some();
+        if let Some(lane) = known {
             (lane.heard, lane.pinged) = (now, None);
         }
         match frame {
@@ -309,16 +354,23 @@ impl Session {
             }
             Frame::Ping(token) => {
                 // One answer is enough for all that wait.
-                if !self.notes.iter().any(|(to, frame)| *to == Some(lane) && matches!(frame, Frame::Pong(_)))
-                {
+                let is_answered =
+                    self.notes.iter().any(|(to, note)| *to == Some(lane) && matches!(note, Frame::Pong(_)));
+                if is_known && !is_answered {
                     self.notes.push_back((Some(lane), Frame::Pong(token)));
                 }
                 Ok(())
             }
             Frame::Pong(_) => Ok(()),
             Frame::Bye => {
-                self.is_leaving = true;
-                self.events.push_back(Event::Leaving);
+                if !self.is_leaving {
+                    self.is_leaving = true;
+                    self.events.push_back(Event::Leaving);
+                }
+                Ok(())
+            }
+            Frame::Streams(room) => {
+                self.room_told = self.room_told.max(room);
                 Ok(())
             }
         }
@@ -326,14 +378,13 @@ impl Session {
 
     fn take_block(&mut self, block: Block, now: Duration) -> Result<(), Fault> {
         let id = block.stream;
+        // Acknowledgements are lost if lanes die that are not asked.
+        self.busy_until = self.busy_until.max(now + 2 * SILENCE);
         if id >= self.next_stream {
             self.open_up_to(id)?;
         }
         let Some(stream) = self.streams.get_mut(&id) else {
-            let gone = (None, Frame::Gone(id));
-            if !self.notes.contains(&gone) {
-                self.notes.push_back(gone);
-            }
+            self.note_gone(id);
             return Ok(());
         };
         let is_more = stream.inflow.take(block)?;
@@ -354,9 +405,7 @@ impl Session {
 
     /// The other end has opened streams up to this one: blocks of those before it may be late.
     fn open_up_to(&mut self, id: StreamId) -> Result<(), Fault> {
-        // Those that are over here already may not be so for the other end, so there may be a few more than it was told.
-        let room = (2 * self.limits.streams).saturating_sub(self.streams.len()) as u64;
-        if self.role == Role::Near || id - self.next_stream >= room {
+        if self.role == Role::Near || id >= self.room_told {
             return Err(Fault::Streams);
         }
         for opened in self.next_stream..=id {
@@ -364,16 +413,44 @@ impl Session {
             self.events.push_back(Event::Opened(opened));
         }
         self.next_stream = id + 1;
+        self.note_room();
         Ok(())
+    }
+
+    /// Tells the other end that it may open more streams, as others are over, before it runs out of them.
+    fn note_room(&mut self) {
+        let (most, open) = (self.limits.streams as u64, self.streams.len() as u64);
+        let room = self.next_stream + most.saturating_sub(open);
+        if self.role == Role::Far && room > self.room_told && self.room_told - self.next_stream <= most / 2 {
+            self.room_told = room;
+            self.notes.push_back((None, Frame::Streams(room)));
+        }
+    }
+
+    /// Tells the other end that a stream is over here. What does not fit now is told when it asks again.
+    fn note_gone(&mut self, id: StreamId) {
+        if self.gone.len() < GONE_MAX {
+            self.gone.insert(id);
+        }
     }
 
     fn take_ack(&mut self, id: StreamId, received: u64, limit: u64, now: Duration) -> Result<(), Fault> {
         let Some(stream) = self.streams.get_mut(&id) else {
-            return if id < self.next_stream { Ok(()) } else { Err(Fault::Ack) };
+            if id >= self.next_stream {
+                return Err(Fault::Ack);
+            }
+            // It may wait for room in the stream.
+            self.note_gone(id);
+            return Ok(());
         };
         let before = stream.outflow.acknowledged();
+        let (max, free) = (self.limits.window_max, self.limits.memory - self.grown);
+        let is_full = stream.outflow.fills_window();
         if stream.outflow.acknowledge(received, limit)? {
             stream.progress = now;
+            if is_full {
+                self.grown += stream.outflow.raise(|window| growth(window, max, free));
+            }
             self.delivered += stream.outflow.acknowledged() - before;
             self.events.push_back(Event::Writable(id));
             self.touch(id);
@@ -387,9 +464,12 @@ impl Session {
         if self.lanes.is_empty() || self.is_over {
             return None;
         }
-        let quickest = stripe::quickest(&self.lanes)?;
+        let quickest = stripe::quickest(&self.lanes, now.saturating_sub(SILENCE))?;
         if let Some((only, frame)) = self.notes.pop_front() {
-            return Some(self.sending(only.unwrap_or(quickest), frame, now));
+            return Some((only.unwrap_or(quickest), frame));
+        }
+        if let Some(id) = self.gone.pop_first() {
+            return Some((quickest, Frame::Gone(id)));
         }
         if self.tell_at.is_some_and(|at| at <= now) {
             while let Some(id) = self.untold.pop_front() {
@@ -399,7 +479,7 @@ impl Session {
                     continue;
                 }
                 let (received, limit) = stream.inflow.tell();
-                return Some(self.sending(quickest, Frame::Ack { stream: id, received, limit }, now));
+                return Some((quickest, Frame::Ack { stream: id, received, limit }));
             }
             self.tell_at = None;
         }
@@ -407,7 +487,9 @@ impl Session {
     }
 
     fn next_block(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
-        while let Some(id) = self.ready.front().copied() {
+        let patience = PATIENCE + 4 * self.slowest();
+        for _ in 0..self.ready.len() {
+            let id = self.ready.front().copied()?;
             let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.outflow.has_next()) else {
                 self.ready.pop_front();
                 if let Some(stream) = self.streams.get_mut(&id) {
@@ -415,26 +497,23 @@ impl Session {
                 }
                 continue;
             };
-            let lane = stripe::choose(&self.lanes, now, stream.outflow.avoids())?;
-            let slowest = self.lanes.iter().map(|lane| lane.path.rtt).max().unwrap_or_default();
-            let patience = PATIENCE + 4 * slowest;
-            let Some(block) = stream.outflow.next(lane, now + patience, patience) else {
-                self.ready.pop_front();
-                stream.is_ready = false;
+            self.busy_until = self.busy_until.max(now + 2 * LOOKS);
+            let avoided = stream.outflow.avoids();
+            let Some(lane) = stripe::choose(&self.lanes, now, avoided) else {
+                // Others may go where this one, which was there before, should not.
+                avoided?;
+                self.ready.rotate_left(1);
                 continue;
             };
+            if !stream.outflow.waits() {
+                stream.progress = now;
+            }
+            let block = stream.outflow.next(lane, now + patience, patience)?;
             self.ready.rotate_left(1);
             self.events.push_back(Event::Writable(id));
-            return Some(self.sending(lane, Frame::Block(block), now));
+            return Some((lane, Frame::Block(block)));
         }
         None
-    }
-
-    fn sending(&mut self, lane: LaneId, frame: Frame, now: Duration) -> (LaneId, Frame) {
-        if let Some(lane) = self.lanes.iter_mut().find(|known| known.id == lane) {
-            lane.used = now;
-        }
-        (lane, frame)
     }
 
     /// When [`Self::tick`] is to be called, if nothing happens before.
@@ -445,16 +524,14 @@ impl Session {
         let lost = self.lost_since.map(|since| since + self.limits.resume);
         let pings = self.lanes.iter().map(|lane| match lane.pinged {
             Some(at) => at + ANSWER + 4 * lane.path.rtt,
-            None => lane.heard.max(lane.used) + REST,
+            None => lane.heard + REST,
         });
-        let look = (self.is_busy() && !self.lanes.is_empty()).then(|| self.looked + LOOKS);
+        // Not before it would be looked for.
+        let pings = pings.map(|at| at.max(self.looked + LOOKS));
+        let is_busy = self.busy_until > self.looked && !self.lanes.is_empty();
+        let look = is_busy.then(|| self.looked + LOOKS);
         let tell = self.tell_at.filter(|_| !self.lanes.is_empty());
         pings.chain(lost).chain(look).chain(tell).min()
-    }
-
-    /// Whether something is under way, or nobody holds it any more.
-    fn is_busy(&self) -> bool {
-        self.streams.values().any(|stream| stream.is_released || stream.outflow.waits())
     }
 
     /// Does what is due.
@@ -467,9 +544,13 @@ impl Session {
             return;
         }
         self.looked = now;
-        let is_busy = self.is_busy();
+        self.look_at_streams(now);
+        self.look_at_lanes(now);
+    }
+
+    fn look_at_lanes(&mut self, now: Duration) {
+        let quiet = if now < self.busy_until { SILENCE } else { REST };
         for lane in &mut self.lanes {
-            let quiet = if is_busy { SILENCE } else { REST };
             match lane.pinged {
                 Some(at) if at + ANSWER + 4 * lane.path.rtt <= now => {
                     // Said once.
@@ -483,18 +564,39 @@ impl Session {
                 _ => {}
             }
         }
+    }
+
+    fn look_at_streams(&mut self, now: Duration) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        let is_probing = self.probed + REST <= now;
+        if is_probing {
+            self.probed = now;
+        }
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id in ids {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let is_stuck = stream.outflow.retry(now);
-            if stream.is_released && stream.progress + LINGER <= now {
+            let is_overdue = stream.progress.max(self.laned) + LINGER <= now;
+            if is_overdue && stream.outflow.waits() {
+                // Lanes come and go, and yet nothing is acknowledged: there is nobody who would.
+                self.end();
+                return;
+            }
+            if stream.outflow.waits() || stream.is_released {
+                self.busy_until = self.busy_until.max(now + 2 * LOOKS);
+            }
+            stream.outflow.retry(now);
+            if is_overdue && stream.is_released {
                 stream.progress = now;
                 stream.outflow.truncate();
-                self.touch(id);
             }
-            if is_stuck {
-                self.touch(id);
+            if is_probing && stream.outflow.lacks_room() {
+                // Whoever gave no more room may have said that it is gone, when a lane broke.
+                stream.inflow.tell_again();
             }
+            self.touch(id);
+            self.note_news(id, now);
         }
     }
 
@@ -515,6 +617,7 @@ impl Session {
 
     /// Tells the other end to open no more streams.
     pub fn leave(&mut self) {
+        self.is_refusing = true;
         self.notes.push_back((None, Frame::Bye));
     }
 
@@ -555,7 +658,7 @@ impl Session {
 
     /// Whether the other end has all that was written to a stream.
     pub fn is_delivered(&self, id: StreamId) -> bool {
-        self.streams.get(&id).is_none_or(|stream| stream.outflow.held_bytes() == 0)
+        self.streams.get(&id).is_none_or(|stream| stream.outflow.is_empty())
     }
 
     /// Whether a stream was reset by the other end, and all before that has come.
@@ -602,8 +705,18 @@ impl Session {
             let (received, limit) = stream.inflow.tell();
             self.notes.push_back((None, Frame::Ack { stream: id, received, limit }));
         }
-        let window = stream.inflow.window();
-        self.windows -= window;
+        let is_awaited = !stream.inflow.is_over_in_order();
+        let windows = stream.inflow.window() + stream.outflow.window();
+        self.grown -= windows - 2 * self.limits.window;
         self.streams.remove(&id);
+        if is_awaited {
+            self.note_gone(id);
+        }
+        self.note_room();
     }
+}
+
+/// How much a window grows that is too small, if it may become so large at most, and there is so much free.
+fn growth(window: u64, max: u64, free: u64) -> u64 {
+    window.min(max.saturating_sub(window)).min(free)
 }

@@ -1,0 +1,188 @@
+//! Peers that keep to the form of frames, and want to see how much this end keeps, or how long it waits.
+
+use std::time::Duration;
+
+use super::{LIMITS, TERMS, ack, block, sent, session};
+use crate::tunnel::frame::{Frame, Last, Why};
+use crate::tunnel::session::{Event, Role, Session};
+use crate::tunnel::{Fault, Path};
+
+const NOW: Duration = Duration::from_secs(1);
+const RESET: Last = Last::Reset(Why::Reset);
+
+fn events(session: &mut Session) -> Vec<Event> {
+    std::iter::from_fn(|| session.poll_event()).collect()
+}
+
+#[test]
+fn streams_without_end() {
+    let mut far = session(Role::Far);
+    let opened = (0..).take_while(|id| far.receive(0, block(*id, 0, 1, Last::More), NOW).is_ok()).count();
+    assert_eq!((opened, far.streams()), (LIMITS.streams, LIMITS.streams));
+    assert_eq!(far.receive(0, block(99, 0, 1, Last::More), NOW), Err(Fault::Streams));
+}
+
+#[test]
+fn streams_that_are_slow_to_go_hold_up_new_ones_alone() {
+    let (mut near, mut far) = (session(Role::Near), session(Role::Far));
+    let mut opened = 0;
+    for round in 0..50 {
+        while let Some(id) = near.open() {
+            near.finish(id, Last::End);
+            near.release(id, NOW);
+            opened += 1;
+        }
+        for _ in 0..3 {
+            // Some of those at the far end stay for some time.
+            let now = NOW * (round + 1);
+            sent(&mut near, now).into_iter().for_each(|frame| far.receive(0, frame, now).unwrap());
+            for event in events(&mut far) {
+                let Event::Opened(id) = event else { continue };
+                far.finish(id, Last::End);
+            }
+            for id in (0..opened).filter(|id| id % 4 != u64::from(round % 4)) {
+                far.release(id, now);
+            }
+            sent(&mut far, now).into_iter().for_each(|frame| near.receive(0, frame, now).unwrap());
+        }
+        assert!(far.streams() <= LIMITS.streams);
+    }
+    assert!(opened > 100, "{opened}");
+}
+
+#[test]
+fn nothing_is_ever_acknowledged() {
+    let mut far = session(Role::Far);
+    let data = vec![0; 1 << 20];
+    for id in 0..LIMITS.streams as u64 {
+        far.receive(0, block(id, 0, 1, Last::More), NOW).unwrap();
+        far.receive(0, ack(id, 0, 1 << 60), NOW).unwrap();
+    }
+    let each = LIMITS.window as usize + 256 * 1024;
+    for second in 1..200 {
+        let now = NOW * second;
+        for id in 0..LIMITS.streams as u64 {
+            far.write(id, &data);
+            assert!(sent(&mut far, now).len() < 200);
+        }
+        assert!(far.held_bytes() <= LIMITS.streams * (each + 1), "{}", far.held_bytes());
+        far.receive(0, Frame::Pong(0), now).unwrap();
+        far.tick(now);
+    }
+    assert!(far.is_over(), "nobody waits for ever");
+    assert!(events(&mut far).contains(&Event::Over));
+    assert_eq!((far.room(0), far.held_bytes()), (None, LIMITS.streams));
+}
+
+#[test]
+fn windows_grow_within_the_memory() {
+    let mut far = session(Role::Far);
+    let data = vec![0; 1 << 20];
+    let (mut sent_bytes, mut most) = (vec![0; LIMITS.streams], 0);
+    for id in 0..LIMITS.streams as u64 {
+        far.receive(0, block(id, 0, 1, Last::More), NOW).unwrap();
+    }
+    for round in 1..200 {
+        let now = NOW + Duration::from_millis(round);
+        for (id, all) in sent_bytes.iter_mut().enumerate() {
+            far.receive(0, ack(id as u64, *all, 1 << 60), now).unwrap();
+            while far.write(id as u64, &data) > 0 {
+                for frame in sent(&mut far, now) {
+                    let Frame::Block(block) = frame else { continue };
+                    *all = block.end();
+                }
+            }
+        }
+        most = most.max(far.held_bytes());
+    }
+    let each = LIMITS.window as usize + 256 * 1024 + 1;
+    assert!(most <= LIMITS.memory as usize + LIMITS.streams * each, "{most}");
+    assert!(most > LIMITS.memory as usize + LIMITS.streams * LIMITS.window as usize, "{most}: they grow");
+}
+
+#[test]
+fn floods_are_answered_in_few_words() {
+    let mut far = session(Role::Far);
+    for id in 0..20_000 {
+        far.receive(0, block(id, 0, 0, RESET), NOW).unwrap();
+        far.release(id, NOW);
+        sent(&mut far, NOW);
+    }
+    for round in 0..3 {
+        for id in 0..20_000 {
+            far.receive(0, Frame::Ping(id), NOW).unwrap();
+            far.receive(0, block(id, 0, 0, RESET), NOW).unwrap();
+            far.receive(0, ack(id, 0, 0), NOW).unwrap();
+        }
+        let answers = sent(&mut far, NOW);
+        assert!(answers.len() <= 4100, "{} in round {round}", answers.len());
+        assert_eq!(answers.iter().filter(|frame| matches!(frame, Frame::Pong(_))).count(), 1);
+    }
+}
+
+#[test]
+fn a_lane_that_died_in_silence_carries_no_acknowledgements() {
+    let mut near = session(Role::Near);
+    near.add_lane(1, Duration::ZERO);
+    let quick = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
+    let slow = Path { rtt: Duration::from_millis(100), ..quick };
+    near.set_lane(0, true, quick, Duration::ZERO);
+    near.set_lane(1, true, slow, Duration::ZERO);
+    let id = near.open().unwrap();
+    near.write(id, b"x");
+    assert_eq!(near.next_frame(NOW).map(|(lane, _)| lane), Some(0));
+    let later = 5 * NOW;
+    near.receive(1, block(id, 0, 5, Last::End), later).unwrap();
+    let answer = near.next_frame(later);
+    assert!(matches!(answer, Some((1, Frame::Ack { .. }))), "{answer:?}");
+    near.tick(later);
+    assert_eq!(near.next_frame(later), Some((0, Frame::Ping(0))), "it is asked whether it lives");
+    let last = later + Duration::from_secs(4);
+    near.tick(last);
+    assert!(events(&mut near).contains(&Event::Silent(0)));
+}
+
+#[test]
+fn a_block_that_waits_for_another_lane_holds_up_no_other_stream() {
+    let mut near = session(Role::Near);
+    near.add_lane(1, Duration::ZERO);
+    let path = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
+    near.set_lane(0, true, path, Duration::ZERO);
+    near.set_lane(1, false, path, Duration::ZERO);
+    let (first, second) = (near.open().unwrap(), near.open().unwrap());
+    near.write(first, b"x");
+    assert_eq!(near.next_frame(NOW), Some((0, block(first, 0, 1, Last::More))));
+    near.tick(2 * NOW);
+    assert!(near.is_hungry(), "it goes out again, and not over its lane");
+    near.write(second, b"x");
+    let next =
+        std::iter::from_fn(|| near.next_frame(2 * NOW)).find(|(_, frame)| matches!(frame, Frame::Block(_)));
+    assert_eq!(next, Some((0, block(second, 0, 1, Last::More))));
+    near.set_lane(1, true, path, 2 * NOW);
+    assert_eq!(near.next_frame(2 * NOW), Some((1, block(first, 0, 1, Last::More))));
+}
+
+#[test]
+fn what_a_session_said_is_said_again_after_a_lane_broke() {
+    let mut far = session(Role::Far);
+    far.leave();
+    assert_eq!(sent(&mut far, NOW), [Frame::Bye]);
+    far.remove_lane(0, NOW);
+    far.add_lane(1, NOW);
+    assert_eq!(sent(&mut far, NOW), [Frame::Bye]);
+    let mut near = session(Role::Near);
+    (0..2).for_each(|_| near.receive(0, Frame::Bye, NOW).unwrap());
+    assert_eq!(events(&mut near), [Event::Leaving]);
+    assert!(!near.has_room());
+}
+
+#[test]
+fn a_session_that_is_over_takes_nothing() {
+    let mut far = Session::new(Role::Far, LIMITS, TERMS, Duration::ZERO);
+    assert_eq!(far.deadline(), Some(LIMITS.resume));
+    far.tick(LIMITS.resume);
+    assert!(far.is_over());
+    far.receive(0, block(0, 0, 1, Last::More), NOW).unwrap();
+    assert_eq!((far.streams(), far.deadline(), far.next_frame(NOW)), (0, None, None));
+    assert_eq!(events(&mut far), [Event::Over]);
+}
