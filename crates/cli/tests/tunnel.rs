@@ -14,7 +14,8 @@ use rustix::process::Signal;
 use support::data::Data;
 use support::middle::Middle;
 use support::net::{
-    End, Server, assert_echo, connect, echo_server, end_writes, read_exactly, read_to_end, reset_after_delivery,
+    End, Server, assert_echo, connect, echo_server, end_writes, read_exactly, read_to_end,
+    reset_after_delivery,
 };
 use support::ports::free_address;
 use support::towpath::{Towpath, command, output};
@@ -51,6 +52,9 @@ impl Tunnel {
         let url = format!("towpath://{}?{of_key}{words}", middle.address);
         let listen = free_address();
         let mut near = command([verb, listen.as_str()]);
+        if verb == "proxy" {
+            near.args(["--allow-dest", "127.0.0.0/8"]);
+        }
         near.args(targets).args(["--via", &url, "--log-format", "json"]);
         Self { near: Towpath::start(near), far, middle, listen, _folder: folder }
     }
@@ -78,13 +82,19 @@ fn exchange(mut client: TcpStream, count: usize, start: u64) {
     while data.count() < count as u64 {
         data.check(&read_exactly(&mut client, 50_000.min(count - data.count() as usize)));
     }
-    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Closed));
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Fin));
     writes.join().unwrap();
 }
 
 #[test]
 fn bytes_come_whole_over_any_number_of_lanes() {
-    for words in ["lanes=1", "lanes=8&compress=off", "lanes=auto&compress=zstd", "lanes=3&compress=lz4", "plain&lanes=2"] {
+    for words in [
+        "lanes=1",
+        "lanes=8&compress=off",
+        "lanes=auto&compress=zstd",
+        "lanes=3&compress=lz4",
+        "plain&lanes=2",
+    ] {
         let tunnel = Tunnel::to(&echo_server(), words, &[]);
         exchange(connect(&tunnel.listen), 3_000_000, 7);
         let clients = (0..8).map(|start| {
@@ -111,7 +121,7 @@ fn text_is_compressed_on_its_way() {
             end_writes(&writer);
         });
         let (back, end) = read_to_end(&mut client);
-        assert!(back == text.as_bytes() && end == End::Closed, "{words}: {} {end:?}", back.len());
+        assert!(back == text.as_bytes() && end == End::Fin, "{words}: {} {end:?}", back.len());
         writes.join().unwrap();
     }
 }
@@ -130,17 +140,17 @@ fn ends_and_resets_are_passed_on_behind_the_bytes_before_them() {
     // A half that is closed leaves the other open, either way.
     let (mut client, mut served) = pair();
     end_writes(&client);
-    assert_eq!(read_to_end(&mut served), (Vec::new(), End::Closed));
+    assert_eq!(read_to_end(&mut served), (Vec::new(), End::Fin));
     served.write_all(b"late").unwrap();
     drop(served);
-    assert_eq!(read_to_end(&mut client), (b"late".to_vec(), End::Closed));
+    assert_eq!(read_to_end(&mut client), (b"late".to_vec(), End::Fin));
     let (mut client, mut served) = pair();
     served.write_all(b"bye").unwrap();
     end_writes(&served);
-    assert_eq!(read_to_end(&mut client), (b"bye".to_vec(), End::Closed));
+    assert_eq!(read_to_end(&mut client), (b"bye".to_vec(), End::Fin));
     client.write_all(b"more").unwrap();
     end_writes(&client);
-    assert_eq!(read_to_end(&mut served), (b"more".to_vec(), End::Closed));
+    assert_eq!(read_to_end(&mut served), (b"more".to_vec(), End::Fin));
     // A reset is one, behind what was sent before.
     let (mut client, mut served) = pair();
     client.write_all(b"last").unwrap();
@@ -276,7 +286,11 @@ fn strangers_get_nothing_and_cost_nobody_anything() {
     let tunnel = Tunnel::to(&echo_server(), "plain&lanes=2", &[]);
     let mut client = connect(&tunnel.listen);
     assert_echo(&mut client, "before");
-    for words in [&b"GET / HTTP/1.1\r\nHost: a.example\r\nUser-Agent: somebody\r\n\r\n"[..], &[0; 64], b"towpath\n\xff0123456789012345678901234567890123456789"] {
+    for words in [
+        &b"GET / HTTP/1.1\r\nHost: a.example\r\nUser-Agent: somebody\r\n\r\n"[..],
+        &[0; 64],
+        b"towpath\n\xff0123456789012345678901234567890123456789",
+    ] {
         let mut stranger = connect(&tunnel.middle.address);
         stranger.write_all(words).unwrap();
         let (answer, _) = read_to_end(&mut stranger);
@@ -306,7 +320,10 @@ fn what_the_far_end_cannot_reach_is_told() {
         let (mut client, _) = ask(target);
         let (answer, _) = read_to_end(&mut client);
         let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 50") || answer.starts_with("HTTP/1.1 403"), "{target}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 50") || answer.starts_with("HTTP/1.1 403"),
+            "{target}: {answer}"
+        );
     }
 }
 

@@ -217,6 +217,25 @@ pub enum TunnelFault {
     Frames(Fault),
 }
 
+impl TunnelFault {
+    /// The words for it in a record.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "no tunnel with this key",
+            Self::Late => "late lane",
+            Self::Ended => "lane ended early",
+            Self::Hello(HelloFault::Stranger) => "no tunnel",
+            Self::Hello(HelloFault::Version(_)) => "tunnel of another version",
+            Self::Refused(Refusal::Version) => "tunnel of another version",
+            Self::Refused(Refusal::UnknownSession) => "lane of no session",
+            Self::Refused(Refusal::Repeated) => "repeated lane",
+            Self::Refused(Refusal::Full) => "too many lanes",
+            Self::Refused(Refusal::Leaving) => "shutdown",
+            Self::Frames(_) => "bad frames",
+        }
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -375,7 +394,7 @@ impl Reason {
             Self::BadRequest(_) => "bad request",
             Self::Denied(why) => why.as_str(),
             Self::Hop(_) => "failed at a proxy",
-            Self::Tunnel(_) => "bad lane",
+            Self::Tunnel(fault) => fault.as_str(),
             Self::NoRoute => "no route",
             Self::ClientTls => "no TLS with client",
             Self::ServerTls => "no TLS with server",

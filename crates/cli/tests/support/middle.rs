@@ -58,7 +58,8 @@ impl Middle {
     /// Cuts one connection, the oldest that lives.
     pub(crate) fn cut_one(&self) {
         let mut live = self.live.lock().unwrap();
-        for socket in live.drain(..live.len().min(2)) {
+        let count = live.len().min(2);
+        for socket in live.drain(..count) {
             let _ = socket.shutdown(Shutdown::Both);
         }
     }

@@ -111,6 +111,8 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         send_proxy: None,
         tls: None,
         http: HttpOut::default(),
+        // Lanes are opened again until there are some, whatever became of those before.
+        eject: pool.eject.clone().filter(|_| tunnel.is_none()),
         // What goes through a proxy are connections, which no request is of.
         balance: match pool.balance {
             Balance::Hash(HashKey::Request) => Balance::RoundRobin,

@@ -289,7 +289,9 @@ impl<'a> Exchange<'a> {
         {
             return Poll::Ready(heard.map_err(Unheard::Server));
         }
-        if (self.upload.is_over || *is_cut_off) && self.client.poll_gone(cx).is_ready() {
+        // While it sends, its end shows in what it sends.
+        let waits_for_server = self.upload.is_over || *is_cut_off || server.side.is_full();
+        if waits_for_server && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Unheard::Client(Fault::Ended)));
         }
         if self.client.has_just_half_closed() {
@@ -298,7 +300,6 @@ impl<'a> Exchange<'a> {
         } else if self.upload.count > before && !self.upload.is_sent {
             self.clock.set(Some(self.order.times.body));
         }
-        let waits_for_server = self.upload.is_over || *is_cut_off || server.side.is_full();
         self.clock.poll(cx).map(|late| match late {
             // That time was the client's.
             Late::Part if self.is_half_closed => Err(Unheard::Client(Fault::Ended)),

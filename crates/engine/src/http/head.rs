@@ -185,6 +185,8 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
         AnswerFraming::None if status.is_informational() => None,
         AnswerFraming::None if told.is_some() => told,
         AnswerFraming::None if *method == Method::HEAD => None,
+        // It would be that of the answer that it stands for (RFC 9110, section 8.6).
+        AnswerFraming::None if status == StatusCode::NOT_MODIFIED => None,
         AnswerFraming::None => Some(0),
         AnswerFraming::Length(length) => Some(length),
         AnswerFraming::Chunked | AnswerFraming::UntilClose => None,

@@ -265,9 +265,9 @@ impl Hub {
                     return Err(fault);
                 }
             }
-            state.settle_events(&mut Vec::new());
-            Ok(state.opened.drain(..).collect())
-        })
+            Ok(())
+        })?;
+        Ok(self.with(|state, _| state.opened.drain(..).collect()))
     }
 
     /// Ends the session: every stream is reset.

@@ -142,6 +142,10 @@ impl Carrier<'_> {
                 }
             }
         }
+        // Most reads end within a frame.
+        if frames.is_empty() {
+            return Poll::Ready(Ok(count));
+        }
         match self.hub.receive(self.id, frames) {
             Ok(streams) => streams.into_iter().for_each(opened),
             Err(fault) => return Poll::Ready(Err(Ended::Fault(fault))),
