@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use super::{LIMITS, TERMS, ack, block, sent, session};
+use super::{LIMITS, TERMS, ack, block, events, sent, session};
+use crate::tunnel::Fault;
 use crate::tunnel::frame::{Frame, Last, Why};
 use crate::tunnel::session::{Event, Role, Session};
-use crate::tunnel::{Fault, Path};
 
 const NOW: Duration = Duration::from_secs(1);
 const RESET: Last = Last::Reset(Why::Reset);
-
-fn events(session: &mut Session) -> Vec<Event> {
-    std::iter::from_fn(|| session.poll_event()).collect()
-}
 
 #[test]
 fn streams_without_end() {
@@ -118,62 +114,6 @@ fn floods_are_answered_in_few_words() {
         assert!(answers.len() <= 4100, "{} in round {round}", answers.len());
         assert_eq!(answers.iter().filter(|frame| matches!(frame, Frame::Pong(_))).count(), 1);
     }
-}
-
-#[test]
-fn a_lane_that_died_in_silence_carries_no_acknowledgements() {
-    let mut near = session(Role::Near);
-    near.add_lane(1, Duration::ZERO);
-    let quick = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
-    let slow = Path { rtt: Duration::from_millis(100), ..quick };
-    near.set_lane(0, true, quick, Duration::ZERO);
-    near.set_lane(1, true, slow, Duration::ZERO);
-    let id = near.open().unwrap();
-    near.write(id, b"x");
-    assert_eq!(near.next_frame(NOW).map(|(lane, _)| lane), Some(0));
-    let later = 5 * NOW;
-    near.receive(1, block(id, 0, 5, Last::End), later).unwrap();
-    let answer = near.next_frame(later);
-    assert!(matches!(answer, Some((1, Frame::Ack { .. }))), "{answer:?}");
-    near.tick(later);
-    assert_eq!(near.next_frame(later), Some((0, Frame::Ping(0))), "it is asked whether it lives");
-    let last = later + Duration::from_secs(4);
-    near.tick(last);
-    assert!(events(&mut near).contains(&Event::Silent(0)));
-}
-
-#[test]
-fn a_block_that_waits_for_another_lane_holds_up_no_other_stream() {
-    let mut near = session(Role::Near);
-    near.add_lane(1, Duration::ZERO);
-    let path = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
-    near.set_lane(0, true, path, Duration::ZERO);
-    near.set_lane(1, false, path, Duration::ZERO);
-    let (first, second) = (near.open().unwrap(), near.open().unwrap());
-    near.write(first, b"x");
-    assert_eq!(near.next_frame(NOW), Some((0, block(first, 0, 1, Last::More))));
-    near.tick(2 * NOW);
-    assert!(near.is_hungry(), "it goes out again, and not over its lane");
-    near.write(second, b"x");
-    let next =
-        std::iter::from_fn(|| near.next_frame(2 * NOW)).find(|(_, frame)| matches!(frame, Frame::Block(_)));
-    assert_eq!(next, Some((0, block(second, 0, 1, Last::More))));
-    near.set_lane(1, true, path, 2 * NOW);
-    assert_eq!(near.next_frame(2 * NOW), Some((1, block(first, 0, 1, Last::More))));
-}
-
-#[test]
-fn what_a_session_said_is_said_again_after_a_lane_broke() {
-    let mut far = session(Role::Far);
-    far.leave();
-    assert_eq!(sent(&mut far, NOW), [Frame::Bye]);
-    far.remove_lane(0, NOW);
-    far.add_lane(1, NOW);
-    assert_eq!(sent(&mut far, NOW), [Frame::Bye]);
-    let mut near = session(Role::Near);
-    (0..2).for_each(|_| near.receive(0, Frame::Bye, NOW).unwrap());
-    assert_eq!(events(&mut near), [Event::Leaving]);
-    assert!(!near.has_room());
 }
 
 #[test]

@@ -1,0 +1,70 @@
+//! What goes over lanes, and over which.
+
+use std::time::Duration;
+
+use super::super::frame::Frame;
+use super::super::inflow::News;
+use super::super::{LaneId, stripe};
+use super::{Event, LOOKS, SILENCE, Session};
+
+/// The other end has a block after so long, and four round trips, or its lane is stuck.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+impl Session {
+    /// The next frame to be sent, and its lane.
+    pub fn next_frame(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
+        if self.lanes.is_empty() || self.is_over {
+            return None;
+        }
+        let quickest = stripe::quickest(&self.lanes, now.saturating_sub(SILENCE))?;
+        if let Some((only, frame)) = self.notes.pop_front() {
+            return Some((only.unwrap_or(quickest), frame));
+        }
+        if let Some(id) = self.gone.pop_first() {
+            return Some((quickest, Frame::Gone(id)));
+        }
+        if self.tell_at.is_some_and(|at| at <= now) {
+            while let Some(id) = self.untold.pop_front() {
+                let Some(stream) = self.streams.get_mut(&id) else { continue };
+                stream.is_untold = false;
+                if stream.inflow.news() == News::None {
+                    continue;
+                }
+                let (received, limit) = stream.inflow.tell();
+                return Some((quickest, Frame::Ack { stream: id, received, limit }));
+            }
+            self.tell_at = None;
+        }
+        self.next_block(now)
+    }
+
+    fn next_block(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
+        let patience = PATIENCE + 4 * self.slowest();
+        for _ in 0..self.ready.len() {
+            let id = self.ready.front().copied()?;
+            let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.outflow.has_next()) else {
+                self.ready.pop_front();
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    stream.is_ready = false;
+                }
+                continue;
+            };
+            self.busy_until = self.busy_until.max(now + 2 * LOOKS);
+            let avoided = stream.outflow.avoids();
+            let Some(lane) = stripe::choose(&self.lanes, now, avoided) else {
+                // Others may go where this one, which was there before, should not.
+                avoided?;
+                self.ready.rotate_left(1);
+                continue;
+            };
+            if !stream.outflow.waits() {
+                stream.progress = now;
+            }
+            let block = stream.outflow.next(lane, now + patience, patience)?;
+            self.ready.rotate_left(1);
+            self.events.push_back(Event::Writable(id));
+            return Some((lane, Frame::Block(block)));
+        }
+        None
+    }
+}
