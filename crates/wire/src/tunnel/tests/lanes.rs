@@ -65,7 +65,7 @@ fn blocks_go_where_they_arrive_first() {
     near.add_lane(1, Duration::ZERO);
     let id = near.open().unwrap();
     let path = |unsent| Path { unsent, rate: 1_000_000, rtt: Duration::from_millis(20) };
-    let mut over = |near: &mut Session| {
+    let over = |near: &mut Session| {
         near.write(id, b"x");
         near.next_frame(NOW).map(|(lane, _)| lane)
     };
