@@ -99,6 +99,8 @@ pub struct Session {
     next_stream: StreamId,
     /// How many may be opened in all, as far as the end that opens them was told.
     room_told: u64,
+    /// Whether it is to be told that.
+    owes_room: bool,
     lanes: Vec<Lane>,
     /// Streams that have something to send, in turn.
     ready: VecDeque<StreamId>,
@@ -142,6 +144,7 @@ impl Session {
                 Role::Near => 0,
                 Role::Far => limits.streams as u64,
             },
+            owes_room: false,
             lanes: Vec::new(),
             ready: VecDeque::new(),
             notes: VecDeque::new(),
@@ -295,13 +298,11 @@ impl Session {
 
     /// What was told of the session itself may not have arrived.
     fn tell_session_again(&mut self) {
-        self.notes.retain(|(_, note)| !matches!(note, Frame::Bye | Frame::Streams(_)));
+        self.notes.retain(|(_, note)| *note != Frame::Bye);
         if self.is_refusing {
             self.notes.push_back((None, Frame::Bye));
         }
-        if self.role == Role::Far && self.room_told > self.limits.streams as u64 {
-            self.notes.push_back((None, Frame::Streams(self.room_told)));
-        }
+        self.owes_room = self.role == Role::Far && self.room_told > self.limits.streams as u64;
     }
 
     /// How many lanes there are.

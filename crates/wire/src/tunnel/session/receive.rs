@@ -106,8 +106,7 @@ impl Session {
         let (most, open) = (self.limits.streams as u64, self.streams.len() as u64);
         let room = self.next_stream + most.saturating_sub(open);
         if self.role == Role::Far && room > self.room_told && self.room_told - self.next_stream <= most / 2 {
-            self.room_told = room;
-            self.notes.push_back((None, Frame::Streams(room)));
+            (self.room_told, self.owes_room) = (room, true);
         }
     }
 

@@ -20,6 +20,9 @@ impl Session {
         if let Some((only, frame)) = self.notes.pop_front() {
             return Some((only.unwrap_or(quickest), frame));
         }
+        if std::mem::take(&mut self.owes_room) {
+            return Some((quickest, Frame::Streams(self.room_told)));
+        }
         if let Some(id) = self.gone.pop_first() {
             return Some((quickest, Frame::Gone(id)));
         }

@@ -117,6 +117,40 @@ fn floods_are_answered_in_few_words() {
 }
 
 #[test]
+fn what_nobody_reads_is_cut_once_nobody_holds_it() {
+    let mut near = session(Role::Near);
+    let id = near.open().unwrap();
+    near.write(id, &[0; 150_000]);
+    near.finish(id, Last::End);
+    near.release(id, NOW);
+    assert_eq!(sent(&mut near, NOW).len(), 1);
+    near.receive(0, ack(id, 65_536, 100_000), NOW).unwrap();
+    let tell = |near: &mut Session, second: u32| {
+        near.receive(0, Frame::Pong(0), NOW * second).unwrap();
+        near.tick(NOW * second);
+        sent(near, NOW * second)
+    };
+    assert!((2..61).all(|second| tell(&mut near, second).is_empty()));
+    assert_eq!(tell(&mut near, 62), [block(id, 65_536, 0, RESET)]);
+    assert_eq!((near.streams(), near.held_bytes()), (1, 0));
+    near.receive(0, ack(id, 65_537, 100_000), NOW * 62).unwrap();
+    assert_eq!(near.streams(), 0);
+}
+
+#[test]
+fn what_nobody_will_read_is_dropped() {
+    let (mut near, data) = (session(Role::Near), 10_000);
+    let id = near.open().unwrap();
+    near.write(id, b"x");
+    assert_eq!(sent(&mut near, NOW).len(), 1);
+    near.receive(0, block(id, 0, data, Last::More), NOW).unwrap();
+    assert_eq!(near.held_bytes(), data + 1);
+    near.release(id, NOW);
+    near.receive(0, block(id, data as u64, data, Last::More), NOW).unwrap();
+    assert_eq!((near.streams(), near.held_bytes()), (1, 1));
+}
+
+#[test]
 fn a_session_that_is_over_takes_nothing() {
     let mut far = Session::new(Role::Far, LIMITS, TERMS, Duration::ZERO);
     assert_eq!(far.deadline(), Some(LIMITS.resume));

@@ -157,3 +157,73 @@ fn what_a_session_said_is_said_again_after_a_lane_broke() {
     assert_eq!(events(&mut near), [Event::Leaving]);
     assert!(!near.has_room());
 }
+
+#[test]
+fn the_room_for_streams_is_said_again_after_a_lane_broke() {
+    let mut far = session(Role::Far);
+    for id in 0..8 {
+        far.receive(0, block(id, 0, 0, Last::End), NOW).unwrap();
+        far.finish(id, Last::End);
+        far.release(id, NOW);
+    }
+    assert_eq!(sent(&mut far, NOW).len(), 16, "ends, and acknowledgements of ends");
+    (0..8).for_each(|id| far.receive(0, ack(id, 1, 0), NOW).unwrap());
+    let told = sent(&mut far, 2 * NOW);
+    assert_eq!(told, [Frame::Streams(13)], "for now that is enough");
+    far.remove_lane(0, NOW);
+    far.remove_lane(0, NOW);
+    far.add_lane(1, NOW);
+    assert_eq!(sent(&mut far, 2 * NOW), [Frame::Streams(13)]);
+}
+
+#[test]
+fn whoever_lacks_room_asks_whether_the_other_end_is_there() {
+    let mut near = session(Role::Near);
+    let id = near.open().unwrap();
+    near.write(id, &[0; 150_000]);
+    let asks = |near: &mut Session, second: u32| {
+        let now = NOW * second;
+        near.receive(0, Frame::Pong(0), now).unwrap();
+        near.tick(now);
+        sent(near, now + Duration::from_millis(10)).contains(&ack(id, 4, 100_000))
+    };
+    assert_eq!(sent(&mut near, NOW).len(), 1, "there is no room for another whole block");
+    near.receive(0, block(id, 0, 4, Last::More), NOW).unwrap();
+    assert_eq!(sent(&mut near, 2 * NOW), [ack(id, 4, 100_000)]);
+    near.receive(0, ack(id, 65_536, 100_000), 2 * NOW).unwrap();
+    let asked: Vec<_> = (3..70).filter(|second| asks(&mut near, *second)).collect();
+    assert_eq!(asked, [20, 40, 60]);
+}
+
+#[test]
+fn an_end_that_only_receives_asks_its_lanes_too() {
+    let mut near = session(Role::Near);
+    near.add_lane(1, Duration::ZERO);
+    let id = near.open().unwrap();
+    near.receive(1, block(id, 0, 5, Last::More), 3 * NOW).unwrap();
+    let mut pings = Vec::new();
+    while let Some(at) = near.deadline().filter(|at| *at < 6 * NOW) {
+        let now = at.max(3 * NOW);
+        near.tick(now);
+        let asked = sent(&mut near, now).into_iter().filter(|frame| matches!(frame, Frame::Ping(_)));
+        pings.extend(asked.map(|ping| (now.as_secs(), ping)));
+    }
+    assert_eq!(pings, [(3, Frame::Ping(0)), (4, Frame::Ping(1))]);
+    let rest = near.deadline().unwrap();
+    assert!(rest >= 6 * NOW, "{rest:?}: it rests when nothing more comes");
+}
+
+#[test]
+fn streams_take_turns() {
+    let mut near = session(Role::Near);
+    let ids: Vec<_> = (0..3).map(|_| near.open().unwrap()).collect();
+    for id in &ids {
+        near.write(*id, &[0; BLOCK_BYTES_MAX]);
+        near.finish(*id, Last::End);
+    }
+    let streams = sent(&mut near, NOW).into_iter().map(|frame| match frame {
+        Frame::Block(block) => block.stream,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(streams.collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+}
