@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::frame::Frame;
 use super::super::inflow::News;
 use super::super::{LaneId, stripe};
-use super::{Event, LOOKS, SILENCE, Session};
+use super::{ACK_DELAY, Event, LOOKS, SILENCE, Session};
 
 /// The other end has a block after so long, and four round trips, or its lane is stuck.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -16,17 +16,34 @@ impl Session {
         if self.lanes.is_empty() || self.is_over {
             return None;
         }
-        let quickest = stripe::quickest(&self.lanes, now.saturating_sub(SILENCE))?;
-        if let Some((only, frame)) = self.notes.pop_front() {
-            return Some((only.unwrap_or(quickest), frame));
+        self.next_note(now).or_else(|| self.next_block(now))
+    }
+
+    /// The next that is no block. It waits for a lane as blocks do, so that nobody who reads nothing makes this end pile up answers.
+    fn next_note(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
+        let quickest = stripe::quickest(&self.lanes, now.saturating_sub(SILENCE));
+        let takes = |id| self.lanes.iter().any(|lane| lane.id == id && lane.full_since.is_none());
+        let next = self.notes.iter().position(|(only, note)| match only {
+            Some(lane) => matches!(note, Frame::Ping(_)) || takes(*lane),
+            None => quickest.is_some(),
+        });
+        if let Some((only, note)) = next.and_then(|place| self.notes.remove(place)) {
+            return only.or(quickest).map(|lane| (lane, note));
         }
+        let is_due = self.tell_at.is_some_and(|at| at <= now);
+        let Some(quickest) = quickest else {
+            if is_due {
+                self.tell_at = Some(now + ACK_DELAY);
+            }
+            return None;
+        };
         if std::mem::take(&mut self.owes_room) {
             return Some((quickest, Frame::Streams(self.room_told)));
         }
         if let Some(id) = self.gone.pop_first() {
             return Some((quickest, Frame::Gone(id)));
         }
-        if self.tell_at.is_some_and(|at| at <= now) {
+        if is_due {
             while let Some(id) = self.untold.pop_front() {
                 let Some(stream) = self.streams.get_mut(&id) else { continue };
                 stream.is_untold = false;
@@ -38,7 +55,7 @@ impl Session {
             }
             self.tell_at = None;
         }
-        self.next_block(now)
+        None
     }
 
     fn next_block(&mut self, now: Duration) -> Option<(LaneId, Frame)> {

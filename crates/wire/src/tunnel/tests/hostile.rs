@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::{LIMITS, TERMS, ack, block, events, sent, session};
-use crate::tunnel::Fault;
 use crate::tunnel::frame::{Frame, Last, Why};
 use crate::tunnel::session::{Event, Role, Session};
+use crate::tunnel::{Fault, Path};
 
 const NOW: Duration = Duration::from_secs(1);
 const RESET: Last = Last::Reset(Why::Reset);
@@ -114,6 +114,24 @@ fn floods_are_answered_in_few_words() {
         assert!(answers.len() <= 4100, "{} in round {round}", answers.len());
         assert_eq!(answers.iter().filter(|frame| matches!(frame, Frame::Pong(_))).count(), 1);
     }
+}
+
+#[test]
+fn whoever_reads_nothing_is_told_nothing() {
+    let mut far = session(Role::Far);
+    far.receive(0, block(0, 0, 0, RESET), NOW).unwrap();
+    far.release(0, NOW);
+    sent(&mut far, NOW);
+    far.set_lane(0, false, Path::default(), NOW);
+    for round in 0..10_000 {
+        let frames = [Frame::Ping(1), block(0, 0, 0, RESET), ack(0, 0, 0), block(1, round, 1, Last::More)];
+        frames.into_iter().for_each(|frame| far.receive(0, frame, NOW).unwrap());
+        assert_eq!(sent(&mut far, NOW), []);
+        assert!(far.deadline().is_some_and(|at| at > NOW || far.next_frame(NOW).is_none()));
+    }
+    far.set_lane(0, true, Path::default(), NOW);
+    let told = [Frame::Pong(1), Frame::Gone(0), ack(1, 10_000, LIMITS.window)];
+    assert_eq!(sent(&mut far, 2 * NOW), told);
 }
 
 #[test]

@@ -343,7 +343,7 @@ impl World {
             } else if let Some((lane, frame)) = end.session.next_frame(now) {
                 let wire = self.wires.get_mut(&lane).expect("a lane that is there");
                 let pipe = &mut wire.pipes[side];
-                assert!(wire.is_open[side] && (pipe.takes_blocks(now) || !matches!(frame, Frame::Block(_))));
+                assert!(wire.is_open[side] && (pipe.takes_blocks(now) || matches!(frame, Frame::Ping(_))));
                 pipe.write(&frame);
                 end.session.set_lane(lane, pipe.takes_blocks(now), pipe.path(now), now);
             } else {
