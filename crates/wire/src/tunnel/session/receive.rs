@@ -53,6 +53,7 @@ impl Session {
                 }
                 Ok(())
             }
+            Frame::Streams(_) if self.role == Role::Far => Err(Fault::Streams),
             Frame::Streams(room) => {
                 self.room_told = self.room_told.max(room);
                 Ok(())
