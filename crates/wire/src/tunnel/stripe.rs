@@ -60,9 +60,9 @@ pub(super) fn choose(lanes: &[Lane], now: Duration, avoided: Option<LaneId>) -> 
     }
 }
 
-/// The lane for what is short, whether it takes blocks or not. One of which nothing came since `lately` may not live any more.
+/// The lane for what is short; `None` if it takes nothing now, behind which it would have to wait all the same. One of which nothing
+/// came since `lately` may not live any more.
 pub(super) fn quickest(lanes: &[Lane], lately: Duration) -> Option<LaneId> {
-    let best =
-        lanes.iter().min_by_key(|lane| (lane.heard < lately, lane.full_since.is_some(), lane.path.delay()));
-    best.map(|lane| lane.id)
+    let key = |lane: &&Lane| (lane.heard < lately, lane.full_since.is_some(), lane.path.delay());
+    lanes.iter().min_by_key(key).filter(|lane| lane.full_since.is_none()).map(|lane| lane.id)
 }

@@ -115,6 +115,7 @@ fn streams_that_nobody_may_open() {
     assert_eq!(told(vec![block(streams, 0, 1, MORE)]), Err(Fault::Streams));
     assert_eq!(told(vec![block((1 << 62) - 1, 0, 1, MORE)]), Err(Fault::Streams));
     assert_eq!(told(vec![ack(0, 0, 10)]), Err(Fault::Ack));
+    assert_eq!(told(vec![Frame::Streams(1000)]), Err(Fault::Streams), "nobody makes room but who has it");
 }
 
 #[test]

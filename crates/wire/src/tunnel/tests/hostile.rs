@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use super::{LIMITS, TERMS, ack, block, sent, session};
+use super::{LIMITS, TERMS, ack, block, events, sent, session};
 use crate::tunnel::frame::{Frame, Last, Why};
 use crate::tunnel::session::{Event, Role, Session};
 use crate::tunnel::{Fault, Path};
 
 const NOW: Duration = Duration::from_secs(1);
 const RESET: Last = Last::Reset(Why::Reset);
-
-fn events(session: &mut Session) -> Vec<Event> {
-    std::iter::from_fn(|| session.poll_event()).collect()
-}
 
 #[test]
 fn streams_without_end() {
@@ -121,59 +117,55 @@ fn floods_are_answered_in_few_words() {
 }
 
 #[test]
-fn a_lane_that_died_in_silence_carries_no_acknowledgements() {
+fn whoever_reads_nothing_is_told_nothing() {
+    let mut far = session(Role::Far);
+    far.receive(0, block(0, 0, 0, RESET), NOW).unwrap();
+    far.release(0, NOW);
+    sent(&mut far, NOW);
+    far.set_lane(0, false, Path::default(), NOW);
+    for round in 0..10_000 {
+        let frames = [Frame::Ping(1), block(0, 0, 0, RESET), ack(0, 0, 0), block(1, round, 1, Last::More)];
+        frames.into_iter().for_each(|frame| far.receive(0, frame, NOW).unwrap());
+        assert_eq!(sent(&mut far, NOW), []);
+        assert!(far.deadline().is_some_and(|at| at > NOW || far.next_frame(NOW).is_none()));
+    }
+    far.set_lane(0, true, Path::default(), NOW);
+    let told = [Frame::Pong(1), Frame::Gone(0), ack(1, 10_000, LIMITS.window)];
+    assert_eq!(sent(&mut far, 2 * NOW), told);
+}
+
+#[test]
+fn what_nobody_reads_is_cut_once_nobody_holds_it() {
     let mut near = session(Role::Near);
-    near.add_lane(1, Duration::ZERO);
-    let quick = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
-    let slow = Path { rtt: Duration::from_millis(100), ..quick };
-    near.set_lane(0, true, quick, Duration::ZERO);
-    near.set_lane(1, true, slow, Duration::ZERO);
+    let id = near.open().unwrap();
+    near.write(id, &[0; 150_000]);
+    near.finish(id, Last::End);
+    near.release(id, NOW);
+    assert_eq!(sent(&mut near, NOW).len(), 1);
+    near.receive(0, ack(id, 65_536, 100_000), NOW).unwrap();
+    let tell = |near: &mut Session, second: u32| {
+        near.receive(0, Frame::Pong(0), NOW * second).unwrap();
+        near.tick(NOW * second);
+        sent(near, NOW * second)
+    };
+    assert!((2..61).all(|second| tell(&mut near, second).is_empty()));
+    assert_eq!(tell(&mut near, 62), [block(id, 65_536, 0, RESET)]);
+    assert_eq!((near.streams(), near.held_bytes()), (1, 0));
+    near.receive(0, ack(id, 65_537, 100_000), NOW * 62).unwrap();
+    assert_eq!(near.streams(), 0);
+}
+
+#[test]
+fn what_nobody_will_read_is_dropped() {
+    let (mut near, data) = (session(Role::Near), 10_000);
     let id = near.open().unwrap();
     near.write(id, b"x");
-    assert_eq!(near.next_frame(NOW).map(|(lane, _)| lane), Some(0));
-    let later = 5 * NOW;
-    near.receive(1, block(id, 0, 5, Last::End), later).unwrap();
-    let answer = near.next_frame(later);
-    assert!(matches!(answer, Some((1, Frame::Ack { .. }))), "{answer:?}");
-    near.tick(later);
-    assert_eq!(near.next_frame(later), Some((0, Frame::Ping(0))), "it is asked whether it lives");
-    let last = later + Duration::from_secs(4);
-    near.tick(last);
-    assert!(events(&mut near).contains(&Event::Silent(0)));
-}
-
-#[test]
-fn a_block_that_waits_for_another_lane_holds_up_no_other_stream() {
-    let mut near = session(Role::Near);
-    near.add_lane(1, Duration::ZERO);
-    let path = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
-    near.set_lane(0, true, path, Duration::ZERO);
-    near.set_lane(1, false, path, Duration::ZERO);
-    let (first, second) = (near.open().unwrap(), near.open().unwrap());
-    near.write(first, b"x");
-    assert_eq!(near.next_frame(NOW), Some((0, block(first, 0, 1, Last::More))));
-    near.tick(2 * NOW);
-    assert!(near.is_hungry(), "it goes out again, and not over its lane");
-    near.write(second, b"x");
-    let next =
-        std::iter::from_fn(|| near.next_frame(2 * NOW)).find(|(_, frame)| matches!(frame, Frame::Block(_)));
-    assert_eq!(next, Some((0, block(second, 0, 1, Last::More))));
-    near.set_lane(1, true, path, 2 * NOW);
-    assert_eq!(near.next_frame(2 * NOW), Some((1, block(first, 0, 1, Last::More))));
-}
-
-#[test]
-fn what_a_session_said_is_said_again_after_a_lane_broke() {
-    let mut far = session(Role::Far);
-    far.leave();
-    assert_eq!(sent(&mut far, NOW), [Frame::Bye]);
-    far.remove_lane(0, NOW);
-    far.add_lane(1, NOW);
-    assert_eq!(sent(&mut far, NOW), [Frame::Bye]);
-    let mut near = session(Role::Near);
-    (0..2).for_each(|_| near.receive(0, Frame::Bye, NOW).unwrap());
-    assert_eq!(events(&mut near), [Event::Leaving]);
-    assert!(!near.has_room());
+    assert_eq!(sent(&mut near, NOW).len(), 1);
+    near.receive(0, block(id, 0, data, Last::More), NOW).unwrap();
+    assert_eq!(near.held_bytes(), data + 1);
+    near.release(id, NOW);
+    near.receive(0, block(id, data as u64, data, Last::More), NOW).unwrap();
+    assert_eq!((near.streams(), near.held_bytes()), (1, 1));
 }
 
 #[test]

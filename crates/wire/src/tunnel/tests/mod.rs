@@ -5,6 +5,7 @@ mod frames;
 mod growth;
 mod hellos;
 mod hostile;
+mod lanes;
 mod simulation;
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use bytes::Bytes;
 
 use super::frame::{Block, Coding, Frame, Last};
 use super::hello::Terms;
-use super::session::{Limits, Role, Session};
+use super::session::{Event, Limits, Role, Session};
 
 const LIMITS: Limits = Limits {
     window: 100_000,
@@ -45,4 +46,9 @@ fn ack(stream: u64, received: u64, limit: u64) -> Frame {
 /// All that a session sends now.
 fn sent(session: &mut Session, now: Duration) -> Vec<Frame> {
     std::iter::from_fn(|| session.next_frame(now)).map(|(_, frame)| frame).collect()
+}
+
+/// All that has happened to it since this was last asked.
+fn events(session: &mut Session) -> Vec<Event> {
+    std::iter::from_fn(|| session.poll_event()).collect()
 }

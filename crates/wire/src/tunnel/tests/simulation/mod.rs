@@ -62,7 +62,7 @@ fn streams_arrive_in_order_and_once_or_are_reset() {
         let chaos = plan(&mut world);
         world.run(chaos);
         world.is_calm = true;
-        for _ in 0..300 {
+        for _ in 0..90 {
             if world.waiting().is_empty() {
                 break;
             }

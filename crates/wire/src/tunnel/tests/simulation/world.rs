@@ -79,6 +79,8 @@ pub(super) struct World {
     plan: BinaryHeap<Reverse<(Duration, u64, Action)>>,
     planned: u64,
     dark_until: Duration,
+    /// Since when each side has no lane.
+    lost: [Option<Duration>; 2],
     /// Those who are to be asked what they do.
     awake: BTreeSet<(usize, StreamId)>,
 }
@@ -111,6 +113,7 @@ impl World {
             plan: BinaryHeap::new(),
             planned: 0,
             dark_until: now,
+            lost: [Some(now); 2],
             awake: BTreeSet::new(),
         }
     }
@@ -202,7 +205,6 @@ impl World {
     }
 
     fn connect(&mut self) {
-        let is_there = |end: &Option<End>| end.as_ref().is_some_and(|end| !end.session.is_over());
         if !is_there(&self.ends[NEAR]) {
             return;
         }
@@ -228,6 +230,7 @@ impl World {
         if !end.session.is_over() {
             wire.is_open[side] = true;
             end.session.add_lane(lane, self.now);
+            self.lost[side] = None;
             self.tell_lane(side, lane);
         }
     }
@@ -289,7 +292,11 @@ impl World {
         if let Some(end) = &mut self.ends[side] {
             end.session.remove_lane(lane, self.now);
         }
-        if wire.is_open[1 - side] {
+        let is_last = !self.wires.values().any(|wire| wire.is_open[side]);
+        if is_last && self.lost[side].is_none() {
+            self.lost[side] = Some(self.now);
+        }
+        if self.wires.get(&lane).is_some_and(|wire| wire.is_open[1 - side]) {
             self.kill(lane);
         } else {
             self.wires.remove(&lane);
@@ -336,7 +343,7 @@ impl World {
             } else if let Some((lane, frame)) = end.session.next_frame(now) {
                 let wire = self.wires.get_mut(&lane).expect("a lane that is there");
                 let pipe = &mut wire.pipes[side];
-                assert!(wire.is_open[side] && (pipe.takes_blocks(now) || !matches!(frame, Frame::Block(_))));
+                assert!(wire.is_open[side] && (pipe.takes_blocks(now) || matches!(frame, Frame::Ping(_))));
                 pipe.write(&frame);
                 end.session.set_lane(lane, pipe.takes_blocks(now), pipe.path(now), now);
             } else {
@@ -366,6 +373,10 @@ impl World {
             Event::Silent(lane) => self.lose(side, lane),
             Event::Leaving => {}
             Event::Over => {
+                let resume = end.limits.resume;
+                let was_lost = self.lost[side].is_some_and(|since| since + resume <= self.now);
+                assert!(was_lost || !is_there(&self.ends[1 - side]), "over, for no reason");
+                let Some(end) = &mut self.ends[side] else { return };
                 self.awake.extend(end.apps.keys().map(|id| (side, *id)));
                 let lanes: Vec<_> = self.wires.keys().copied().collect();
                 lanes.into_iter().for_each(|lane| self.lose(side, lane));
@@ -411,4 +422,8 @@ impl World {
     pub(super) fn ticks(&self) -> u64 {
         self.ends.iter().flatten().map(|end| end.ticks).sum()
     }
+}
+
+fn is_there(end: &Option<End>) -> bool {
+    end.as_ref().is_some_and(|end| !end.session.is_over())
 }

@@ -2,18 +2,22 @@
 //!
 //! Whoever drives it gives it what comes of lanes, and asks for what goes over them after each call; `now` is the time of the call.
 
+mod receive;
+mod send;
+mod time;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::frame::{Block, Coding, Frame, Last, Why};
+use super::frame::{Coding, Frame, Last, Why};
 use super::hello::Terms;
 pub use super::inflow::Read;
 use super::inflow::{Inflow, News};
 use super::outflow::Outflow;
-use super::stripe::{self, Lane, Path};
-use super::{Fault, LaneId, StreamId};
+use super::stripe::{Lane, Path};
+use super::{LaneId, StreamId};
 
 /// An acknowledgement that is not urgent waits so long for more to acknowledge.
 const ACK_DELAY: Duration = Duration::from_millis(5);
@@ -21,23 +25,8 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 /// How often is looked for what is stuck, while something is under way.
 const LOOKS: Duration = Duration::from_millis(20);
 
-/// The other end has a block after so long, and four round trips, or its lane is stuck.
-const PATIENCE: Duration = Duration::from_millis(250);
-
 /// A lane that says nothing for so long while something is under way is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// The same while nothing is, so that nobody on its way forgets it.
-const REST: Duration = Duration::from_secs(20);
-
-/// It has so long to answer, and four round trips.
-const ANSWER: Duration = Duration::from_secs(3);
-
-/// A stream that nobody holds any more has so long for each step to its end.
-const LINGER: Duration = Duration::from_secs(60);
-
-/// Streams that the other end can be told of at a time that they are gone.
-const GONE_MAX: usize = 4096;
 
 /// A reader that takes more than half a window in so long, or in two round trips, gets a larger one.
 const QUICK: Duration = Duration::from_millis(20);
@@ -54,13 +43,14 @@ pub enum Role {
 /// What an end keeps to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of each stream that may come before some were read, and about as many that are kept of what goes: at least [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX).
+    /// Bytes of each stream that may come before some were read, and that are kept of what goes beside what waits to be sent; at least
+    /// [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX).
     pub window: u64,
-    /// The same for a stream that is read quickly.
+    /// The same for a stream that is quick.
     pub window_max: u64,
     /// All windows together, of what comes and of what is kept until the other end has it, grow by no more than this.
     pub memory: u64,
-    /// Streams at a time.
+    /// Streams at a time: what the other end is told in the terms.
     pub streams: usize,
     /// How long a session without a lane goes on.
     pub resume: Duration,
@@ -109,6 +99,8 @@ pub struct Session {
     next_stream: StreamId,
     /// How many may be opened in all, as far as the end that opens them was told.
     room_told: u64,
+    /// Whether it is to be told that.
+    owes_room: bool,
     lanes: Vec<Lane>,
     /// Streams that have something to send, in turn.
     ready: VecDeque<StreamId>,
@@ -122,9 +114,9 @@ pub struct Session {
     looked: Duration,
     /// Until when it is looked for what is stuck.
     busy_until: Duration,
-    /// When it was asked last whether those who wait for room were told of it.
+    /// When streams that lack room asked last whether there still is somebody who would give it.
     probed: Duration,
-    /// Since when the lanes are those that there are.
+    /// When the last lane was added.
     laned: Duration,
     /// Bytes that all windows together have grown by.
     grown: u64,
@@ -152,6 +144,7 @@ impl Session {
                 Role::Near => 0,
                 Role::Far => limits.streams as u64,
             },
+            owes_room: false,
             lanes: Vec::new(),
             ready: VecDeque::new(),
             notes: VecDeque::new(),
@@ -277,6 +270,7 @@ impl Session {
         self.lanes.push(Lane::new(id, now));
         self.laned = now;
         self.lost_since = None;
+        self.busy_until = self.busy_until.max(now + 2 * LOOKS);
     }
 
     /// Takes a lane out: what went over it may not have arrived.
@@ -304,13 +298,11 @@ impl Session {
 
     /// What was told of the session itself may not have arrived.
     fn tell_session_again(&mut self) {
-        self.notes.retain(|(_, note)| !matches!(note, Frame::Bye | Frame::Streams(_)));
+        self.notes.retain(|(_, note)| *note != Frame::Bye);
         if self.is_refusing {
             self.notes.push_back((None, Frame::Bye));
         }
-        if self.role == Role::Far && self.room_told > self.limits.streams as u64 {
-            self.notes.push_back((None, Frame::Streams(self.room_told)));
-        }
+        self.owes_room = self.role == Role::Far && self.room_told > self.limits.streams as u64;
     }
 
     /// How many lanes there are.
@@ -323,280 +315,6 @@ impl Session {
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.id == id) {
             lane.path = path;
             lane.full_since = if takes_blocks { None } else { lane.full_since.or(Some(now)) };
-        }
-    }
-
-    /// Takes a frame that has come over a lane.
-    ///
-    /// # Errors
-    /// What the other end does that it may not: the session should end.
-    pub fn receive(&mut self, lane: LaneId, frame: Frame, now: Duration) -> Result<(), Fault> {
-        if self.is_over {
-            return Ok(());
-        }
-        // What still comes of a lane that was taken out is as good, but for pings.
-        let known = self.lanes.iter_mut().find(|known| known.id == lane);
-        let is_known = known.is_some();
-        if let Some(lane) = known {
-            (lane.heard, lane.pinged) = (now, None);
-        }
-        match frame {
-            Frame::Block(block) => self.take_block(block, now),
-            Frame::Ack { stream, received, limit } => self.take_ack(stream, received, limit, now),
-            Frame::Gone(id) => {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.outflow.discard(Why::Reset);
-                    stream.inflow.abort(Why::Reset);
-                    self.events.extend([Event::Readable(id), Event::Writable(id)]);
-                    self.settle(id);
-                }
-                Ok(())
-            }
-            Frame::Ping(token) => {
-                // One answer is enough for all that wait.
-                let is_answered =
-                    self.notes.iter().any(|(to, note)| *to == Some(lane) && matches!(note, Frame::Pong(_)));
-                if is_known && !is_answered {
-                    self.notes.push_back((Some(lane), Frame::Pong(token)));
-                }
-                Ok(())
-            }
-            Frame::Pong(_) => Ok(()),
-            Frame::Bye => {
-                if !self.is_leaving {
-                    self.is_leaving = true;
-                    self.events.push_back(Event::Leaving);
-                }
-                Ok(())
-            }
-            Frame::Streams(room) => {
-                self.room_told = self.room_told.max(room);
-                Ok(())
-            }
-        }
-    }
-
-    fn take_block(&mut self, block: Block, now: Duration) -> Result<(), Fault> {
-        let id = block.stream;
-        // Acknowledgements are lost if lanes die that are not asked.
-        self.busy_until = self.busy_until.max(now + 2 * SILENCE);
-        if id >= self.next_stream {
-            self.open_up_to(id)?;
-        }
-        let Some(stream) = self.streams.get_mut(&id) else {
-            self.note_gone(id);
-            return Ok(());
-        };
-        let is_more = stream.inflow.take(block)?;
-        if stream.is_released {
-            stream.inflow.discard();
-        }
-        if stream.inflow.is_reset() {
-            stream.outflow.discard(Why::Reset);
-            self.events.push_back(Event::Writable(id));
-        }
-        if is_more {
-            self.events.push_back(Event::Readable(id));
-        }
-        self.note_news(id, now);
-        self.settle(id);
-        Ok(())
-    }
-
-    /// The other end has opened streams up to this one: blocks of those before it may be late.
-    fn open_up_to(&mut self, id: StreamId) -> Result<(), Fault> {
-        if self.role == Role::Near || id >= self.room_told {
-            return Err(Fault::Streams);
-        }
-        for opened in self.next_stream..=id {
-            self.add_stream(opened);
-            self.events.push_back(Event::Opened(opened));
-        }
-        self.next_stream = id + 1;
-        self.note_room();
-        Ok(())
-    }
-
-    /// Tells the other end that it may open more streams, as others are over, before it runs out of them.
-    fn note_room(&mut self) {
-        let (most, open) = (self.limits.streams as u64, self.streams.len() as u64);
-        let room = self.next_stream + most.saturating_sub(open);
-        if self.role == Role::Far && room > self.room_told && self.room_told - self.next_stream <= most / 2 {
-            self.room_told = room;
-            self.notes.push_back((None, Frame::Streams(room)));
-        }
-    }
-
-    /// Tells the other end that a stream is over here. What does not fit now is told when it asks again.
-    fn note_gone(&mut self, id: StreamId) {
-        if self.gone.len() < GONE_MAX {
-            self.gone.insert(id);
-        }
-    }
-
-    fn take_ack(&mut self, id: StreamId, received: u64, limit: u64, now: Duration) -> Result<(), Fault> {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            if id >= self.next_stream {
-                return Err(Fault::Ack);
-            }
-            // It may wait for room in the stream.
-            self.note_gone(id);
-            return Ok(());
-        };
-        let before = stream.outflow.acknowledged();
-        let (max, free) = (self.limits.window_max, self.limits.memory - self.grown);
-        let is_full = stream.outflow.fills_window();
-        if stream.outflow.acknowledge(received, limit)? {
-            stream.progress = now;
-            if is_full {
-                self.grown += stream.outflow.raise(|window| growth(window, max, free));
-            }
-            self.delivered += stream.outflow.acknowledged() - before;
-            self.events.push_back(Event::Writable(id));
-            self.touch(id);
-            self.settle(id);
-        }
-        Ok(())
-    }
-
-    /// The next frame to be sent, and its lane.
-    pub fn next_frame(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
-        if self.lanes.is_empty() || self.is_over {
-            return None;
-        }
-        let quickest = stripe::quickest(&self.lanes, now.saturating_sub(SILENCE))?;
-        if let Some((only, frame)) = self.notes.pop_front() {
-            return Some((only.unwrap_or(quickest), frame));
-        }
-        if let Some(id) = self.gone.pop_first() {
-            return Some((quickest, Frame::Gone(id)));
-        }
-        if self.tell_at.is_some_and(|at| at <= now) {
-            while let Some(id) = self.untold.pop_front() {
-                let Some(stream) = self.streams.get_mut(&id) else { continue };
-                stream.is_untold = false;
-                if stream.inflow.news() == News::None {
-                    continue;
-                }
-                let (received, limit) = stream.inflow.tell();
-                return Some((quickest, Frame::Ack { stream: id, received, limit }));
-            }
-            self.tell_at = None;
-        }
-        self.next_block(now)
-    }
-
-    fn next_block(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
-        let patience = PATIENCE + 4 * self.slowest();
-        for _ in 0..self.ready.len() {
-            let id = self.ready.front().copied()?;
-            let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.outflow.has_next()) else {
-                self.ready.pop_front();
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.is_ready = false;
-                }
-                continue;
-            };
-            self.busy_until = self.busy_until.max(now + 2 * LOOKS);
-            let avoided = stream.outflow.avoids();
-            let Some(lane) = stripe::choose(&self.lanes, now, avoided) else {
-                // Others may go where this one, which was there before, should not.
-                avoided?;
-                self.ready.rotate_left(1);
-                continue;
-            };
-            if !stream.outflow.waits() {
-                stream.progress = now;
-            }
-            let block = stream.outflow.next(lane, now + patience, patience)?;
-            self.ready.rotate_left(1);
-            self.events.push_back(Event::Writable(id));
-            return Some((lane, Frame::Block(block)));
-        }
-        None
-    }
-
-    /// When [`Self::tick`] is to be called, if nothing happens before.
-    pub fn deadline(&self) -> Option<Duration> {
-        if self.is_over {
-            return None;
-        }
-        let lost = self.lost_since.map(|since| since + self.limits.resume);
-        let pings = self.lanes.iter().map(|lane| match lane.pinged {
-            Some(at) => at + ANSWER + 4 * lane.path.rtt,
-            None => lane.heard + REST,
-        });
-        // Not before it would be looked for.
-        let pings = pings.map(|at| at.max(self.looked + LOOKS));
-        let is_busy = self.busy_until > self.looked && !self.lanes.is_empty();
-        let look = is_busy.then(|| self.looked + LOOKS);
-        let tell = self.tell_at.filter(|_| !self.lanes.is_empty());
-        pings.chain(lost).chain(look).chain(tell).min()
-    }
-
-    /// Does what is due.
-    pub fn tick(&mut self, now: Duration) {
-        if self.lost_since.is_some_and(|since| since + self.limits.resume <= now) {
-            self.end();
-            return;
-        }
-        if now < self.looked + LOOKS {
-            return;
-        }
-        self.looked = now;
-        self.look_at_streams(now);
-        self.look_at_lanes(now);
-    }
-
-    fn look_at_lanes(&mut self, now: Duration) {
-        let quiet = if now < self.busy_until { SILENCE } else { REST };
-        for lane in &mut self.lanes {
-            match lane.pinged {
-                Some(at) if at + ANSWER + 4 * lane.path.rtt <= now => {
-                    // Said once.
-                    lane.pinged = Some(now);
-                    self.events.push_back(Event::Silent(lane.id));
-                }
-                None if lane.heard + quiet <= now => {
-                    lane.pinged = Some(now);
-                    self.notes.push_back((Some(lane.id), Frame::Ping(u64::from(lane.id))));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn look_at_streams(&mut self, now: Duration) {
-        if self.lanes.is_empty() {
-            return;
-        }
-        let is_probing = self.probed + REST <= now;
-        if is_probing {
-            self.probed = now;
-        }
-        let ids: Vec<_> = self.streams.keys().copied().collect();
-        for id in ids {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let is_overdue = stream.progress.max(self.laned) + LINGER <= now;
-            if is_overdue && stream.outflow.waits() {
-                // Lanes come and go, and yet nothing is acknowledged: there is nobody who would.
-                self.end();
-                return;
-            }
-            if stream.outflow.waits() || stream.is_released {
-                self.busy_until = self.busy_until.max(now + 2 * LOOKS);
-            }
-            stream.outflow.retry(now);
-            if is_overdue && stream.is_released {
-                stream.progress = now;
-                stream.outflow.truncate();
-            }
-            if is_probing && stream.outflow.lacks_room() {
-                // Whoever gave no more room may have said that it is gone, when a lane broke.
-                stream.inflow.tell_again();
-            }
-            self.touch(id);
-            self.note_news(id, now);
         }
     }
 
