@@ -199,7 +199,7 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
 /// Whether a server closes behind its answer, and how long it keeps the connection else.
 fn keeping(head: &ResponseHead<'_>) -> (bool, Option<u64>) {
     let values = |wanted: &'static str| {
-        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
         fields.flat_map(|(_, value)| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
     };
     let says = |word: &str| values("connection").any(|value| value.eq_ignore_ascii_case(word.as_bytes()));
@@ -224,7 +224,7 @@ struct Sorted {
 
 /// Sorts the fields of a message, whose values share one copy of their bytes. What is for one hop alone is left out, and what
 /// `Connection` names (RFC 9110, section 7.6.1).
-fn sorted(told: &[(&str, &[u8])]) -> Result<Sorted, HeadFault> {
+fn sorted(told: &[(&[u8], &[u8])]) -> Result<Sorted, HeadFault> {
     let bytes = told.iter().map(|(_, value)| value.len()).sum();
     let mut values = Vec::with_capacity(bytes);
     told.iter().for_each(|(_, value)| values.extend_from_slice(value));
@@ -235,7 +235,7 @@ fn sorted(told: &[(&str, &[u8])]) -> Result<Sorted, HeadFault> {
     for (name, value) in told {
         let place = at..at + value.len();
         at = place.end;
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadFault::Name)?;
+        let name = HeaderName::from_bytes(name).map_err(|_| HeadFault::Name)?;
         let value = || HeaderValue::from_maybe_shared(values.slice(place)).map_err(|_| HeadFault::Control);
         match name.as_str() {
             "content-length" => sorted.length = Some(value()?),
@@ -353,7 +353,7 @@ pub(crate) fn write_field(name: &[u8], value: &[u8], to: &mut Vec<u8>) {
 }
 
 /// Fields behind a body, as far as they may be there.
-pub(crate) fn trailers(told: &[(&str, &[u8])]) -> HeaderMap {
+pub(crate) fn trailers(told: &[(&[u8], &[u8])]) -> HeaderMap {
     let mut fields = sorted(told).map(|sorted| sorted.fields).unwrap_or_default();
     strip_trailers(&mut fields);
     fields

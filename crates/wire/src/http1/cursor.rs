@@ -21,7 +21,10 @@ impl Stop {
 }
 
 /// Names and values, in their order.
-pub(super) type Fields<'a> = Vec<(&'a str, &'a [u8])>;
+pub(super) type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+/// So many fields most heads have room for.
+const FIELDS_COMMON: usize = 16;
 
 /// A place in a head.
 pub(super) struct Cursor<'a> {
@@ -76,10 +79,20 @@ impl<'a> Cursor<'a> {
 
     /// Takes the bytes that belong together, up to one that is there and does not.
     pub(super) fn run(&mut self, belongs: impl Fn(u8) -> bool) -> Result<&'a [u8], Stop> {
-        let rest = &self.input[self.at..self.input.len().min(self.limit)];
+        let rest = self.rest();
         let length = rest.iter().position(|byte| !belongs(*byte)).ok_or_else(|| self.out())?;
         self.at += length;
         Ok(&rest[..length])
+    }
+
+    /// Takes text, up to a byte that is there and is none. Most of it is looked at in parts, each of them at once.
+    pub(super) fn text(&mut self) -> Result<&'a [u8], Stop> {
+        let rest = self.rest();
+        let (parts, _) = rest.as_chunks();
+        let plain = parts.iter().take_while(|part| are_plain(part)).count() * PART;
+        let end = rest[plain..].iter().position(|byte| !is_text(*byte)).ok_or_else(|| self.out())?;
+        self.at += plain + end;
+        Ok(&rest[..plain + end])
     }
 
     /// Takes a word of ASCII, which `belongs` must not go beyond, and which is not empty.
@@ -104,7 +117,7 @@ impl<'a> Cursor<'a> {
     /// Takes the fields, which begin here, and the empty line behind them.
     pub(super) fn fields(&mut self) -> Result<Fields<'a>, Stop> {
         (self.limit, self.too_long) = (HEAD_BYTES_MAX, HeadFault::Large);
-        let mut fields = Vec::new();
+        let mut fields = Vec::with_capacity(FIELDS_COMMON);
         loop {
             match self.peek()? {
                 b'\r' => {
@@ -118,12 +131,20 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn field(&mut self) -> Result<(&'a str, &'a [u8]), Stop> {
-        let name = self.word(is_token, HeadFault::Name)?;
+    fn field(&mut self) -> Result<(&'a [u8], &'a [u8]), Stop> {
+        let name = self.run(is_token)?;
+        if name.is_empty() {
+            return Err(odd(self.peek()?, HeadFault::Name));
+        }
         self.expect(b':', HeadFault::Name)?;
-        let value = self.run(is_text)?;
+        let value = self.text()?;
         self.line_end(HeadFault::Control)?;
         Ok((name, value.trim_ascii()))
+    }
+
+    /// What is left of the input, as far as this line or head may go.
+    fn rest(&self) -> &'a [u8] {
+        &self.input[self.at..self.input.len().min(self.limit)]
     }
 
     fn out(&self) -> Stop {
@@ -159,6 +180,14 @@ static TOKENS: [bool; 256] = {
     }
     tokens
 };
+
+/// How many bytes of text are looked at together.
+const PART: usize = 8;
+
+/// Whether all of these bytes are text without tabs.
+fn are_plain(part: &[u8; PART]) -> bool {
+    part.iter().fold(true, |all, byte| all & !byte.is_ascii_control())
+}
 
 /// Whether a byte may be in the value of a field (RFC 9110, section 5.5).
 pub(super) fn is_text(byte: u8) -> bool {

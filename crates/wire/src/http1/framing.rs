@@ -37,7 +37,7 @@ pub enum AnswerFraming {
 /// What is wrong with its fields, even where they do not matter.
 pub fn of_answer(head: &ResponseHead<'_>, method: &str) -> Result<AnswerFraming, HeadFault> {
     let values = |wanted: &'static str| {
-        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
+        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
         fields.map(|(_, value)| *value)
     };
     let (mut lengths, mut codings) = (values("content-length"), values("transfer-encoding"));

@@ -22,13 +22,13 @@ pub struct RequestHead<'a> {
     /// The version.
     pub version: Version,
     /// Names and values, in their order; values without the space around them.
-    pub fields: Vec<(&'a str, &'a [u8])>,
+    pub fields: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl<'a> RequestHead<'a> {
     /// The values of the fields of a name, whose case does not matter.
     pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self.fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
+        let fields = self.fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
         fields.map(|(_, value)| *value)
     }
 

@@ -192,7 +192,7 @@ proptest! {
                 let (head, _) = parse(&bytes).unwrap().unwrap();
                 prop_assert_eq!((Some(head.method), Some(head.target)), (other.method, other.path));
                 prop_assert_eq!(other.version, Some(u8::from(head.version == Version::V11)));
-                let fields: Vec<_> = other.headers.iter().map(|field| (field.name, field.value)).collect();
+                let fields: Vec<_> = other.headers.iter().map(|field| (field.name.as_bytes(), field.value)).collect();
                 prop_assert_eq!(head.fields, fields);
             }
             Ok(None) => prop_assert_eq!(status, Ok(Status::Partial)),
