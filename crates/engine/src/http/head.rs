@@ -1,10 +1,10 @@
 //! Heads of HTTP/1, between their bytes and what the story of a request works with.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use http::header::{EXPECT, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::{Method, StatusCode, Version};
 use towpath_wire::http1::framing::{self, AnswerFraming, Framing};
-use towpath_wire::http1::head::{self, RequestHead};
+use towpath_wire::http1::head::{self, RequestHead, words};
 use towpath_wire::http1::response::{self, ResponseHead};
 use towpath_wire::http1::{HeadFault, target};
 
@@ -198,18 +198,15 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
 
 /// Whether a server closes behind its answer, and how long it keeps the connection else.
 fn keeping(head: &ResponseHead<'_>) -> (bool, Option<u64>) {
-    let values = |wanted: &'static str| {
-        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes()));
-        fields.flat_map(|(_, value)| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-    };
-    let says = |word: &str| values("connection").any(|value| value.eq_ignore_ascii_case(word.as_bytes()));
     let is_last = match head.version {
-        head::Version::V10 => !says("keep-alive") || says("close"),
-        head::Version::V11 => says("close"),
+        head::Version::V10 => {
+            !head.has_word("connection", "keep-alive") || head.has_word("connection", "close")
+        }
+        head::Version::V11 => head.has_word("connection", "close"),
     };
-    let timeout = values("keep-alive").find_map(|value| {
-        let value = str::from_utf8(value).ok()?;
-        value.strip_prefix("timeout=")?.parse().ok()
+    let timeout = head.field("keep-alive").flat_map(words).find_map(|word| {
+        let word = str::from_utf8(word).ok()?;
+        word.strip_prefix("timeout=")?.parse().ok()
     });
     (is_last, timeout)
 }
@@ -230,7 +227,6 @@ fn sorted(told: &[(&[u8], &[u8])]) -> Result<Sorted, HeadFault> {
     told.iter().for_each(|(_, value)| values.extend_from_slice(value));
     let values = Bytes::from(values);
     let mut sorted = Sorted { fields: HeaderMap::with_capacity(told.len() + 4), upgrade: None, length: None };
-    let mut connection: Option<HeaderMap> = None;
     let mut at = 0;
     for (name, value) in told {
         let place = at..at + value.len();
@@ -240,14 +236,13 @@ fn sorted(told: &[(&[u8], &[u8])]) -> Result<Sorted, HeadFault> {
         match name.as_str() {
             "content-length" => sorted.length = Some(value()?),
             "upgrade" => sorted.upgrade = Some(value()?),
-            "connection" => drop(connection.get_or_insert_default().append(name, value()?)),
             name if is_for_one_hop(name) => {}
             _ => drop(sorted.fields.append(name, value()?)),
         }
     }
     // Behind our back nobody goes over to HTTP/2, which has no such upgrade any more (RFC 9113, section 3.1).
     sorted.upgrade = sorted.upgrade.filter(|upgrade| !names_h2(upgrade));
-    let asks_to_go_over = connection.is_some_and(|named| take_named(&named, &mut sorted.fields));
+    let asks_to_go_over = take_named(told, &mut sorted.fields);
     sorted.upgrade = sorted.upgrade.filter(|_| asks_to_go_over);
     Ok(sorted)
 }
@@ -280,15 +275,20 @@ fn may_be_named(name: &HeaderName) -> bool {
         && !name.as_str().starts_with("x-forwarded-")
 }
 
-/// Takes out what the fields in `connection` name, and tells whether one of them is `upgrade`.
-fn take_named(connection: &HeaderMap, fields: &mut HeaderMap) -> bool {
-    let values = connection.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+/// Takes out of `fields` what a `Connection` among those `told` names, and tells whether it names `upgrade`.
+fn take_named(told: &[(&[u8], &[u8])], fields: &mut HeaderMap) -> bool {
+    let is_named = |name: &[u8], value: &[u8]| name.eq_ignore_ascii_case(b"connection") && value.is_ascii();
+    let values = told.iter().filter(|(name, value)| is_named(name, value)).map(|(_, value)| *value);
     let mut asks_to_go_over = false;
-    for word in values.flat_map(|value| value.split(',')).map(str::trim) {
-        if word.eq_ignore_ascii_case("upgrade") {
-            asks_to_go_over = true;
-        } else if let Some(name) = word.parse().ok().filter(may_be_named) {
-            fields.remove(name);
+    for word in values.flat_map(words) {
+        match word {
+            word if word.eq_ignore_ascii_case(b"upgrade") => asks_to_go_over = true,
+            // It is not among them.
+            word if word.eq_ignore_ascii_case(b"keep-alive") => {}
+            word => {
+                let name = HeaderName::from_bytes(word).ok().filter(may_be_named);
+                name.into_iter().for_each(|name| drop(fields.remove(name)));
+            }
         }
     }
     asks_to_go_over

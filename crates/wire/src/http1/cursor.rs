@@ -152,6 +152,22 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The values of the fields of a name, whose case does not matter.
+pub(super) fn named<'a>(fields: &[(&[u8], &'a [u8])], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let fields = fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+    fields.map(|(_, value)| *value)
+}
+
+/// Whether the fields of a name have this word among those that commas part; no case matters.
+pub(super) fn has_word(fields: &[(&[u8], &[u8])], name: &str, word: &str) -> bool {
+    named(fields, name).any(|value| words(value).any(|one| one.eq_ignore_ascii_case(word.as_bytes())))
+}
+
+/// The words of a value, between its commas.
+pub fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
+}
+
 /// A byte that does not belong where it stands.
 fn odd(byte: u8, otherwise: HeadFault) -> Stop {
     // A line that ends early is short, and not written with the wrong characters.

@@ -1,7 +1,7 @@
 //! The head of an answer (RFC 9112, section 4).
 
 use super::HeadFault;
-use super::cursor::{Cursor, Stop};
+use super::cursor::{Cursor, Stop, has_word, named};
 use super::head::{Version, version};
 
 /// A head, in parts of the bytes that it was read from.
@@ -15,6 +15,18 @@ pub struct ResponseHead<'a> {
     pub reason: &'a [u8],
     /// Names and values, in their order; values without the space around them.
     pub fields: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// The values of the fields of a name, whose case does not matter.
+    pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        named(&self.fields, name)
+    }
+
+    /// Whether the fields of a name have this word among those that commas part; no case matters.
+    pub fn has_word(&self, name: &str, word: &str) -> bool {
+        has_word(&self.fields, name, word)
+    }
 }
 
 /// Reads the head that `input` begins with, and how long it is; `None` while it is not whole. Interim answers (1xx) are told
