@@ -97,8 +97,8 @@ pub(super) struct Exchange<'a> {
     blameless: u32,
     /// Whether the client has ended its half of the connection.
     is_half_closed: bool,
-    /// The backend that is asked now.
-    pub(super) trying: Rc<RefCell<Option<Arc<Backend>>>>,
+    /// Is told the backend that is asked now, where that matters.
+    pub(super) trying: Option<Rc<RefCell<Option<Arc<Backend>>>>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -118,7 +118,7 @@ impl<'a> Exchange<'a> {
             attempts: 0,
             blameless: 0,
             is_half_closed: false,
-            trying: Rc::default(),
+            trying: None,
         }
     }
 
@@ -149,8 +149,8 @@ impl<'a> Exchange<'a> {
                 }
             };
             self.attempts += 1;
-            if matches!(self.order.pool.config.hedge_after, Hedge::After(_)) {
-                *self.trying.borrow_mut() = Some(Arc::clone(&lease));
+            if let Some(trying) = &self.trying {
+                *trying.borrow_mut() = Some(Arc::clone(&lease));
             }
             let place = idle::Way { pool: self.order.pool, backend: &lease, offset: self.flow.offset };
             let server = match way {

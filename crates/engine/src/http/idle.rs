@@ -1,17 +1,16 @@
 //! Connections to backends that wait for a request, those of one worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use foldhash::HashMap;
 use h2::client::SendRequest;
 use tokio::task::spawn_local;
 use tokio::time::interval;
-
-use bytes::Bytes;
 
 use crate::pool::{Backend, Pool};
 use crate::stream::Stream;
