@@ -197,9 +197,9 @@ impl<'a> Exchange<'a> {
         let surely = !is_safe(self.order.request) || length > self.order.pool.config.http.replay_bytes as u64;
         clock.set(None);
         let mut is_late = false;
-        let kept = |pool: &Arc<Pool>, lease: &Lease| {
+        let kept = |pool: &Arc<Pool>, lease: &Lease, now| {
             let way = idle::Way { pool, backend: lease, offset };
-            takes_kept.then(|| take_kept(worker, way, surely)).flatten()
+            takes_kept.then(|| take_kept(worker, way, surely, now)).flatten()
         };
         let hangup = |cx: &mut Context<'_>| {
             is_late = clock.poll(cx).is_ready();
@@ -395,9 +395,9 @@ fn is_safe(request: &Request) -> bool {
     ) || request.fields.contains_key("idempotency-key")
 }
 
-fn take_kept(worker: &Worker, way: idle::Way<'_>, surely: bool) -> Option<Kept> {
+fn take_kept(worker: &Worker, way: idle::Way<'_>, surely: bool, now: Instant) -> Option<Kept> {
     match way.pool.config.http.is_h2 {
         true => worker.idle.room(way).map(Kept::H2),
-        false => worker.idle.take(way, surely).map(Kept::H1),
+        false => worker.idle.take(way, surely, now).map(Kept::H1),
     }
 }
