@@ -85,11 +85,11 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..length])
     }
 
-    /// Takes text, up to a byte that is there and is none. Most of it is looked at in parts, each of them at once.
+    /// Takes text, up to a byte that is there and is none.
     pub(super) fn text(&mut self) -> Result<&'a [u8], Stop> {
         let rest = self.rest();
-        let (parts, _) = rest.as_chunks();
-        let plain = parts.iter().take_while(|part| are_plain(part)).count() * PART;
+        // Up to a tab, or else to all but the end of it.
+        let plain = plain_length(rest);
         let end = rest[plain..].iter().position(|byte| !is_text(*byte)).ok_or_else(|| self.out())?;
         self.at += plain + end;
         Ok(&rest[..plain + end])
@@ -197,12 +197,22 @@ static TOKENS: [bool; 256] = {
     tokens
 };
 
-/// How many bytes of text are looked at together.
-const PART: usize = 8;
-
-/// Whether all of these bytes are text without tabs.
-fn are_plain(part: &[u8; PART]) -> bool {
-    part.iter().fold(true, |all, byte| all & !byte.is_ascii_control())
+/// How many bytes there are in front of the first control character; without one, in front of what is left behind the last
+/// eight. Eight are looked at together, as values are most of what a head has.
+fn plain_length(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let (parts, _) = bytes.as_chunks();
+    for (place, part) in parts.iter().enumerate() {
+        let part = u64::from_le_bytes(*part);
+        let not_del = part ^ (EACH * 0x7f);
+        // The first byte whose highest bit is set here is one; those behind it may borrow from it.
+        let found = (part.wrapping_sub(EACH * 0x20) & !part) | (not_del.wrapping_sub(EACH) & !not_del);
+        let found = found & (EACH * 0x80);
+        if found != 0 {
+            return place * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    parts.len() * 8
 }
 
 /// Whether a byte may be in the value of a field (RFC 9110, section 5.5).
