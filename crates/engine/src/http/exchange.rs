@@ -62,7 +62,7 @@ enum Unheard {
 pub(super) struct Answering {
     pub(super) server: Server,
     pub(super) lease: Lease,
-    pub(super) answer: Answer,
+    pub(super) answer: Box<Answer>,
 }
 
 /// Times that a request may take.
@@ -218,7 +218,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Waits for the head of the answer while the body of the request goes up.
-    async fn hear(&mut self, server: &mut Server) -> Result<Answer, Unheard> {
+    async fn hear(&mut self, server: &mut Server) -> Result<Box<Answer>, Unheard> {
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         if let Some(kept) = self.upload.kept.as_ref().filter(|kept| !kept.is_empty()) {
             server.side.put(cx, kept.as_slice().into());

@@ -59,7 +59,8 @@ impl Request {
 /// A request of HTTP/1, and what of it is for this hop alone.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request: Request,
+    /// Boxed, as it goes through many hands.
+    pub(crate) request: Box<Request>,
     pub(crate) framing: Framing,
     /// Whether the client closes, or wants the connection closed, behind the answer.
     pub(crate) is_last: bool,
@@ -84,7 +85,8 @@ pub(crate) struct Answer {
 /// An answer of HTTP/1, and what of it is for this hop alone.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) answer: Answer,
+    /// Boxed, as it goes through many hands.
+    pub(crate) answer: Box<Answer>,
     pub(crate) framing: AnswerFraming,
     /// Whether the server closes behind it.
     pub(crate) is_last: bool,
@@ -129,7 +131,7 @@ pub(crate) fn request(input: &[u8], bytes_max: usize) -> Result<Option<(Asked, u
     };
     // A body that is empty may be told so, which some servers want to know of a POST.
     let tells_length = framing != Framing::None || length_told.is_some();
-    let request = Request {
+    let request = Box::new(Request {
         method,
         path,
         authority,
@@ -139,7 +141,7 @@ pub(crate) fn request(input: &[u8], bytes_max: usize) -> Result<Option<(Asked, u
         length: body_length.filter(|_| tells_length),
         has_body: framing != Framing::None,
         takes_trailers: head.has_word("te", "trailers"),
-    };
+    });
     Ok(Some((Asked { request, framing, is_last }, length)))
 }
 
@@ -192,7 +194,7 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
     let is_own_reason = status.canonical_reason().is_none_or(|reason| reason.as_bytes() != head.reason);
     let reason = if is_own_reason { Bytes::copy_from_slice(head.reason) } else { Bytes::new() };
     let is_all = framing == AnswerFraming::None;
-    let answer = Answer { status, reason, fields, length: body_length, is_all, upgrade };
+    let answer = Box::new(Answer { status, reason, fields, length: body_length, is_all, upgrade });
     Ok(Some((Answered { answer, framing, is_last, kept_seconds }, length)))
 }
 

@@ -136,7 +136,7 @@ pub(super) enum By {
 pub(super) async fn serve_request(
     requester: &Requester,
     clock: &mut Clock,
-    mut request: Request,
+    mut request: Box<Request>,
     client: &mut Side,
     is_last: bool,
 ) -> Behind {
