@@ -43,6 +43,7 @@ pub(crate) use warm::keep_warm;
 use self::clock::Clock;
 use self::entry::{Admitted, Facts, To};
 use self::exchange::{Answering, Exchange, Failed, Order, Times};
+use self::forwarded::Told;
 use self::head::{Answer, Request};
 use self::own_answer::Own;
 use self::passing::Passing;
@@ -65,6 +66,8 @@ pub(crate) struct Requester {
     came_in: Arc<Source>,
     book: Arc<Rulebook>,
     client: Option<SocketAddr>,
+    /// What servers are told of its address.
+    told: Option<Told>,
     offset: u16,
     is_tls: bool,
     /// The server name that it asked for in TLS.
@@ -80,6 +83,7 @@ impl Requester {
             came_in: flow.seat.source().clone(),
             book,
             client: flow.client,
+            told: flow.client.and_then(|client| Told::new(client.ip())),
             offset: flow.offset,
             is_tls: flow.seat.listener.tls.is_some(),
             server_name: flow.server_name().map(str::to_owned),
@@ -132,7 +136,7 @@ pub(super) enum By {
 pub(super) async fn serve_request(
     requester: &Requester,
     clock: &mut Clock,
-    mut request: Request,
+    mut request: Box<Request>,
     client: &mut Side,
     is_last: bool,
 ) -> Behind {
