@@ -23,7 +23,7 @@ use crate::error::HopFault;
 use crate::pool::Hop;
 use crate::stream::Stream;
 use crate::tls::{SharedKey, TlsError};
-use crate::tunnel::{FIRST_WINDOW, Hub, Standing, TunnelStream, carry};
+use crate::tunnel::{Ended, FIRST_WINDOW, Hub, Standing, TunnelStream, carry};
 
 /// Streams of one session, unless the far end takes fewer.
 const STREAMS: usize = 4096;
@@ -211,8 +211,11 @@ impl Keeper {
                         hub.with(|state, _| state.session.set_terms(terms));
                     }
                     hub.add_lane(lane);
-                    let ended = carry(&hub, lane, stream, |_| {}).await;
-                    tracing::debug!("tunnel: lane {lane} has ended: {ended:?}");
+                    match carry(&hub, lane, stream, |_| {}).await {
+                        Ended::Closed => tracing::debug!("tunnel: lane {lane} has ended"),
+                        Ended::Broken(kind) => tracing::debug!("tunnel: lane {lane} broke: {kind}"),
+                        Ended::Fault(fault) => tracing::warn!("tunnel: the far end is at fault: {fault}"),
+                    }
                 }
                 Err(failed) => {
                     let failures = dials.failures.get();

@@ -12,15 +12,21 @@ pub struct TcpPath {
     pub window: u64,
     /// The time there and back, smoothed.
     pub rtt: Duration,
+    /// Whether something that was lost is being sent again.
+    pub is_recovering: bool,
 }
 
 /// How many bytes of the kernel's `struct tcp_info` are asked for (include/uapi/linux/tcp.h).
 const INFO_BYTES: usize = 152;
 /// Where things are in it.
+const CONGESTION_STATE: usize = 1;
 const SEND_MSS: usize = 16;
 const RTT_MICROS: usize = 68;
 const SEND_WINDOW_SEGMENTS: usize = 80;
 const UNSENT_BYTES: usize = 144;
+
+/// The first of the states in which something that was lost is sent again (`enum tcp_ca_state`, the same file).
+const RECOVERY: u8 = 3;
 
 /// How the way of a connected TCP socket is; `None` if the kernel does not tell.
 pub fn tcp_path(socket: BorrowedFd<'_>) -> Option<TcpPath> {
@@ -44,6 +50,7 @@ pub fn tcp_path(socket: BorrowedFd<'_>) -> Option<TcpPath> {
         unsent: u64::from(number(UNSENT_BYTES)),
         window: u64::from(number(SEND_WINDOW_SEGMENTS)) * u64::from(number(SEND_MSS)),
         rtt: Duration::from_micros(u64::from(number(RTT_MICROS))),
+        is_recovering: info[CONGESTION_STATE] >= RECOVERY,
     })
 }
 
@@ -60,6 +67,25 @@ pub fn keep_short(socket: BorrowedFd<'_>, bytes: u32) -> std::io::Result<()> {
             libc::TCP_NOTSENT_LOWAT,
             (&raw const bytes).cast(),
             size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// Has a socket send at most so many bytes a second (SO_MAX_PACING_RATE, socket(7)); 0 is no limit.
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn limit_pace(socket: BorrowedFd<'_>, rate: u64) -> std::io::Result<()> {
+    let rate = if rate == 0 { u64::MAX } else { rate };
+    // SAFETY: the option takes an unsigned number of 64 bits since Linux 5.0, whose size goes with it.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MAX_PACING_RATE,
+            (&raw const rate).cast(),
+            size_of::<u64>() as libc::socklen_t,
         )
     };
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }

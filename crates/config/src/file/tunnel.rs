@@ -21,9 +21,9 @@ shape! {
     /// How long a session lives on without a connection.
     resume_timeout: OrOff<Timespan> = "30s",
     /// Most bytes of one stream that wait here to be read.
-    window: Memory = "16MiB",
+    window: Memory = "64MiB",
     /// All such windows of a session together grow no further than this.
-    memory: Memory = "64MiB",
+    memory: Memory = "128MiB",
     /// Sessions at a time.
     sessions: Whole<1, 100_000> = 256,
     /// Connections of one session.

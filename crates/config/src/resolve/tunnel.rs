@@ -31,8 +31,8 @@ fn end() -> TunnelEnd {
         key: None,
         compress: Compression::Auto,
         resume: Duration::from_secs(30),
-        window_bytes: 16 << 20,
-        memory_bytes: 64 << 20,
+        window_bytes: 64 << 20,
+        memory_bytes: 128 << 20,
     }
 }
 

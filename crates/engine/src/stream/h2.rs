@@ -112,6 +112,8 @@ impl<K: Unpin + Send> Io for H2Stream<K> {
 
     fn prepare_lane(&self) {}
 
+    fn pace(&self, _rate: u64) {}
+
     fn finish(self: Box<Self>) {}
 }
 

@@ -39,6 +39,9 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
     /// Is about to be the lane of a tunnel, which keeps what waits to be sent short.
     fn prepare_lane(&self);
 
+    /// Sends at most so many bytes a second; 0 is no limit.
+    fn pace(&self, rate: u64);
+
     /// Closes in order, after its writes were shut down.
     fn finish(self: Box<Self>);
 }

@@ -299,6 +299,14 @@ impl Stream {
         }
     }
 
+    /// Sends at most so many bytes a second; 0 is no limit.
+    pub(crate) fn pace(&self, rate: u64) {
+        match self.as_plain() {
+            Ok(plain) => plain.pace(rate),
+            Err(layered) => layered.io().pace(rate),
+        }
+    }
+
     /// Closes in order: what was written is delivered, then the end of the stream. A future is what that takes, if it
     /// takes time.
     pub(crate) fn finish(self) -> Option<Pin<Box<dyn Future<Output = ()>>>> {

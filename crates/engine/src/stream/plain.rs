@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use towpath_config::SocketOptions;
-use towpath_sys::path::{TcpPath, keep_short, tcp_path};
+use towpath_sys::path::{TcpPath, keep_short, limit_pace, tcp_path};
 use towpath_sys::pipe::Pipe;
 use towpath_sys::socket::{Reads, Socket};
 use towpath_sys::{options, stream as sys};
@@ -94,6 +94,14 @@ impl Plain {
     /// How its way is, as far as the kernel tells.
     pub(crate) fn path(&self) -> Option<TcpPath> {
         tcp_path(self.socket.as_fd()).filter(|_| !self.is_unix)
+    }
+
+    /// Sends at most so many bytes a second; 0 is no limit.
+    pub(crate) fn pace(&self, rate: u64) {
+        if !self.is_unix {
+            // Where the kernel lacks it, lanes lose more.
+            let _ = limit_pace(self.socket.as_fd(), rate);
+        }
     }
 
     /// Is about to be the lane of a tunnel: what waits to be sent is kept short, and a lost packet costs little.

@@ -36,6 +36,10 @@ macro_rules! io_of_tls {
                 self.get_ref().0.prepare_lane();
             }
 
+            fn pace(&self, rate: u64) {
+                self.get_ref().0.pace(rate);
+            }
+
             fn finish(self: Box<Self>) {
                 // Its writes were shut down, and so were those of what is below it.
                 self.into_inner().0.finish_now();

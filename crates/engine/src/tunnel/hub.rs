@@ -1,6 +1,7 @@
 //! The session of a tunnel, and all who wait for something of it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -25,6 +26,24 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const AWAKE: Duration = Duration::from_millis(50);
 
+/// A lane sends at most so many times its share of what all carry: more at a time would only be lost on the way.
+const HASTE: f64 = 1.5;
+
+/// What is carried is looked at so often.
+const PACE_TIME: Duration = Duration::from_millis(500);
+
+/// Lanes that carry so much more each time have not found out yet what they can; they have once that stops for so long.
+const GROWTH: f64 = 1.1;
+const GROWTH_TIME: Duration = Duration::from_millis(1500);
+
+/// So long counts what was carried best, and then so much of it; and so slow is no lane held.
+const BEST_TIME: Duration = Duration::from_secs(10);
+const FADING: f64 = 0.8;
+const PACE_MIN: f64 = 250_000.0;
+
+/// What a lane has told of its way is old after so long.
+const STALE: Duration = Duration::from_millis(15);
+
 /// How long the rate is measured.
 const MEASURE: Duration = Duration::from_millis(250);
 
@@ -42,6 +61,8 @@ pub(crate) struct Hub {
     /// Told when lanes come and go, or all is over.
     pub(crate) changed: Notify,
     pub(crate) end: TunnelEnd,
+    /// Bytes a second that each lane may send at most; 0 is no limit.
+    pace: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -59,6 +80,9 @@ pub(crate) struct State {
     failure: Option<HopFault>,
     /// When the rate was measured last, what was delivered by then, and what it was.
     measured: (Duration, u64, f64),
+    /// The same for the pace of lanes: when and what was delivered, and the best rate.
+    paced: (Duration, u64),
+    best: Best,
 }
 
 /// A lane, as those see it that have something for it.
@@ -66,6 +90,8 @@ pub(crate) struct State {
 struct Lane {
     out: Vec<u8>,
     path: Path,
+    /// When that was.
+    heard: Duration,
     /// Bytes that it has taken and not written yet.
     taken: u64,
     waker: Option<Waker>,
@@ -124,6 +150,8 @@ impl Hub {
             is_leaving: false,
             failure: None,
             measured: (Duration::ZERO, 0, 0.0),
+            paced: (Duration::ZERO, 0),
+            best: Best::default(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -131,6 +159,7 @@ impl Hub {
             awake: Notify::new(),
             changed: Notify::new(),
             end: end.clone(),
+            pace: AtomicU64::new(0),
         })
     }
 
@@ -166,6 +195,8 @@ impl Hub {
             let pause = hub.with(|state, now| {
                 state.session.tick(now);
                 let at = state.session.deadline()?;
+                state.refresh(now);
+                find_pace(&hub.pace, state, now);
                 let pause = at.saturating_sub(now).clamp(PAUSE_MIN, PAUSE_MAX);
                 // Whoever begins something that may be due sooner tells.
                 state.is_awake = pause <= AWAKE;
@@ -179,6 +210,11 @@ impl Hub {
                 () = hub.awake.notified() => {}
             }
         }
+    }
+
+    /// Bytes a second that each lane may send at most; 0 is no limit.
+    pub(crate) fn pace(&self) -> u64 {
+        self.pace.load(Relaxed)
     }
 
     /// Takes a lane in.
@@ -223,7 +259,7 @@ impl Hub {
             };
             lane.taken = 0;
             if let Some(path) = path {
-                lane.path = path;
+                (lane.path, lane.heard) = (path, now);
             }
             let (is_full, path) = (lane.is_full(), lane.path);
             state.session.set_lane(id, !is_full, path, now);
@@ -321,6 +357,39 @@ impl Hub {
     }
 }
 
+/// Finds out what each lane may send at most, by what all have carried.
+fn find_pace(pace: &AtomicU64, state: &mut State, now: Duration) {
+    let (since, had) = state.paced;
+    let time = now.saturating_sub(since);
+    if time < PACE_TIME {
+        return;
+    }
+    let delivered = state.session.delivered_bytes();
+    let rate = (delivered - had) as f64 / time.as_secs_f64();
+    state.paced = (now, delivered);
+    let Best { rate: best, since, is_found } = state.best;
+    if rate > best * GROWTH || (is_found && rate > best) {
+        state.best = Best { rate, since: now, is_found };
+    } else if now >= since + if is_found { BEST_TIME } else { GROWTH_TIME } {
+        // It grows no more, or was better long ago.
+        let rate = if is_found { rate.max(best * FADING) } else { best };
+        state.best = Best { rate, since: now, is_found: true };
+    }
+    let share = state.best.rate * HASTE / state.lanes.len().max(1) as f64;
+    let is_known = state.best.is_found && state.lanes.len() > 1 && share >= PACE_MIN;
+    pace.store(if is_known { share as u64 } else { 0 }, Relaxed);
+}
+
+/// What all lanes together have carried at their best.
+#[derive(Clone, Copy, Debug, Default)]
+struct Best {
+    /// Bytes a second.
+    rate: f64,
+    since: Duration,
+    /// Whether it is as much as they can, rather than what they have come to so far.
+    is_found: bool,
+}
+
 impl State {
     /// Hands what may be sent to the lanes, and tells those who wait; true when lanes or all has changed.
     fn settle(&mut self, now: Duration, wakers: &mut Vec<Waker>) -> bool {
@@ -344,6 +413,16 @@ impl State {
             let is_full = lane.is_full();
             let path = Path { unsent: lane.path.unsent + lane.taken + lane.out.len() as u64, ..lane.path };
             self.session.set_lane(id, !is_full, path, now);
+        }
+    }
+
+    /// Has lanes tell how their ways are, of which that was heard long ago: one that seemed bad may be good by now.
+    fn refresh(&mut self, now: Duration) {
+        let is_old = |lane: &&mut Lane| lane.heard + STALE <= now && lane.taken == 0;
+        for lane in self.lanes.values_mut().filter(is_old) {
+            if let Some(waker) = lane.waker.take() {
+                waker.wake();
+            }
         }
     }
 

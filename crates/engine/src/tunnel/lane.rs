@@ -15,12 +15,12 @@ use crate::stream::Stream;
 const TURN_BYTES: usize = 1024 * 1024;
 
 /// How a lane ended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Ended {
     /// In order, by either end.
     Closed,
     /// It broke.
-    Broken(io::Error),
+    Broken(ErrorKind),
     /// The other end did what it may not: all of its session is over.
     Fault(Fault),
 }
@@ -32,8 +32,16 @@ pub(crate) async fn carry(
     stream: Stream,
     mut opened: impl FnMut(StreamId),
 ) -> Ended {
-    let mut carrier =
-        Carrier { hub, id, stream, decoder: Decoder::default(), out: Vec::new(), sent: 0, is_flushed: true };
+    let mut carrier = Carrier {
+        hub,
+        id,
+        stream,
+        decoder: Decoder::default(),
+        out: Vec::new(),
+        sent: 0,
+        is_flushed: true,
+        pace: 0,
+    };
     let ended = poll_fn(|cx| carrier.poll(cx, &mut opened)).await;
     hub.remove_lane(id);
     if matches!(ended, Ended::Closed)
@@ -52,12 +60,13 @@ struct Carrier<'a> {
     out: Vec<u8>,
     sent: usize,
     is_flushed: bool,
+    pace: u64,
 }
 
 impl Carrier<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, opened: &mut impl FnMut(StreamId)) -> Poll<Ended> {
         if let Poll::Ready(ended) = self.poll_write(cx) {
-            return Poll::Ready(ended.map_or_else(Ended::Broken, |()| Ended::Closed));
+            return Poll::Ready(ended.map_or_else(|error| Ended::Broken(error.kind()), |()| Ended::Closed));
         }
         let mut count = 0;
         while count < TURN_BYTES {
@@ -96,6 +105,11 @@ impl Carrier<'_> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            let pace = self.hub.pace();
+            if pace.abs_diff(self.pace) > self.pace / 10 {
+                self.pace = pace;
+                self.stream.pace(pace);
+            }
             match self.hub.poll_out(self.id, self.path(), cx) {
                 Poll::Ready(Out::Bytes(bytes)) => (self.out, self.is_flushed) = (bytes, false),
                 Poll::Ready(Out::Close) => return Poll::Ready(Ok(())),
@@ -108,7 +122,12 @@ impl Carrier<'_> {
     fn path(&self) -> Option<Path> {
         let path = self.stream.path()?;
         let rate = path.window as f64 / path.rtt.as_secs_f64().max(1e-6);
-        Some(Path { unsent: path.unsent, rate: rate as u64, rtt: path.rtt })
+        Some(Path {
+            unsent: path.unsent,
+            rate: rate as u64,
+            rtt: path.rtt,
+            is_recovering: path.is_recovering,
+        })
     }
 
     fn poll_read(
@@ -124,9 +143,9 @@ impl Carrier<'_> {
         });
         let count = match read {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(Ended::Broken(error))),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Ended::Broken(error.kind()))),
             Poll::Ready(Ok(0)) if self.decoder.is_within_frame() => {
-                return Poll::Ready(Err(Ended::Broken(ErrorKind::UnexpectedEof.into())));
+                return Poll::Ready(Err(Ended::Broken(ErrorKind::UnexpectedEof)));
             }
             Poll::Ready(Ok(0)) => return Poll::Ready(Err(Ended::Closed)),
             Poll::Ready(Ok(count)) => count,

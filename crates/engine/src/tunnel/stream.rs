@@ -203,6 +203,8 @@ impl Io for TunnelStream {
 
     fn prepare_lane(&self) {}
 
+    fn pace(&self, _rate: u64) {}
+
     fn finish(mut self: Box<Self>) {
         self.is_finished = true;
     }

@@ -12,6 +12,13 @@ use super::{BLOCK_BYTES_MAX, Fault, LaneId, StreamId};
 /// Bytes that wait to be sent; a writer waits beyond that.
 const UNSENT_BYTES: usize = 256 * 1024;
 
+/// So many blocks are sent again at once, of so many of the oldest, when they hold up the others.
+const HURRIED: usize = 16;
+const HURRIED_AMONG: usize = 128;
+
+/// How often a block is sent again for that.
+const HURRIES: u32 = 4;
+
 /// Blocks that are kept.
 const BLOCKS_MAX: usize = WAITING_MAX / 2;
 
@@ -45,7 +52,8 @@ pub(super) struct Outflow {
 struct Kept {
     block: Block,
     lane: Option<LaneId>,
-    /// When its lane is taken for stuck.
+    /// When it was sent last, and when its lane is taken for stuck.
+    sent: Duration,
     due: Duration,
     copies: u32,
 }
@@ -170,7 +178,13 @@ impl Outflow {
     fn push(&mut self, payload: Bytes, length: usize, coding: Coding, last: Last) {
         let block = Block { stream: self.stream, offset: self.written, length, coding, last, payload };
         self.written = block.end();
-        self.blocks.push_back(Kept { block, lane: None, due: Duration::ZERO, copies: 0 });
+        self.blocks.push_back(Kept {
+            block,
+            lane: None,
+            sent: Duration::ZERO,
+            due: Duration::ZERO,
+            copies: 0,
+        });
     }
 
     /// Whether there is something to be sent now.
@@ -188,9 +202,9 @@ impl Outflow {
         self.again.first().and_then(|offset| self.place(*offset)).and_then(|place| self.blocks[place].lane)
     }
 
-    /// The next to be sent, over `lane`, which is stuck if the other end does not have it by `due`, or by a multiple of
-    /// `patience` more if it is not the first time.
-    pub(super) fn next(&mut self, lane: LaneId, due: Duration, patience: Duration) -> Option<Block> {
+    /// The next to be sent, over `lane`, which is stuck if the other end does not have it after `patience`, or after a multiple of it
+    /// if it is not the first time.
+    pub(super) fn next(&mut self, lane: LaneId, now: Duration, patience: Duration) -> Option<Block> {
         let place = match self.again.pop_first() {
             Some(offset) => self.place(offset)?,
             None => {
@@ -203,8 +217,9 @@ impl Outflow {
         };
         let kept = &mut self.blocks[place];
         kept.lane = Some(lane);
-        kept.due = due + patience * kept.copies.min(16);
         kept.copies += 1;
+        kept.sent = now;
+        kept.due = now + patience * kept.copies.min(16);
         self.reached = self.reached.max(kept.reach());
         Some(kept.block.clone())
     }
@@ -272,6 +287,18 @@ impl Outflow {
         if let Some(head) = head.filter(|head| head.due <= now) {
             self.again.insert(head.block.offset);
         }
+    }
+
+    /// While more waits than the other end takes, or than is kept here, a block that is late holds all of it up: it is sent again, and
+    /// so are those behind it on the same lane, if they were sent before `late`.
+    pub(super) fn hurry(&mut self, late: Duration) {
+        let is_held_up =
+            !self.has_next() && (self.sent < self.blocks.len() || !self.tail.is_empty() || self.room() == 0);
+        let Some(head) = self.blocks.front().filter(|_| self.sent > 0 && is_held_up) else { return };
+        let lane = head.lane;
+        let stuck = self.blocks.iter().take(self.sent.min(HURRIED_AMONG));
+        let stuck = stuck.filter(|kept| kept.lane == lane && kept.copies <= HURRIES && kept.sent < late);
+        self.again.extend(stuck.take(HURRIED).map(|kept| kept.block.offset));
     }
 
     /// Whether it goes on only when there is room for more.

@@ -13,6 +13,8 @@ pub struct Path {
     pub rate: u64,
     /// The time there and back.
     pub rtt: Duration,
+    /// Whether something that was lost is being sent again, for which all behind it waits.
+    pub is_recovering: bool,
 }
 
 impl Path {
@@ -22,7 +24,7 @@ impl Path {
             0 => Duration::ZERO,
             rate => Duration::from_secs_f64(self.unsent as f64 / rate as f64),
         };
-        waiting + self.rtt / 2
+        waiting + self.rtt / 2 + if self.is_recovering { self.rtt } else { Duration::ZERO }
     }
 }
 

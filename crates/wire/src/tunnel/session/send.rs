@@ -80,7 +80,7 @@ impl Session {
             if !stream.outflow.waits() {
                 stream.progress = now;
             }
-            let block = stream.outflow.next(lane, now + patience, patience)?;
+            let block = stream.outflow.next(lane, now, patience)?;
             self.ready.rotate_left(1);
             self.events.push_back(Event::Writable(id));
             return Some((lane, Frame::Block(block)));

@@ -73,6 +73,9 @@ impl Session {
         if is_probing {
             self.probed = now;
         }
+        let has_free_lane = self.lanes.len() > 1 && self.lanes.iter().any(|lane| lane.full_since.is_none());
+        let quickest = self.lanes.iter().map(|lane| lane.path.rtt).min().unwrap_or_default();
+        let late = now.saturating_sub(2 * quickest + LOOKS);
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id in ids {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
@@ -86,6 +89,9 @@ impl Session {
                 self.busy_until = self.busy_until.max(now + 2 * LOOKS);
             }
             stream.outflow.retry(now);
+            if has_free_lane {
+                stream.outflow.hurry(late);
+            }
             if is_overdue && stream.is_released {
                 stream.progress = now;
                 stream.outflow.truncate();

@@ -64,7 +64,8 @@ fn blocks_go_where_they_arrive_first() {
     let mut near = session(Role::Near);
     near.add_lane(1, Duration::ZERO);
     let id = near.open().unwrap();
-    let path = |unsent| Path { unsent, rate: 1_000_000, rtt: Duration::from_millis(20) };
+    let path =
+        |unsent| Path { unsent, rate: 1_000_000, rtt: Duration::from_millis(20), is_recovering: false };
     let over = |near: &mut Session| {
         near.write(id, b"x");
         near.next_frame(NOW).map(|(lane, _)| lane)
@@ -106,7 +107,7 @@ fn a_window_is_left_room_for_a_block() {
 fn a_lane_that_died_in_silence_carries_no_acknowledgements() {
     let mut near = session(Role::Near);
     near.add_lane(1, Duration::ZERO);
-    let quick = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
+    let quick = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1), is_recovering: false };
     let slow = Path { rtt: Duration::from_millis(100), ..quick };
     near.set_lane(0, true, quick, Duration::ZERO);
     near.set_lane(1, true, slow, Duration::ZERO);
@@ -128,7 +129,7 @@ fn a_lane_that_died_in_silence_carries_no_acknowledgements() {
 fn a_block_that_waits_for_another_lane_holds_up_no_other_stream() {
     let mut near = session(Role::Near);
     near.add_lane(1, Duration::ZERO);
-    let path = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1) };
+    let path = Path { unsent: 0, rate: 1 << 30, rtt: Duration::from_millis(1), is_recovering: false };
     near.set_lane(0, true, path, Duration::ZERO);
     near.set_lane(1, false, path, Duration::ZERO);
     let (first, second) = (near.open().unwrap(), near.open().unwrap());

@@ -130,7 +130,7 @@ impl Pipe {
     }
 
     pub(super) fn path(&self, now: Duration) -> Path {
-        Path { unsent: self.unsent(now) as u64, rate: self.rate, rtt: 2 * self.delay }
+        Path { unsent: self.unsent(now) as u64, rate: self.rate, rtt: 2 * self.delay, is_recovering: false }
     }
 
     fn unsent(&self, now: Duration) -> usize {
