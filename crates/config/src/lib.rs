@@ -13,6 +13,7 @@ mod model_health;
 mod model_http;
 mod model_proxy;
 mod model_route;
+mod model_segments;
 mod model_tls;
 mod near;
 mod parse;
@@ -33,9 +34,9 @@ pub use model::{
     Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Config,
     DestHost, DestRule, Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields, HashKey,
     Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive, Listener, Log,
-    LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pool, Proxy, ProxyHeaderIn, ProxyVersion,
-    RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules, ServerTls, SocketOptions,
-    SourceAddress, Sticky,
+    LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pieces, Pool, Proxy, ProxyHeaderIn,
+    ProxyVersion, RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules, Segments,
+    ServerTls, SocketOptions, SourceAddress, Sticky,
 };
 pub use parse::parse;
 pub use schema::schema;

@@ -52,6 +52,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
         let Some(within) = Box::pin(shake_hands(&mut flow, client, &mut first)).await else { return };
         client = within;
     }
+    flow.look_at_client(&client);
     first.take_more(&mut client, &worker.buffers).await;
     if let Some(proxy) = &flow.seat.listener.clone().proxy {
         // Where to go is the client's to say.
@@ -243,6 +244,7 @@ async fn find_server(
         }
     }
     flow.connected(lease, !first.is_empty());
+    flow.look_at_server(&server);
     if let Some(answer) = answer
         && client.send_all(&answer.granted(), false).await.is_err()
     {
@@ -281,6 +283,7 @@ pub(crate) fn carry(
             return;
         }
         flow.ended(end);
+        relay.show_sockets(&mut flow);
         if let Some(last_bytes) = relay.close(end) {
             last_bytes.await;
         }

@@ -6,5 +6,6 @@ pub mod memory;
 pub mod options;
 pub mod pipe;
 pub mod process;
+pub mod segments;
 pub mod socket;
 pub mod stream;

@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{HttpIn, Route, Rules, ServerTls};
+use super::{HttpIn, Route, Rules, Segments, ServerTls};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Tables, Whole};
 use crate::report::Report;
 use crate::words::{
@@ -77,6 +77,7 @@ shape! {
     via_name: OrOff<Text> = "towpath",
     /// Mode proxy: whether HTTP requests tell the client's address in a `Forwarded` field.
     forwarded: Switch = false,
+    .. segments: Segments,
     .. http: HttpIn,
     .. rules: Rules,
 }

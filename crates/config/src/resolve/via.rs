@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use towpath_wire::addr::Target;
 
 use super::pool::plain;
-use super::{small_file, tls};
+use super::{segments, small_file, tls};
 use crate::error::Mistake;
 use crate::model::{Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay};
 use crate::near::excerpt;
@@ -85,7 +85,10 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         (HopProtocol::Http | HopProtocol::H2, false) => 80,
         (HopProtocol::Socks5 | HopProtocol::Socks5Names | HopProtocol::Socks4a, false) => 1080,
     };
-    let Options { password, tls } = options(query, is_tls)?;
+    let Options { password, tls, socket } = options(query, is_tls)?;
+    if socket.is_given() && (is_pool || number > 1) {
+        return Err(no_socket(is_pool));
+    }
     let login = self::login(login, password)?;
     if is_pool {
         let hint =
@@ -106,6 +109,7 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         check: None,
         send_proxy: None,
         tls: None,
+        socket: if socket.is_given() { socket.over(&pool.socket)? } else { pool.socket.clone() },
         http: HttpOut::default(),
         // What goes through a proxy are connections, which no request is of.
         balance: match pool.balance {
@@ -168,15 +172,30 @@ fn bad_host() -> Bad {
     Bad::new("the URL of this proxy has no host and port that are understood", hint)
 }
 
+/// What to say of options of a socket where there is none.
+fn no_socket(is_pool: bool) -> Bad {
+    match is_pool {
+        true => Bad::new(
+            "the sockets to these proxies are those of their pool",
+            "write what is behind the ? into the [[pool]]",
+        ),
+        false => Bad::new(
+            "only the first proxy is reached by a socket of its own",
+            "write what is behind the ? behind the first one, whose socket carries all that follow",
+        ),
+    }
+}
+
 /// What the query of a URL says.
 #[derive(Default)]
 struct Options {
     password: Option<String>,
     tls: Option<ClientTls>,
+    socket: segments::OfUrl,
 }
 
 fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
-    let mut options = Options { password: None, tls: is_tls.then(ClientTls::default) };
+    let mut options = Options { tls: is_tls.then(ClientTls::default), ..Options::default() };
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match (&*key, &mut options.tls) {
             ("password_file", _) => options.password = Some(from_file(&value)?),
@@ -191,10 +210,14 @@ fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
                 let bad = |reason| Bad::new(reason, "give a file with the certificate of the authority");
                 tls.ca = Some(tls::pem(Path::new(&*value)).map_err(bad)?);
             }
+            (key, _) if options.socket.take(key, &value)? => {}
             _ => {
                 let message = "the URL of this proxy has something behind its ? that it does not take";
-                let hint = "it takes password_file=PATH and password_env=NAME; and with https:// and h2:// ca=PATH, \
-                            server_name=NAME and insecure";
+                let hint = format!(
+                    "it takes password_file=PATH and password_env=NAME; with https:// and h2:// ca=PATH, \
+                     server_name=NAME and insecure; and for the socket {}",
+                    segments::KEYS
+                );
                 return Err(Bad::new(message, hint));
             }
         }

@@ -54,6 +54,7 @@ use crate::error::{Misasked, Reason};
 use crate::flow::{Flow, Stage};
 use crate::listen::{Seat, Source};
 use crate::pool::{Backend, Lease};
+use crate::record::SocketFacts;
 use crate::rulebook::{PoolAtWork, Rulebook};
 use crate::worker::Worker;
 
@@ -65,6 +66,7 @@ pub(crate) struct Requester {
     came_in: Arc<Source>,
     book: Arc<Rulebook>,
     client: Option<SocketAddr>,
+    client_socket: Option<Arc<SocketFacts>>,
     offset: u16,
     is_tls: bool,
     /// The server name that it asked for in TLS.
@@ -80,6 +82,7 @@ impl Requester {
             came_in: flow.seat.source().clone(),
             book,
             client: flow.client,
+            client_socket: flow.client_socket(),
             offset: flow.offset,
             is_tls: flow.seat.listener.tls.is_some(),
             server_name: flow.server_name().map(str::to_owned),
@@ -93,7 +96,9 @@ impl Requester {
 
     fn begin(&self) -> Option<Flow> {
         let seat = Seat::take_now(&self.source)?;
-        Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
+        let mut flow = Flow::begin(self.worker.colleague(), seat, self.client, self.offset);
+        flow.has_client_socket(self.client_socket.clone());
+        Some(flow)
     }
 
     fn book(&self) -> &Rulebook {

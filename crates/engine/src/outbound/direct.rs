@@ -59,16 +59,19 @@ fn start_tcp(
     source: Option<Source>,
     speaks: bool,
 ) -> Result<Connecting, ConnectError> {
-    let socket = tcp_socket(&to)?;
+    let wanted = &pool.socket;
+    let socket = tcp_socket(&to, options::wants_mptcp(wanted))?;
     if let Some(Source { ip, is_foreign }) = source {
         bind_source(&socket, ip, is_foreign).map_err(|error| match error.kind() {
             ErrorKind::AddrNotAvailable => ConnectError::SourceAbsent(ip),
             _ => error.into(),
         })?;
     }
-    options::tcp(&pool.socket).apply_first(&socket)?;
+    options::prepare_connecting(wanted, &socket, speaks, pool.connect_timeout)?;
     reset_on_close(&socket, true)?;
-    let mut stream = if speaks { Plain::tcp_that_speaks(socket)? } else { Plain::tcp(socket) };
+    let waits =
+        speaks && wanted.segments.as_ref().is_none_or(|segments| !segments.quickack && !segments.mptcp);
+    let mut stream = if waits { Plain::tcp_that_speaks(socket)? } else { Plain::tcp(socket) };
     let connecting = connect_tcp(stream.as_fd(), &to)?;
     if connecting == sys::Connecting::Done && is_connected_to_itself(&stream, &to) {
         return Err(io::Error::from(ErrorKind::ConnectionRefused).into());
@@ -76,13 +79,13 @@ fn start_tcp(
     match connecting {
         sys::Connecting::Done => {
             stream.expect_silence()?;
-            Ok(Connecting::Done(Stream::Plain(stream)))
+            Ok(Connecting::Done(Stream::Plain(stream).cut(wanted.segments.as_deref())))
         }
         sys::Connecting::Pending => {
-            let limit = pool.connect_timeout;
+            let (limit, segments) = (pool.connect_timeout, wanted.segments.clone());
             Ok(Connecting::Pending(Box::pin(async move {
                 timeout(limit, stream.connected()).await.map_err(|_| ConnectError::TimedOut(limit))??;
-                Ok(Stream::Plain(stream))
+                Ok(Stream::Plain(stream).cut(segments.as_deref()))
             })))
         }
     }

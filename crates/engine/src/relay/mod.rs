@@ -22,7 +22,7 @@ use towpath_config::Pool;
 
 use crate::buffers::Buffers;
 use crate::first_flight::{FirstFlight, Kept};
-use crate::flow::{End, Meter, Side};
+use crate::flow::{End, Flow, Meter, Side};
 use crate::stream::Stream;
 use crate::throttle::Throttle;
 
@@ -174,6 +174,12 @@ impl Relay {
         }
         let unsent = if carried == 0 { self.up.take_unsent() } else { None };
         self.kept.take().and_then(|kept| kept.into_bytes()).or(unsent).map(FirstFlight)
+    }
+
+    /// Shows the sockets to the story of their connection, which knows whether they are of interest.
+    pub(crate) fn show_sockets(&self, flow: &mut Flow) {
+        flow.look_at_client(&self.client);
+        flow.look_at_server(&self.server);
     }
 
     /// The client alone; the server is reset.

@@ -3,26 +3,30 @@
 mod gathered;
 mod h2;
 mod layered;
+mod pieces;
 mod plain;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
-use towpath_config::SocketOptions;
+use towpath_config::{Segments, SocketOptions};
 use towpath_sys::pipe::Pipe;
+use towpath_sys::segments::SocketFacts;
 
 pub(crate) use self::gathered::{Flusher, Gathered};
 pub(crate) use self::h2::H2Stream;
 pub(crate) use layered::{Io, Layered};
+use pieces::Pieces;
 pub(crate) use plain::Plain;
 
+use crate::options::interest;
 use crate::pool::Lease;
 
 /// How long a peer may take for the end of a stream that is not a socket of its own.
@@ -48,6 +52,14 @@ pub(crate) struct Laden {
     ahead: Vec<u8>,
     /// Places at proxies that it goes through.
     leases: Vec<Lease>,
+    /// How it is written in pieces, if it is.
+    pieces: Option<Box<Pieces>>,
+}
+
+impl Laden {
+    fn new(plain: Plain) -> Box<Self> {
+        Box::new(Self { plain, ahead: Vec::new(), leases: Vec::new(), pieces: None })
+    }
 }
 
 /// What a read took.
@@ -75,11 +87,44 @@ impl Stream {
         Self::Layered(Box::new(Layered::new(Box::new(io))))
     }
 
+    /// Takes a new connection as its listener or pool wants it cut and acknowledged.
+    pub(crate) fn cut(self, wanted: Option<&Segments>) -> Self {
+        match (self, wanted) {
+            (Self::Plain(plain), Some(wanted)) => {
+                if wanted.quickack {
+                    plain.acknowledge_at_once();
+                }
+                let Some(pieces) = wanted.pieces else { return Self::Plain(plain) };
+                let mut laden = Laden::new(plain);
+                laden.pieces = Some(Pieces::new(pieces));
+                Self::Laden(laden)
+            }
+            (stream, _) => stream,
+        }
+    }
+
+    /// What the kernel has made of its socket, if it has one of its own that is of TCP.
+    pub(crate) fn facts(&self, wanted: &Segments) -> Option<SocketFacts> {
+        SocketFacts::read(self.descriptor()?, interest(wanted)).ok()
+    }
+
+    /// The socket that carries it, where that is known.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self.as_plain() {
+            Ok(plain) => Some(plain.as_fd()),
+            Err(layered) => layered.io().descriptor(),
+        }
+    }
+
     /// Keeps places at proxies for as long as this lives.
     pub(crate) fn holding(self, held: Vec<Lease>) -> Self {
         match self {
             stream if held.is_empty() => stream,
-            Self::Plain(plain) => Self::Laden(Box::new(Laden { plain, ahead: Vec::new(), leases: held })),
+            Self::Plain(plain) => {
+                let mut laden = Laden::new(plain);
+                laden.leases = held;
+                Self::Laden(laden)
+            }
             Self::Laden(mut laden) => {
                 laden.leases.extend(held);
                 Self::Laden(laden)
@@ -96,7 +141,9 @@ impl Stream {
         match self {
             stream if bytes.is_empty() => stream,
             Self::Plain(plain) => {
-                Self::Laden(Box::new(Laden { plain, ahead: bytes.to_vec(), leases: Vec::new() }))
+                let mut laden = Laden::new(plain);
+                laden.ahead = bytes.to_vec();
+                Self::Laden(laden)
             }
             Self::Laden(mut laden) => {
                 laden.ahead.splice(0..0, bytes.iter().copied());
@@ -130,8 +177,18 @@ impl Stream {
         !matches!(self, Self::Layered(_))
     }
 
+    /// Whether it is written in pieces.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self, Self::Laden(laden) if laden.pieces.is_some())
+    }
+
     /// Leaves the event loop, for that of another worker. Only plain ones can.
     pub(crate) fn leave(&mut self) {
+        if let Self::Laden(laden) = self
+            && let Some(pieces) = &mut laden.pieces
+        {
+            pieces.leave();
+        }
         if let Ok(plain) = self.as_plain_mut() {
             plain.leave();
         }
@@ -181,6 +238,11 @@ impl Stream {
     /// # Errors
     /// When the connection is broken.
     pub(crate) fn try_send(&mut self, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> io::Result<usize> {
+        if let Self::Laden(laden) = self
+            && let Some(pieces) = &mut laden.pieces
+        {
+            return pieces.try_send(cx, &mut laden.plain, bytes);
+        }
         match self.as_plain_mut() {
             Ok(plain) => plain.try_send(bytes, last),
             Err(layered) => match layered.poll_send(cx, bytes) {
@@ -204,6 +266,11 @@ impl Stream {
 
     /// Waits for room and writes.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if let Self::Laden(laden) = self
+            && let Some(pieces) = &mut laden.pieces
+        {
+            return pieces.poll_send(cx, &mut laden.plain, bytes);
+        }
         match self.as_plain_mut() {
             Ok(plain) => plain.poll_send(cx, bytes),
             Err(layered) => layered.poll_send(cx, bytes),
