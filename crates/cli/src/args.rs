@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::sockets::Sockets;
+
 /// TCP forwarder: carries connections faithfully to where they should go.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLES)]
@@ -167,6 +169,8 @@ pub(crate) struct Proxy {
     pub(crate) way: Way,
     #[command(flatten)]
     pub(crate) instance: Instance,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
@@ -218,6 +222,8 @@ pub(crate) struct Tcp {
     pub(crate) balance: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
@@ -265,6 +271,8 @@ pub(crate) struct Http {
     pub(crate) hold: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,

@@ -7,6 +7,7 @@ mod exit;
 mod log;
 mod passwd;
 mod shorthand;
+mod sockets;
 
 use std::process::ExitCode;
 

@@ -154,9 +154,16 @@ pub(crate) fn has_no_mptcp(error: rustix::io::Errno) -> bool {
     )
 }
 
-/// Whether a socket is one of MPTCP, and not of plain TCP because its peer or the kernel does not speak it.
-pub fn is_mptcp(socket: impl AsFd) -> bool {
-    sockopt::socket_protocol(socket.as_fd()).is_ok_and(|protocol| protocol == Some(MPTCP))
+/// Whether a socket is one of MPTCP, be its connection one or not.
+fn is_mptcp(fd: BorrowedFd<'_>) -> bool {
+    sockopt::socket_protocol(fd).is_ok_and(|protocol| protocol == Some(MPTCP))
+}
+
+/// Whether a connection is one of MPTCP: a socket that has fallen back to TCP has no MPTCP_INFO (linux/mptcp.h).
+fn speaks_mptcp(fd: BorrowedFd<'_>) -> bool {
+    const SOL_MPTCP: libc::c_int = 284;
+    const MPTCP_INFO: libc::c_int = 1;
+    get(fd, SOL_MPTCP, MPTCP_INFO, &mut [0_u8; 4]).is_ok()
 }
 
 /// Whether MPTCP does not know an option.
@@ -228,8 +235,7 @@ impl SocketFacts {
     /// What getsockopt(2) says: it is no TCP socket.
     pub fn read(socket: impl AsFd, interest: Interest) -> io::Result<Self> {
         let fd = socket.as_fd();
-        let mut mss: libc::c_int = 0;
-        get(fd, libc::IPPROTO_TCP, libc::TCP_MAXSEG, &mut mss)?;
+        let info = info(fd)?;
         let (mut lowat, mut rate) = (0_u32, 0_u64);
         if interest.notsent_lowat {
             get(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &mut lowat)?;
@@ -238,9 +244,8 @@ impl SocketFacts {
             rate = u64::MAX; // MPTCP has none
         }
         let dscp = if interest.dscp { Some(marked(fd)? >> 2) } else { None };
-        let fastopen = if interest.fastopen { Some(options(fd)? & SYN_DATA != 0) } else { None };
         Ok(Self {
-            mss: u32::try_from(mss).unwrap_or(0),
+            mss: info.mss,
             congestion: sockopt::tcp_congestion(fd)?,
             send_buffer: sockopt::socket_send_buffer_size(fd)?,
             receive_buffer: sockopt::socket_recv_buffer_size(fd)?,
@@ -248,8 +253,8 @@ impl SocketFacts {
             notsent_lowat: interest.notsent_lowat.then_some(lowat),
             pacing_rate: interest.pacing_rate.then_some(rate),
             dscp,
-            fastopen,
-            mptcp: interest.mptcp.then(|| is_mptcp(fd)),
+            fastopen: interest.fastopen.then_some(info.options & SYN_DATA != 0),
+            mptcp: interest.mptcp.then(|| speaks_mptcp(fd)),
         })
     }
 }
@@ -270,12 +275,20 @@ fn marked(fd: BorrowedFd<'_>) -> io::Result<u8> {
     Ok(sockopt::ip_tos(fd)?)
 }
 
-/// `tcpi_options` of TCP_INFO.
-fn options(fd: BorrowedFd<'_>) -> io::Result<u8> {
-    const PLACE: usize = std::mem::offset_of!(libc::tcp_info, tcpi_options);
-    let mut info = [0_u8; PLACE + 1];
+/// The parts of TCP_INFO that are of interest.
+struct Info {
+    options: u8,
+    mss: u32,
+}
+
+/// TCP_MAXSEG would tell what was asked for once a connection is over; this tells what was used.
+fn info(fd: BorrowedFd<'_>) -> io::Result<Info> {
+    const OPTIONS: usize = std::mem::offset_of!(libc::tcp_info, tcpi_options);
+    const MSS: usize = std::mem::offset_of!(libc::tcp_info, tcpi_snd_mss);
+    let mut info = [0_u8; MSS + size_of::<u32>()];
     get(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
-    Ok(info[PLACE])
+    let mss = info.last_chunk().copied().map_or(0, u32::from_ne_bytes);
+    Ok(Info { options: info[OPTIONS], mss })
 }
 
 /// A value that the kernel may read or write as it is: any bytes of its size are one.
