@@ -169,11 +169,11 @@ pub(crate) struct Proxy {
     pub(crate) way: Way,
     #[command(flatten)]
     pub(crate) instance: Instance,
-    #[command(flatten)]
-    pub(crate) sockets: Sockets,
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 /// How connections go out.
@@ -222,11 +222,11 @@ pub(crate) struct Tcp {
     pub(crate) balance: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
-    #[command(flatten)]
-    pub(crate) sockets: Sockets,
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -271,11 +271,11 @@ pub(crate) struct Http {
     pub(crate) hold: Option<String>,
     #[command(flatten)]
     pub(crate) instance: Instance,
-    #[command(flatten)]
-    pub(crate) sockets: Sockets,
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 /// What every command that runs an instance takes.

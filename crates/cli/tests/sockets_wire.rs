@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::data::Data;
-use support::net::{End, assert_echo, connect, echo_server, end_writes, read_with};
+use support::net::{End, assert_echo, connect, echo_server, end_writes, read_with, telling_server};
 use support::ports::free_address;
 use support::towpath::Towpath;
 use support::wire::{Capture, Packet, alone_in_a_network, carried, set_kernel};
@@ -159,33 +159,73 @@ fn two_in_a_row(keys: &str) -> (Towpath, Towpath, String, String) {
     (first, second, near, far)
 }
 
+/// An answer of HTTP, behind which the server closes.
+const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+
+/// Asks, ends its stream at once, and expects that answer.
+fn ask(address: &str) {
+    let mut client = connect(address);
+    client.write_all(b"POST / HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody").unwrap();
+    end_writes(&client);
+    let mut got = Vec::new();
+    let end = read_with(&mut client, |bytes| got.extend_from_slice(bytes));
+    assert!(
+        got.ends_with(b"\r\n\r\nok") && end == End::Fin,
+        "{end:?} after {}",
+        String::from_utf8_lossy(&got)
+    );
+}
+
 #[test]
 fn the_first_packet_carries_data_once_the_server_is_known() {
     alone_in_a_network("the_first_packet_carries_data_once_the_server_is_known", || {
         set_kernel("net.ipv4.tcp_fastopen", "3");
         let folder = tempfile::tempdir().unwrap();
         let capture = Capture::start("tcp", folder.path());
-        let (first, second, near, far) = two_in_a_row("fastopen = true");
-        let speak = || {
-            let mut client = connect(&near);
-            assert_echo(&mut client, "these bytes are there when towpath connects");
-            end_writes(&client);
-            assert_eq!(read_with(&mut client, |_| ()), End::Fin);
-        };
-        (0..3).for_each(|_| speak());
+        let (far, near) = (free_address(), free_address());
+        let second = forwarder(&far, "fastopen = true", &telling_server(ANSWER), "");
+        // Its connections always begin with a request.
+        let first = forwarder(&near, "mode = \"http\"", &far, "fastopen = true");
+        (0..3).for_each(|_| ask(&near));
         let far = port(&far);
         let is_first = |packet: &&Packet| packet.to == far && packet.flags.starts_with('S');
         let packets =
             capture.packets("three first packets", |packets| packets.iter().filter(is_first).count() == 3);
-        let lengths: Vec<_> = packets.iter().filter(is_first).map(|packet| packet.length).collect();
-        assert_eq!(lengths[0], 0, "the first connection brings the cookie");
+        let early: Vec<_> = packets.iter().filter(is_first).map(|packet| packet.length > 0).collect();
+        assert_eq!(early, [false, true, true], "the first connection brings the cookie");
         let told = |records: &[support::towpath::Record], key: &str| -> Vec<bool> {
             records.iter().map(|record| record.0[key]["fastopen"].as_bool().unwrap()).collect()
         };
-        let early: Vec<_> = lengths.iter().map(|length| *length > 0).collect();
-        assert!(early[1] || early[2], "{lengths:?}");
         assert_eq!(told(&first.stop(3), "backend_socket"), early);
         assert_eq!(told(&second.stop(3), "client_socket"), early);
+    });
+}
+
+#[test]
+fn a_server_that_is_known_and_gone_costs_no_client() {
+    alone_in_a_network("a_server_that_is_known_and_gone_costs_no_client", || {
+        set_kernel("net.ipv4.tcp_fastopen", "3");
+        for mode in ["tcp", "http"] {
+            let (far, near) = (free_address(), free_address());
+            let there = forwarder(&far, "fastopen = true", &telling_server(ANSWER), "");
+            let other = telling_server(ANSWER);
+            let pool =
+                format!("fastopen = true\nbackend = [\"{far}\", {{ address = \"{other}\", backup = true }}]");
+            let towpath = Towpath::file(&format!(
+                "[[listener]]\nname = \"in\"\nbind = \"{near}\"\nmode = \"{mode}\"\npool = \"out\"\n\
+                 [[pool]]\nname = \"out\"\n{pool}\n"
+            ));
+            (0..3).for_each(|_| ask(&near));
+            there.stop(3);
+            ask(&near);
+            let records = towpath.stop(4);
+            let places: Vec<_> = records.iter().map(|record| record.text("address")).collect();
+            assert_eq!(places, [&*far, &far, &far, &other], "{mode}");
+            assert!(
+                records[1..3].iter().any(|record| record.0["backend_socket"]["fastopen"] == true),
+                "{records:?}"
+            );
+        }
     });
 }
 

@@ -28,7 +28,7 @@ impl TcpOptions {
         let fd = socket.as_fd();
         sockopt::set_tcp_nodelay(fd, self.nodelay)?;
         sockopt::set_socket_keepalive(fd, self.keepalive.is_some())?;
-        match sockopt::set_tcp_user_timeout(fd, 0).and_then(|()| Ok(self.apply_lasting(fd))) {
+        match sockopt::set_tcp_user_timeout(fd, 0).map(|()| self.apply_lasting(fd)) {
             Ok(result) => result,
             // MPTCP has no such time, and takes all else.
             Err(Errno::NOPROTOOPT | Errno::OPNOTSUPP) => {

@@ -145,6 +145,13 @@ pub fn send_early_data(socket: impl AsFd, tries: u8) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a socket waits for its first write, or the answer to that, though connect(2) has succeeded.
+pub fn still_connects(socket: BorrowedFd<'_>) -> bool {
+    /// TCP_SYN_SENT in net/tcp_states.h.
+    const SYN_SENT: u8 = 2;
+    info(socket).is_ok_and(|info| info.state == SYN_SENT)
+}
+
 /// Whether a kernel has no sockets of MPTCP, or lets nobody have them.
 pub(crate) fn has_no_mptcp(error: rustix::io::Errno) -> bool {
     use rustix::io::Errno;
@@ -277,6 +284,7 @@ fn marked(fd: BorrowedFd<'_>) -> io::Result<u8> {
 
 /// The parts of TCP_INFO that are of interest.
 struct Info {
+    state: u8,
     options: u8,
     mss: u32,
 }
@@ -288,7 +296,7 @@ fn info(fd: BorrowedFd<'_>) -> io::Result<Info> {
     let mut info = [0_u8; MSS + size_of::<u32>()];
     get(fd, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)?;
     let mss = info.last_chunk().copied().map_or(0, u32::from_ne_bytes);
-    Ok(Info { options: info[OPTIONS], mss })
+    Ok(Info { state: info[std::mem::offset_of!(libc::tcp_info, tcpi_state)], options: info[OPTIONS], mss })
 }
 
 /// A value that the kernel may read or write as it is: any bytes of its size are one.

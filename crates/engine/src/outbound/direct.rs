@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
 use towpath_sys::options::reset_on_close;
+use towpath_sys::segments::still_connects;
 use towpath_sys::stream::{
     self as sys, bind_source, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket,
 };
@@ -79,7 +80,10 @@ fn start_tcp(
     match connecting {
         sys::Connecting::Done => {
             stream.expect_silence()?;
-            Ok(Connecting::Done(Stream::Plain(stream).cut(wanted.segments.as_deref())))
+            let is_early = speaks && wanted.segments.as_ref().is_some_and(|segments| segments.fastopen);
+            let is_early = is_early && still_connects(stream.as_fd());
+            let stream = Stream::Plain(stream).cut(wanted.segments.as_deref());
+            Ok(Connecting::Done(if is_early { stream.sends_early() } else { stream }))
         }
         sys::Connecting::Pending => {
             let (limit, segments) = (pool.connect_timeout, wanted.segments.clone());

@@ -2,6 +2,7 @@
 
 mod gathered;
 mod h2;
+mod laden;
 mod layered;
 mod pieces;
 mod plain;
@@ -22,6 +23,8 @@ use towpath_sys::segments::SocketFacts;
 
 pub(crate) use self::gathered::{Flusher, Gathered};
 pub(crate) use self::h2::H2Stream;
+use laden::Handshake;
+pub(crate) use laden::Laden;
 pub(crate) use layered::{Io, Layered};
 use pieces::Pieces;
 pub(crate) use plain::Plain;
@@ -42,24 +45,6 @@ pub(crate) enum Stream {
     Laden(Box<Laden>),
     /// A stream within another protocol.
     Layered(Box<Layered>),
-}
-
-/// A socket of its own, and what few sockets have.
-#[derive(Debug)]
-pub(crate) struct Laden {
-    plain: Plain,
-    /// What is to be read before all else.
-    ahead: Vec<u8>,
-    /// Places at proxies that it goes through.
-    leases: Vec<Lease>,
-    /// How it is written in pieces, if it is.
-    pieces: Option<Box<Pieces>>,
-}
-
-impl Laden {
-    fn new(plain: Plain) -> Box<Self> {
-        Box::new(Self { plain, ahead: Vec::new(), leases: Vec::new(), pieces: None })
-    }
 }
 
 /// What a read took.
@@ -100,6 +85,22 @@ impl Stream {
                 Self::Laden(laden)
             }
             (stream, _) => stream,
+        }
+    }
+
+    /// Takes a socket whose first packet leaves with its first bytes.
+    pub(crate) fn sends_early(self) -> Self {
+        match self {
+            Self::Plain(plain) => {
+                let mut laden = Laden::new(plain);
+                laden.handshake = Handshake::Due;
+                Self::Laden(laden)
+            }
+            Self::Laden(mut laden) => {
+                laden.handshake = Handshake::Due;
+                Self::Laden(laden)
+            }
+            stream @ Self::Layered(_) => stream,
         }
     }
 
@@ -213,14 +214,10 @@ impl Stream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Received>> {
-        if let Self::Laden(laden) = self
-            && let Some(received) = layered::take_ahead(&mut laden.ahead, buffer)
-        {
-            return Poll::Ready(Ok(received));
-        }
-        match self.as_plain_mut() {
-            Ok(plain) => plain.poll_recv(cx, buffer),
-            Err(layered) => layered.poll_recv(cx, buffer),
+        match self {
+            Self::Plain(plain) => plain.poll_recv(cx, buffer),
+            Self::Laden(laden) => laden.poll_recv(cx, buffer),
+            Self::Layered(layered) => layered.poll_recv(cx, buffer),
         }
     }
 
@@ -238,14 +235,10 @@ impl Stream {
     /// # Errors
     /// When the connection is broken.
     pub(crate) fn try_send(&mut self, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> io::Result<usize> {
-        if let Self::Laden(laden) = self
-            && let Some(pieces) = &mut laden.pieces
-        {
-            return pieces.try_send(cx, &mut laden.plain, bytes);
-        }
-        match self.as_plain_mut() {
-            Ok(plain) => plain.try_send(bytes, last),
-            Err(layered) => match layered.poll_send(cx, bytes) {
+        match self {
+            Self::Plain(plain) => plain.try_send(bytes, last),
+            Self::Laden(laden) => laden.try_send(cx, bytes, last),
+            Self::Layered(layered) => match layered.poll_send(cx, bytes) {
                 Poll::Ready(result) => result,
                 Poll::Pending => Ok(0),
             },
@@ -266,22 +259,19 @@ impl Stream {
 
     /// Waits for room and writes.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Self::Laden(laden) = self
-            && let Some(pieces) = &mut laden.pieces
-        {
-            return pieces.poll_send(cx, &mut laden.plain, bytes);
-        }
-        match self.as_plain_mut() {
-            Ok(plain) => plain.poll_send(cx, bytes),
-            Err(layered) => layered.poll_send(cx, bytes),
+        match self {
+            Self::Plain(plain) => plain.poll_send(cx, bytes),
+            Self::Laden(laden) => laden.poll_send(cx, bytes),
+            Self::Layered(layered) => layered.poll_send(cx, bytes),
         }
     }
 
     /// Waits until what was written is on its way, and the end of it once that was asked for.
     pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.as_plain_mut() {
-            Ok(_) => Poll::Ready(Ok(())),
-            Err(layered) => layered.poll_flushed(cx),
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Laden(laden) => laden.poll_flushed(cx),
+            Self::Layered(layered) => layered.poll_flushed(cx),
         }
     }
 

@@ -263,6 +263,14 @@ impl Plain {
         }
     }
 
+    /// Waits until a connection that is under way is made or has failed.
+    pub(super) fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.register_for_writes(cx)?;
+        ready!(self.socket.poll_write_ready(cx))?.retain_ready();
+        let result = sys::take_error(self.socket.as_fd());
+        Poll::Ready(self.note(result))
+    }
+
     /// Ends the stream that is written; what was written before is delivered first.
     pub(crate) fn end_writes(&mut self) {
         if sys::shutdown_write(self.socket.as_fd()).is_err() {
