@@ -9,11 +9,13 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use support::data::Data;
-use support::net::{End, assert_echo, connect, echo_server, end_writes, read_with, telling_server};
+use support::net::{End, connect, echo_server, end_writes, read_with, telling_server};
 use support::ports::free_address;
 use support::towpath::Towpath;
-use support::wire::{Capture, Packet, alone_in_a_network, carried, set_kernel};
+use support::wait_for;
+use support::wire::{Capture, Packet, alone_in_a_network, carried, is_connecting_to, nft, set_kernel};
 
 const BYTES: usize = 100_000;
 
@@ -226,6 +228,40 @@ fn a_server_that_is_known_and_gone_costs_no_client() {
                 "{records:?}"
             );
         }
+    });
+}
+
+#[test]
+fn an_end_behind_early_data_waits_until_that_is_answered() {
+    alone_in_a_network("an_end_behind_early_data_waits_until_that_is_answered", || {
+        set_kernel("net.ipv4.tcp_fastopen", "3");
+        let (far, near) = (free_address(), free_address());
+        let second = forwarder(&far, "fastopen = true", &telling_server("answer"), "");
+        let first = forwarder(&near, "", &far, "fastopen = true");
+        let begin = || {
+            // All that the client says is there by the time it is accepted, so that it leaves with the first packet.
+            first.signal(Signal::STOP);
+            let mut client = connect(&near);
+            client.write_all(b"question").unwrap();
+            end_writes(&client);
+            first.signal(Signal::CONT);
+            client
+        };
+        let finish = |mut client: TcpStream| {
+            let mut got = Vec::new();
+            let end = read_with(&mut client, |bytes| got.extend_from_slice(bytes));
+            assert_eq!((got, end), (b"answer".to_vec(), End::Fin));
+        };
+        finish(begin());
+        let port = port(&far);
+        nft("add table ip held { chain out { type filter hook output priority 0; }; }");
+        nft(&format!("add rule ip held out tcp dport {port} drop"));
+        let client = begin();
+        wait_for("connection that is under way", || is_connecting_to(port).then_some(()));
+        nft("delete table ip held");
+        finish(client);
+        assert_eq!(first.stop(2)[1].bytes(), (8, 6));
+        assert_eq!(second.stop(2)[1].bytes(), (8, 6));
     });
 }
 

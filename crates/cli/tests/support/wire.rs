@@ -46,6 +46,20 @@ pub(crate) fn sockets_from(port: u16) -> Vec<String> {
     run_well(ss).lines().map(str::to_owned).collect()
 }
 
+/// Whether a connection to a port waits for its answer.
+pub(crate) fn is_connecting_to(port: u16) -> bool {
+    let mut ss = program("ss");
+    ss.args(["-tnHO", "state", "syn-sent", "dport", "=", &format!(":{port}")]);
+    !run_well(ss).is_empty()
+}
+
+/// Has nft(8) do something.
+pub(crate) fn nft(order: &str) {
+    let mut nft = program("nft");
+    nft.arg(order);
+    run_well(nft);
+}
+
 /// A packet of TCP over v4.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
