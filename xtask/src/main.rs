@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask tidy` and `cargo xtask bench`.
+//! The project's chores: `cargo xtask test`, `tidy`, `bench` and `wan`.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +10,7 @@ mod packages;
 mod test;
 mod tidy;
 mod tools;
+mod wan;
 
 /// The project's chores
 #[derive(Parser)]
@@ -27,6 +28,8 @@ enum Chore {
     Tidy,
     /// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path
     Bench(bench::Args),
+    /// Join two network namespaces by links with a rate, a delay, a queue and losses
+    Wan(wan::Args),
 }
 
 const EXAMPLES: &str = "\
@@ -38,16 +41,18 @@ Examples:
   cargo xtask bench request64 bulk1 --quick   a first look at two kinds
   cargo xtask bench --only nginx,go connect   chosen contenders
   cargo xtask bench --save                    keep the figures in docs/bench.json and docs/bench.svg
-  cargo xtask bench http1k h2to1k --save      the same for two kinds; those of the others stay";
+  cargo xtask bench http1k h2to1k --save      the same for two kinds; those of the others stay
+  cargo xtask wan --loss 0.1% -- sh           a shell on the near side of 200 Mb/s, 100 ms and losses";
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().chore {
-        Chore::Test(args) => test::run(&args),
-        Chore::Tidy => tidy::run(&root()),
-        Chore::Bench(args) => bench::run(&args),
+        Chore::Test(args) => test::run(&args).map(|()| ExitCode::SUCCESS),
+        Chore::Tidy => tidy::run(&root()).map(|()| ExitCode::SUCCESS),
+        Chore::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Chore::Wan(args) => wan::run(&args),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE

@@ -7,6 +7,7 @@ use clap::builder::Resettable;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::sockets::Sockets;
+use crate::tunnel::{self, Tunnel};
 
 /// TCP forwarder: carries connections faithfully to where they should go.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ Examples:
   towpath tcp :5432 db:5432 --via socks5h://hop:1080    through a proxy
   towpath http :8080 10.0.0.1:80,10.0.0.2:80            spread HTTP requests
   towpath proxy :3128 --auth-file users                 be an HTTP and SOCKS proxy
+  towpath tunnel :7000 --key-file key                   be the far end of a tunnel
+  towpath tcp :5432 db:5432 --via 'towpath://far:7000?key-file=key'
   towpath tcp :5432 db:5432 --print-config              the same as a file
   towpath run towpath.toml                              everything from a file
   towpath demo                                          see it work
@@ -60,6 +63,9 @@ pub(crate) enum Command {
     /// Be an HTTP and SOCKS proxy, all on one port
     #[command(after_help = PROXY_EXAMPLES)]
     Proxy(Proxy),
+    /// Be the far end of tunnels that make long ways quick, or make their key
+    #[command(after_help = tunnel::EXAMPLES)]
+    Tunnel(Box<Tunnel>),
     /// Make a line of a proxy's file of users
     #[command(after_help = PASSWD_EXAMPLES)]
     Passwd(Passwd),
@@ -180,7 +186,7 @@ pub(crate) struct Proxy {
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Way {
     /// Go through this proxy: http://, https://, h2://, h2c://, socks5://, socks5h:// or socks4a:// and [USER:PASSWORD@]HOST:PORT, or env for the one of
-    /// ALL_PROXY or HTTP_PROXY; repeatable, the nearest first
+    /// ALL_PROXY or HTTP_PROXY; or through a tunnel, towpath://HOST:PORT?key-file=FILE; repeatable, the nearest first
     #[arg(long, value_name = "URL")]
     pub(crate) via: Vec<String>,
     /// End connections that carry nothing for so long, as 30m; off by default

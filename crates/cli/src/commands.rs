@@ -9,13 +9,17 @@ use towpath_control::{Instance, Question};
 
 use crate::args::{Check, Command, Explain, Format, Reload, Run};
 use crate::exit::Failure;
-use crate::{demo, log, passwd, shorthand};
+use crate::{demo, log, passwd, shorthand, tunnel};
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Tcp(args) => one_liner(&shorthand::tcp(&args), args.print_config),
         Command::Http(args) => one_liner(&shorthand::http(&args), args.print_config),
         Command::Proxy(args) => one_liner(&shorthand::proxy(&args), args.print_config),
+        Command::Tunnel(args) => match &args.new_key {
+            Some(path) => tunnel::new_key(path),
+            None => one_liner(&shorthand::tunnel(&args), args.print_config),
+        },
         Command::Passwd(args) => passwd::run(&args),
         Command::Run(args) => file(&args),
         Command::Check(args) => check(&args),

@@ -6,6 +6,7 @@ use towpath_config::Config;
 
 use crate::args::{Format, Http, Instance, Proxy, Tcp, Way};
 use crate::exit::Failure;
+use crate::tunnel::Tunnel;
 
 /// The file that says the same as `towpath tcp …`.
 pub(crate) fn tcp(args: &Tcp) -> String {
@@ -82,6 +83,27 @@ pub(crate) fn proxy(args: &Proxy) -> String {
     text.push_str("\n[[pool]]\nname = \"out\"\n");
     way(&args.way, &mut text);
     args.sockets.write("", &mut text);
+    text.trim_start().to_owned()
+}
+
+/// The file that says the same as `towpath tunnel …`.
+pub(crate) fn tunnel(args: &Tunnel) -> String {
+    let mut text = String::new();
+    instance(&args.instance, &mut text);
+    text.push_str("\n[[listener]]\nname = \"tunnel\"\n");
+    key("bind", list(args.listen.as_deref().unwrap_or_default()), &mut text);
+    text.push_str("mode = \"tunnel\"\npool = \"out\"\n");
+    let mut table = Vec::new();
+    table.extend(args.key_file.as_ref().map(|file| format!("key_file = {}", quoted(file))));
+    table.extend(args.plain.then(|| "plain = true".to_owned()));
+    table.extend(args.compress.as_ref().map(|how| format!("compress = {}", quoted(how))));
+    table.extend(args.resume_timeout.as_ref().map(|time| format!("resume_timeout = {}", quoted(time))));
+    key("tunnel", format!("{{ {} }}", table.join(", ")), &mut text);
+    several("allow_dest", &args.allow_dest, &mut text);
+    several("deny_dest", &args.deny_dest, &mut text);
+    optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    text.push_str("\n[[pool]]\nname = \"out\"\n");
+    way(&args.way, &mut text);
     text.trim_start().to_owned()
 }
 

@@ -15,6 +15,7 @@ mod model_proxy;
 mod model_route;
 mod model_segments;
 mod model_tls;
+mod model_tunnel;
 mod near;
 mod parse;
 mod read;
@@ -31,12 +32,12 @@ pub use error::{Mistake, Mistakes};
 pub use load::load;
 pub use mask::masked;
 pub use model::{
-    Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Config,
-    DestHost, DestRule, Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields, HashKey,
-    Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive, Listener, Log,
-    LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pieces, Pool, Proxy, ProxyHeaderIn,
-    ProxyVersion, RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules, Segments,
-    ServerTls, SocketOptions, SourceAddress, Sticky,
+    Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Compression,
+    Config, DestHost, DestRule, Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields,
+    HashKey, Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive, Lanes,
+    Listener, Log, LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pieces, Pool, Proxy,
+    ProxyHeaderIn, ProxyVersion, RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules,
+    Segments, ServerTls, SocketOptions, SourceAddress, Sticky, TunnelEnd, TunnelIn, TunnelOut,
 };
 pub use parse::parse;
 pub use schema::schema;

@@ -15,6 +15,7 @@ pub use crate::model_proxy::*;
 pub use crate::model_route::*;
 pub use crate::model_segments::*;
 pub use crate::model_tls::*;
+pub use crate::model_tunnel::*;
 
 /// A whole instance.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,8 +108,10 @@ pub struct Listener {
     pub refuses_rest: bool,
     /// How long a client may take for the bytes that routes go by.
     pub first_bytes_timeout: Duration,
-    /// What clients may do, if it is a proxy.
+    /// What clients may do, if it is a proxy, or the far end of tunnels.
     pub proxy: Option<Proxy>,
+    /// What makes it the far end of tunnels.
+    pub tunnel: Option<TunnelIn>,
     /// What becomes of its requests, if it balances HTTP.
     pub http: Option<Arc<Http>>,
     /// Live connections of this listener; `None` is no limit of its own.
@@ -182,6 +185,8 @@ pub enum Mode {
     Proxy,
     /// Requests of HTTP, each of which may go elsewhere.
     Http,
+    /// Lanes of tunnels, whose streams say where they want to go.
+    Tunnel,
 }
 
 /// Backends and how connections are spread over them.

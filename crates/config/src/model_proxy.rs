@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use towpath_wire::addr::PortRange;
 
-use crate::model::{ClientTls, Dns, Pool};
+use crate::model::{ClientTls, Dns, Pool, TunnelOut};
 use crate::secret::Secret;
 
 /// What a proxy lets its clients do.
@@ -82,6 +82,8 @@ pub struct Hop {
     pub login: Option<Login>,
     /// TLS to the proxy itself.
     pub tls: Option<ClientTls>,
+    /// What a tunnel to it keeps to, if it is the far end of one.
+    pub tunnel: Option<TunnelOut>,
 }
 
 /// How a proxy is asked to connect on.
@@ -97,6 +99,8 @@ pub enum HopProtocol {
     Socks5Names,
     /// SOCKS version 4a, with names.
     Socks4a,
+    /// The lanes of a tunnel of our own.
+    Tunnel,
 }
 
 impl HopProtocol {
@@ -113,6 +117,7 @@ impl HopProtocol {
             Self::Socks5 => "socks5",
             Self::Socks5Names => "socks5h",
             Self::Socks4a => "socks4a",
+            Self::Tunnel => "towpath",
         }
     }
 }

@@ -157,7 +157,7 @@ fn hops(
         let bad = |error| bad_tls(format!("pool {}", hop.pool.name), error);
         let alpn = if hop.protocol == HopProtocol::H2 { &["h2"] } else { &["http/1.1"] };
         let tls = hop.tls.as_ref().map(|tls| TlsOut::new(tls, alpn)).transpose().map_err(bad)?;
-        hops.push(Hop::new(hop, pool, tls));
+        hops.push(Hop::new(hop, pool, tls).map_err(bad)?);
     }
     let is_new =
         |hop: &Hop| before.get(&hop.pool.config.name).is_none_or(|before| !Arc::ptr_eq(before, &hop.pool));

@@ -68,7 +68,7 @@ pub(crate) fn connect(
 
 /// Goes through all of `hops` to `wanted`. Where a hop has several proxies, the next is tried when one fails.
 async fn go(
-    hops: &[Hop],
+    hops: &Arc<[Hop]>,
     wanted: &Destination,
     client: Option<SocketAddr>,
     limit: Duration,
@@ -76,11 +76,13 @@ async fn go(
     let mut failed = Failed(hops.iter().map(|_| Vec::new()).collect());
     let mut may_be_stale = true;
     loop {
-        let session = open_session(hops).filter(|_| may_be_stale);
+        let tunnel = hops.iter().rposition(|hop| hop.tunnel.is_some());
+        let session = open_session(hops).filter(|(place, _)| may_be_stale && Some(*place) > tunnel);
         let is_reused = session.is_some();
-        let start = match session {
-            Some((place, opening)) => Start::Session(place, opening),
-            None => {
+        let start = match (session, tunnel) {
+            (Some((place, opening)), _) => Start::Session(place, opening),
+            (None, Some(place)) => Start::Tunnel(place),
+            (None, None) => {
                 let (lease, stream) = reach(&hops[0], client, &mut failed.0[0]).await?;
                 Start::First(lease, stream)
             }
@@ -110,6 +112,8 @@ async fn go(
 enum Start {
     /// At a connection of HTTP/2 to the proxy of this hop, which is there already.
     Session(usize, Opening),
+    /// At the tunnel to this hop.
+    Tunnel(usize),
     /// At a new connection to a proxy of the first hop.
     First(Lease, Stream),
 }
@@ -139,7 +143,7 @@ struct Broken {
 
 /// Asks each proxy in turn for the next, and the last for `wanted`.
 async fn go_on(
-    hops: &[Hop],
+    hops: &Arc<[Hop]>,
     wanted: &Destination,
     start: Start,
     failed: &Failed,
@@ -149,6 +153,7 @@ async fn go_on(
     let mut leases = Leases(Vec::new());
     let (mut link, from) = match start {
         Start::Session(place, opening) => (Link::Session(opening), place),
+        Start::Tunnel(place) => (Link::Tunnel, place),
         Start::First(lease, stream) => {
             let host = host_of(&lease.member);
             leases.0.push((0, lease));
@@ -175,6 +180,10 @@ async fn go_on(
         let asking = async {
             match link {
                 Link::Session(opening) => opening.ask(hop.login.as_ref(), &next, limit).await,
+                Link::Tunnel => match &hop.tunnel {
+                    Some(tunnel) => tunnel.open(hops, place, &next, limit).await,
+                    None => Err(HopFault::NoBackend),
+                },
                 Link::Stream(host, stream) => {
                     ask(hop, &host, &next, stream, (&mut leases, place), limit).await
                 }
@@ -194,7 +203,7 @@ async fn go_on(
     }
     match link {
         Link::Stream(_, stream) => Ok(stream.holding(leases.0.into_iter().map(|(_, lease)| lease).collect())),
-        Link::Session(_) => Err(leases.broken(from, from, HopFault::NoBackend)),
+        Link::Session(_) | Link::Tunnel => Err(leases.broken(from, from, HopFault::NoBackend)),
     }
 }
 
@@ -204,6 +213,8 @@ enum Link {
     Stream(Host, Stream),
     /// A connection of HTTP/2 to it, with room.
     Session(Opening),
+    /// The tunnel to it.
+    Tunnel,
 }
 
 /// Asks one proxy, which is `at` a host, for `next`.
@@ -306,6 +317,31 @@ async fn reach(
         }
     }
     Err(hop_error(1, last))
+}
+
+/// A connection to the hop at `place`, which may take `limit`, for a lane of the tunnel to it.
+pub(crate) async fn reach_hop(hops: &Arc<[Hop]>, place: usize, limit: Duration) -> Result<Stream, HopFault> {
+    let hop = &hops[place];
+    if place == 0 {
+        let reached = reach(hop, None, &mut Vec::new()).await;
+        let (lease, stream) = reached.map_err(|error| match error {
+            ConnectError::Hop(error) => error.fault,
+            error => fault(&error),
+        })?;
+        return Ok(stream.holding(vec![lease]));
+    }
+    let Picked::Backend(lease) = hop.pool.pick(0, |_| false) else { return Err(HopFault::NoBackend) };
+    let wanted = match lease.member.place.at(0) {
+        Address::Tcp(address) => destination(Host::Ip(address.ip()), address.port()),
+        Address::Name(name, port) => destination(Host::Name(name.clone()), port),
+        Address::Unix(_) => return Err(HopFault::Unnameable),
+    };
+    let before = hops[..place].iter().cloned().collect();
+    match go(&before, &wanted, None, limit).await {
+        Ok(stream) => Ok(stream.holding(vec![lease])),
+        Err(ConnectError::Hop(error)) => Err(error.fault),
+        Err(error) => Err(fault(&error)),
+    }
 }
 
 fn destination(host: Host, port: u16) -> Destination {

@@ -15,7 +15,8 @@ use towpath_wire::proxy_header::{self, Addresses, Tlvs};
 use towpath_wire::sniff::{self, Sniffed};
 
 use crate::attempts::Failure;
-use crate::error::Reason;
+use crate::error::{HopError, HopFault, Reason};
+use crate::far;
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
 use crate::forward;
@@ -53,6 +54,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
         client = within;
     }
     flow.look_at_client(&client);
+    if let Some(far) = flow.seat.far.clone() {
+        return Box::pin(far::serve(worker, flow, client, first, far)).await;
+    }
     first.take_more(&mut client, &worker.buffers).await;
     if let Some(proxy) = &flow.seat.listener.clone().proxy {
         // Where to go is the client's to say.
@@ -218,7 +222,7 @@ fn introduction(flow: &mut Flow, client: &Stream) -> Option<Vec<u8>> {
 
 /// Finds a server for a client and goes on to [`carry`], here or on another worker. A client that waits for an `answer` gets
 /// it first.
-async fn find_server(
+pub(crate) async fn find_server(
     worker: Rc<Worker>,
     mut flow: Flow,
     mut client: Stream,
@@ -243,6 +247,14 @@ async fn find_server(
             return;
         }
     }
+    if let Some(answer) = answer
+        && let Err(fault) = granted(&flow, &mut server).await
+    {
+        let number = u8::try_from(flow.pool().hops.len()).unwrap_or(u8::MAX);
+        flow.tries(&lease);
+        flow.not_connected(Reason::Hop(HopError { number, fault }));
+        return Box::pin(proxied::refuse(&flow, client, answer)).await;
+    }
     flow.connected(lease, !first.is_empty());
     flow.look_at_server(&server);
     if let Some(answer) = answer
@@ -252,6 +264,13 @@ async fn find_server(
         return;
     }
     worker.go_on(flow, client, server, first);
+}
+
+/// Waits until the far end of a tunnel has said that the connection is there.
+async fn granted(flow: &Flow, server: &mut Stream) -> Result<(), HopFault> {
+    let limit = flow.pool().config.connect_timeout;
+    let granting = poll_fn(|cx| server.poll_granted(cx));
+    timeout(limit, granting).await.unwrap_or(Err(HopFault::TimedOut))
 }
 
 /// Carries the bytes of both sides until both have ended.

@@ -178,7 +178,7 @@ impl Engine {
             Some(old) if old.is_as(listener, &ways) => old.clone(),
             Some(old) => Arc::new(old.renewed(listener.clone(), ways)),
             None => {
-                let (room, own) = (self.room_in_all.clone(), self.own.clone());
+                let (room, own) = (Some(self.room_in_all.clone()), self.own.clone());
                 Arc::new(Source::new(listener.clone(), ways, room, own))
             }
         };

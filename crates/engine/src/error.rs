@@ -9,6 +9,8 @@ use towpath_wire::destination::DestinationError;
 use towpath_wire::http1::HeadFault;
 use towpath_wire::proxy_header::HeaderError;
 use towpath_wire::socks::SocksFault;
+use towpath_wire::tunnel::Fault;
+use towpath_wire::tunnel::hello::{HelloFault, Refusal};
 
 use crate::resolve::ResolveError;
 use crate::route::Denial;
@@ -110,6 +112,9 @@ pub enum HopFault {
     /// Its protocol cannot name the destination.
     #[error("cannot name the destination")]
     Unnameable,
+    /// The far end of a tunnel did not come to the destination, for this reason: a code of SOCKS 5.
+    #[error("the far end: code {0}")]
+    Far(u8),
 }
 
 impl HopFault {
@@ -118,13 +123,15 @@ impl HopFault {
         match self {
             Self::Status(status) => (502..=504).contains(&status.code()),
             Self::Code(code) => (3..=6).contains(&code),
+            Self::Far(_) => true,
             other => other == Self::Refused4,
         }
     }
 
     /// Whether the proxy does not want to connect to what is behind it.
     pub(crate) fn is_denial(self) -> bool {
-        matches!(self, Self::Code(2)) || matches!(self, Self::Status(status) if status.code() == 403)
+        matches!(self, Self::Code(2) | Self::Far(2))
+            || matches!(self, Self::Status(status) if status.code() == 403)
     }
 
     /// Whether the same attempt may do better after a while.
@@ -183,6 +190,48 @@ impl HeaderFault {
             Self::Bad(HeaderError::Length) => "PROXY header: bad length",
             Self::Bad(HeaderError::Tlv) => "PROXY header: bad TLV",
             Self::Bad(HeaderError::Checksum) => "PROXY header: bad checksum",
+        }
+    }
+}
+
+/// What is wrong with a lane of a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TunnelFault {
+    /// Whoever connected has another key, or none.
+    #[error("no tunnel with this key")]
+    Key,
+    /// It took too long to say what it is.
+    #[error("a lane that is late")]
+    Late,
+    /// It ended before it had said what it is.
+    #[error("a lane that ended early")]
+    Ended,
+    /// What it said is none of the protocol's.
+    #[error("{0}")]
+    Hello(HelloFault),
+    /// It was refused.
+    #[error("a lane was refused: {0}")]
+    Refused(Refusal),
+    /// It did later what it may not.
+    #[error("the session was ended: {0}")]
+    Frames(Fault),
+}
+
+impl TunnelFault {
+    /// The words for it in a record.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "no tunnel with this key",
+            Self::Late => "late lane",
+            Self::Ended => "lane ended early",
+            Self::Hello(HelloFault::Stranger) => "no tunnel",
+            Self::Hello(HelloFault::Version(_)) => "tunnel of another version",
+            Self::Refused(Refusal::Version) => "tunnel of another version",
+            Self::Refused(Refusal::UnknownSession) => "lane of no session",
+            Self::Refused(Refusal::Repeated) => "repeated lane",
+            Self::Refused(Refusal::Full) => "too many lanes",
+            Self::Refused(Refusal::Leaving) => "shutdown",
+            Self::Frames(_) => "bad frames",
         }
     }
 }
@@ -246,6 +295,8 @@ pub enum Reason {
     BadRequest(Misasked),
     /// The client may not go where it wants to.
     Denied(Denial),
+    /// The client is no lane of a tunnel, or one that is not taken.
+    Tunnel(TunnelFault),
     /// TLS with the client did not come about.
     ClientTls,
     /// TLS with the server did not come about.
@@ -303,6 +354,7 @@ impl fmt::Display for Reason {
         match self {
             Self::BadRequest(why) => why.fmt(f),
             Self::Hop(error) => error.fmt(f),
+            Self::Tunnel(fault) => fault.fmt(f),
             reason => f.write_str(reason.as_str()),
         }
     }
@@ -342,6 +394,7 @@ impl Reason {
             Self::BadRequest(_) => "bad request",
             Self::Denied(why) => why.as_str(),
             Self::Hop(_) => "failed at a proxy",
+            Self::Tunnel(fault) => fault.as_str(),
             Self::NoRoute => "no route",
             Self::ClientTls => "no TLS with client",
             Self::ServerTls => "no TLS with server",

@@ -37,7 +37,7 @@ impl Way<Infallible> {
 }
 
 /// For those that keep no connections.
-pub(crate) fn nothing_kept(_: &Arc<Pool>, _: &Lease) -> Option<Infallible> {
+pub(crate) fn nothing_kept(_: &Arc<Pool>, _: &Lease, _: Instant) -> Option<Infallible> {
     None
 }
 
@@ -51,26 +51,27 @@ pub(crate) fn stays(_: &mut Context<'_>) -> Poll<()> {
 /// its clients.
 ///
 /// `hangup` tells that the client has gone; `key` is the hash that the balance goes by, where it is not one of connections; `kept`
-/// may have a connection to a backend already.
+/// may have a connection to a backend already, by a clock that was read just now.
 pub(crate) async fn reach<K>(
     flow: &mut Flow,
     mut hangup: impl FnMut(&mut Context<'_>) -> Poll<()>,
     speaks: bool,
     key: Option<u64>,
-    kept: impl Fn(&Arc<Pool>, &Lease) -> Option<K>,
+    kept: impl Fn(&Arc<Pool>, &Lease, Instant) -> Option<K>,
 ) -> Option<(Lease, Way<K>)> {
     let pool = flow.pool().clone();
     let key = key.unwrap_or_else(|| hash_key(pool.config.balance, flow.client, flow.server_name()));
     let speaks = speaks || pool.config.send_proxy.is_some();
-    let (mut search, mut race) = (Search::new(pool.clone()), Race::default());
+    let mut now = Instant::now();
+    let (mut search, mut race) = (Search::new(&pool, now), Race::default());
     loop {
         let mut pause = None;
         if race.may_join() {
             let was_tried = |backend: &Backend| race.has(backend) || flow.has_tried(backend);
-            match pick(&mut search, key, flow.preferred(), was_tried) {
+            match pick(&mut search, now, key, flow.preferred(), was_tried) {
                 Picked::Backend(server) => {
                     flow.tries(&server);
-                    if let Some(connection) = kept(&pool, &server) {
+                    if let Some(connection) = kept(&pool, &server, now) {
                         race.leave(&pool);
                         return Some((server, Way::Kept(connection)));
                     }
@@ -88,6 +89,7 @@ pub(crate) async fn reach<K>(
                             consume_budget().await;
                         }
                     }
+                    now = Instant::now();
                     continue;
                 }
                 nothing => {
@@ -119,28 +121,30 @@ pub(crate) async fn reach<K>(
                 return None;
             }
         }
+        now = Instant::now();
     }
 }
 
 /// A backend that was not tried: the one that the client has a cookie of, while it takes connections, or else by the balance.
 fn pick(
-    search: &mut Search,
+    search: &mut Search<'_>,
+    now: Instant,
     key: u64,
     preferred: Option<&Arc<Backend>>,
     was_tried: impl Fn(&Backend) -> bool,
 ) -> Picked {
     if let Some(preferred) = preferred
-        && preferred.standing(Instant::now()) == Standing::Open
+        && preferred.standing(now) == Standing::Open
         && let picked @ Picked::Backend(_) =
-            search.pick(key, |other| !other.is_same(preferred) || was_tried(other))
+            search.pick(now, key, |other| !other.is_same(preferred) || was_tried(other))
     {
         return picked;
     }
-    search.pick(key, was_tried)
+    search.pick(now, key, was_tried)
 }
 
 /// What happens next: in the race, or after a `pause`, before which a backend may come up.
-async fn news(race: &mut Race, search: &Search, pause: Option<Duration>) -> News {
+async fn news(race: &mut Race, search: &Search<'_>, pause: Option<Duration>) -> News {
     let Some(pause) = pause else { return race.news(search.pool(), search.end()).await };
     if race.is_empty() {
         search.change(pause).await;

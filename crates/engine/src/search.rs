@@ -1,6 +1,5 @@
 //! One client's search for a server: how long it goes on, and what it waits for while there is none.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::attempts::Attempts;
@@ -18,8 +17,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LINE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A search under way.
-pub(crate) struct Search {
-    pool: Arc<Pool>,
+pub(crate) struct Search<'a> {
+    pool: &'a Pool,
     start: Instant,
     /// When no backend was left for the first time.
     held_since: Option<Instant>,
@@ -30,17 +29,17 @@ pub(crate) struct Search {
     place: Option<Waiting>,
 }
 
-impl Search {
-    pub(crate) fn new(pool: Arc<Pool>) -> Self {
-        Self { pool, start: Instant::now(), held_since: None, rounds: 0, next_round: None, place: None }
+impl<'a> Search<'a> {
+    pub(crate) fn new(pool: &'a Pool, now: Instant) -> Self {
+        Self { pool, start: now, held_since: None, rounds: 0, next_round: None, place: None }
     }
 
     pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
+        self.pool
     }
 
     /// A backend for the client whose hash is `key`. While others stand in line, it has to go behind them.
-    pub(crate) fn pick(&mut self, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
+    pub(crate) fn pick(&mut self, now: Instant, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
         // The place that its last turn in line brought was none.
         self.place.as_ref().inspect(|place| place.step_back());
         let has_turn = match &self.place {
@@ -50,10 +49,10 @@ impl Search {
         if !has_turn {
             return Picked::Full;
         }
-        let picked = self.pool.pick(key, was_tried);
+        let picked = self.pool.pick_at(now, key, was_tried);
         if let (Picked::Backend(_), Some(place)) = (&picked, &self.place) {
             place.step_out();
-            self.start = Instant::now(); // the time in line is not that of attempts
+            self.start = now; // the time in line is not that of attempts
         }
         picked
     }

@@ -17,9 +17,9 @@ thread_local! {
     static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer, which may have room.
+/// An empty buffer with room, which is worth keeping.
 pub(crate) fn take() -> Vec<u8> {
-    BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default()
+    BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(LEAST))
 }
 
 /// Keeps a buffer for the next.

@@ -94,6 +94,14 @@ pub fn acknowledge_at_once(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_quickack(socket.as_fd(), true)?)
 }
 
+/// Chooses how a socket finds out how much it may send (TCP_CONGESTION, tcp(7)).
+///
+/// # Errors
+/// What setsockopt(2) says: that there is no such way, or that not everybody may use it.
+pub fn choose_congestion(socket: impl AsFd, name: &str) -> io::Result<()> {
+    Ok(sockopt::set_tcp_congestion(socket.as_fd(), name)?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;

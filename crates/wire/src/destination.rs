@@ -55,14 +55,12 @@ impl Destination {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(authority: &str, default_port: Option<u16>) -> Result<Self, DestinationError> {
-        if authority.contains("://") {
-            return Err(DestinationError::Scheme);
-        }
-        if authority.contains('@') {
-            return Err(DestinationError::UserInfo);
-        }
-        if authority.contains(['/', '?', '#']) {
-            return Err(DestinationError::Path);
+        if authority.bytes().any(|byte| matches!(byte, b'/' | b'?' | b'#' | b'@')) {
+            return Err(match authority {
+                _ if authority.contains("://") => DestinationError::Scheme,
+                _ if authority.contains('@') => DestinationError::UserInfo,
+                _ => DestinationError::Path,
+            });
         }
         let (host, port) = match authority.strip_prefix('[') {
             Some(rest) => {

@@ -7,7 +7,7 @@ mod invariants;
 use std::fs;
 use std::path::Path;
 
-use invariants::{client_hello, destination, http1, sniff, socks};
+use invariants::{client_hello, destination, http1, sniff, socks, tunnel};
 
 /// Holds all files of a corpus against what must be so.
 fn play(name: &str, hold: impl Fn(&[u8])) {
@@ -45,4 +45,9 @@ fn messages_of_socks_are_read_however_they_come() {
 #[test]
 fn protocols_are_told_however_they_come() {
     play("sniff", sniff::hold);
+}
+
+#[test]
+fn frames_of_tunnels_are_read_however_they_come() {
+    play("tunnel", tunnel::hold);
 }

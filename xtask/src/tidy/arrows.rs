@@ -53,7 +53,7 @@ const STAGES: &[&str] =
     &["listen", "inbound", "admit", "route", "balance", "health", "outbound", "relay", "tunnel"];
 
 /// What tells the story of a connection or of a request; the stages do not call it.
-const STORIES: &[&str] = &["conn", "forward", "http", "proxied"];
+const STORIES: &[&str] = &["conn", "far", "forward", "http", "proxied"];
 
 /// What puts the stages into threads, before there is a connection.
 const WIRING: &[&str] = &["engine", "worker", "listen"];

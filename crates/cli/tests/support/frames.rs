@@ -1,9 +1,9 @@
-//! A client of HTTP/2 that writes its frames itself, so that they can be wrong (RFC 9113, section 4; RFC 7541, section 6.2.2).
+//! A client of HTTP/2, or a server, that writes its frames itself, so that they can be wrong (RFC 9113, section 4; RFC 7541, section 6.2.2).
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::net::connect;
+use super::net::{connect, read_exactly};
 
 /// Kinds of frames.
 pub(crate) const DATA: u8 = 0;
@@ -82,7 +82,10 @@ pub(crate) enum Outcome {
     Closed,
 }
 
-/// A client.
+/// What a client begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client, or a server.
 pub(crate) struct Frames(pub(crate) TcpStream);
 
 impl Frames {
@@ -98,8 +101,16 @@ impl Frames {
             .iter()
             .flat_map(|(key, value)| [&key.to_be_bytes()[..], &value.to_be_bytes()].concat())
             .collect();
-        client.send(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &settings)[..]].concat());
+        client.send(&[PREFACE, &frame(SETTINGS, 0, 0, &settings)[..]].concat());
         client
+    }
+
+    /// A server of a client that has said hello.
+    pub(crate) fn welcome(mut stream: TcpStream) -> Self {
+        assert_eq!(read_exactly(&mut stream, PREFACE.len()), PREFACE);
+        let mut server = Self(stream);
+        server.send(&frame(SETTINGS, 0, 0, &[]));
+        server
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {

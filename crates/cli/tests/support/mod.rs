@@ -6,6 +6,7 @@
 pub(crate) mod data;
 pub(crate) mod frames;
 pub(crate) mod lines;
+pub(crate) mod middle;
 pub(crate) mod net;
 pub(crate) mod odd;
 pub(crate) mod peers;

@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{HttpIn, Route, Rules, Segments, ServerTls};
+use super::{HttpIn, Route, Rules, Segments, ServerTls, Tunnel};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Tables, Whole};
 use crate::report::Report;
 use crate::words::{
@@ -22,9 +22,9 @@ shape! {
     /// Where it binds: `:PORT`, `HOST:PORT`, `[V6]:PORT`, each also with a range of ports, or `unix:PATH`.
     bind: OneOrMany<ListenWord>,
     /// What it takes the first bytes for; `tcp` for nothing at all, `proxy` for where a client wants to go,
-    /// `http` for requests, each of which may go elsewhere.
+    /// `http` for requests, each of which may go elsewhere, `tunnel` for lanes of tunnels.
     mode: ModeWord = "tcp",
-    /// The name of the pool where its connections go; mode proxy: of one without backends, which says how they go out.
+    /// The name of the pool where its connections go; modes proxy and tunnel: of one without backends, which says how they go out.
     pool: Name,
     /// Live connections of this listener; without it only the limit of the whole instance.
     max_connections: Whole<1, 1_000_000_000>,
@@ -67,9 +67,9 @@ shape! {
     tls: ServerTls,
     /// Mode proxy: whether anybody may use it, from anywhere.
     open: Switch = false,
-    /// Mode proxy: destinations that are let through although closed or denied in general: `[USER@]HOST[:PORTS]`.
+    /// Modes proxy and tunnel: destinations that are let through although closed or denied in general: `[USER@]HOST[:PORTS]`.
     allow_dest: OneOrMany<DestWord>,
-    /// Mode proxy: destinations that are not let through; with `*` all that `allow_dest` does not name.
+    /// Modes proxy and tunnel: destinations that are not let through; with `*` all that `allow_dest` does not name.
     deny_dest: OneOrMany<DestWord>,
     /// Modes proxy and http: how long a client may take to say what it wants, or for the head of a request.
     header_timeout: Timespan = "10s",
@@ -77,6 +77,8 @@ shape! {
     via_name: OrOff<Text> = "towpath",
     /// Mode proxy: whether HTTP requests tell the client's address in a `Forwarded` field.
     forwarded: Switch = false,
+    /// Mode tunnel: its key, and what it keeps to.
+    tunnel: Tunnel,
     .. segments: Segments,
     .. http: HttpIn,
     .. rules: Rules,

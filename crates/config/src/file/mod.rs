@@ -8,6 +8,7 @@ mod route;
 mod segments;
 mod shape;
 mod tls;
+mod tunnel;
 
 use schemars::JsonSchema;
 use toml::Spanned;
@@ -27,6 +28,7 @@ pub(crate) use route::Route;
 pub(crate) use segments::Segments;
 use shape::shape;
 pub(crate) use tls::{ClientTls, ServerTls};
+pub(crate) use tunnel::Tunnel;
 
 shape! {
     /// A towpath configuration.

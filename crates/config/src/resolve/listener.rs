@@ -14,7 +14,7 @@ use super::{EXAMPLE, note_absent, on, proxy, socket};
 use crate::error::Mistake;
 use crate::file::{self, Speed};
 use crate::model::{
-    Admission, Bandwidth, Dns, Flows, Http, Listener, Mode, Pool, Proxy, ProxyHeaderIn, Route,
+    Admission, Bandwidth, Dns, Flows, Http, Listener, Mode, Pool, Proxy, ProxyHeaderIn, Route, TunnelIn,
 };
 use crate::near::near;
 use crate::read::{Field, OneOrMany, Tables};
@@ -71,7 +71,7 @@ pub(crate) fn listeners(
             Field::Struck => true,
             Field::Absent => false,
         };
-        if !matches!(&shape.mode, Field::Given(ModeWord(Mode::Proxy), _)) && !has_routes {
+        if !matches!(&shape.mode, Field::Given(ModeWord(Mode::Proxy | Mode::Tunnel), _)) && !has_routes {
             note_absent(&shape.pool, example, &table, report);
         }
         if let Field::Given(name, span) = &shape.name {
@@ -115,8 +115,8 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
         None if has_pool => None,
         None => kind.way(&name),
     };
-    let refuses_rest = !has_pool && mode != Some(Mode::Proxy);
-    let Kind { routes, proxy, http } = kind;
+    let refuses_rest = !has_pool && !matches!(mode, Some(Mode::Proxy | Mode::Tunnel));
+    let Kind { routes, proxy, http, tunnel } = kind;
     let proxy_header = proxy_header(
         shape.proxy_protocol,
         trusted,
@@ -140,6 +140,7 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
             .given()
             .map_or(Duration::from_millis(500), |time| time.0),
         proxy,
+        tunnel,
         http,
         max_connections: shape.max_connections.given().map(|count| count.number() as usize),
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
@@ -170,6 +171,7 @@ struct Kind {
     routes: Vec<Route>,
     proxy: Option<Proxy>,
     http: Option<Arc<Http>>,
+    tunnel: Option<TunnelIn>,
 }
 
 impl Kind {
@@ -203,10 +205,16 @@ fn kind(
             let (http, used) = super::http::http(shape, pools, report);
             (Kind { http: Some(Arc::new(http)), ..Kind::default() }, used)
         }
-        Some(Mode::Proxy) => {
+        Some(Mode::Proxy | Mode::Tunnel) => {
             if let Some(span) = shape.route.take().span() {
                 let mistake = Mistake::at(span, "routes go with mode \"tcp\" or \"http\"");
                 report.push(mistake.hint("a proxy has its destinations from its clients; leave `route` out"));
+            }
+            if mode == Some(Mode::Tunnel) {
+                let listener = binds.first().map(|(_, span)| span.clone());
+                let tunnel = super::tunnel::tunnel_in(shape.tunnel.take(), listener, report);
+                let proxy = Some(proxy::destinations(shape, dns));
+                return (Kind { proxy, tunnel, ..Kind::default() }, Vec::new());
             }
             let proxy = proxy::proxy(shape, binds, dns, report);
             (Kind { proxy: Some(proxy), ..Kind::default() }, Vec::new())

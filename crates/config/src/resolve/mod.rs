@@ -11,6 +11,7 @@ mod proxy;
 mod route;
 mod segments;
 mod tls;
+mod tunnel;
 mod via;
 
 use std::fs::File;
@@ -43,7 +44,7 @@ pub(crate) fn config(root: Root, report: &mut Report) -> Config {
     let dns = dns(root.dns.given().unwrap_or_default(), report);
     let listeners = listener::listeners(root.listener, &pools, &dns, report);
     let (proxies, others): (Vec<_>, Vec<_>) =
-        listeners.iter().partition(|found| matches!(found.mode, Some(Mode::Proxy)));
+        listeners.iter().partition(|found| matches!(found.mode, Some(Mode::Proxy | Mode::Tunnel)));
     let mut of_proxies: Vec<_> = proxies.iter().flat_map(|found| found.pools()).collect();
     of_proxies.retain(|place| !others.iter().any(|found| found.pools().any(|other| other == *place)));
     pools.note_empty(&of_proxies, report);

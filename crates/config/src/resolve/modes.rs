@@ -10,17 +10,20 @@ use crate::report::Report;
 
 const PROXY: &[Mode] = &[Mode::Proxy];
 const HTTP: &[Mode] = &[Mode::Http];
+const TUNNEL: &[Mode] = &[Mode::Tunnel];
+const FAR: &[Mode] = &[Mode::Proxy, Mode::Tunnel];
 const BOTH: &[Mode] = &[Mode::Proxy, Mode::Http];
 
 /// Notes the keys of a listener that go with other modes than its own.
 pub(crate) fn note_foreign(mode: Mode, shape: &file::Listener, report: &mut Report) {
     let of_modes = [
         ("open", shape.open.span(), PROXY),
-        ("allow_dest", shape.allow_dest.span(), PROXY),
-        ("deny_dest", shape.deny_dest.span(), PROXY),
+        ("allow_dest", shape.allow_dest.span(), FAR),
+        ("deny_dest", shape.deny_dest.span(), FAR),
         ("forwarded", shape.forwarded.span(), PROXY),
         ("header_timeout", shape.header_timeout.span(), BOTH),
         ("via_name", shape.via_name.span(), BOTH),
+        ("tunnel", shape.tunnel.span(), TUNNEL),
     ];
     let of_modes = of_modes.into_iter().filter_map(|(key, span, modes)| Some((key, span?, modes)));
     let of_requests = shape.http.spans().into_iter().map(|(key, span)| (key, span, HTTP));
@@ -39,6 +42,10 @@ pub(crate) fn note_foreign(mode: Mode, shape: &file::Listener, report: &mut Repo
         };
         report.push(Mistake::at(span, format!("`{key}` goes with mode {}", names.join(" or "))).hint(hint));
     }
+    if let Some(span) = shape.tls.span().filter(|_| mode == Mode::Tunnel) {
+        let mistake = Mistake::at(span, "tunnels have their own encryption");
+        report.push(mistake.hint("leave `tls` out: the key of `tunnel` is for both ends to know each other"));
+    }
     if let Some(span) = shape.first_bytes_timeout.span().filter(|_| mode == Mode::Http) {
         let mistake = Mistake::at(span, "`first_bytes_timeout` goes with mode \"tcp\"");
         report.push(
@@ -52,6 +59,7 @@ fn name(mode: Mode) -> &'static str {
         Mode::Tcp => "tcp",
         Mode::Proxy => "proxy",
         Mode::Http => "http",
+        Mode::Tunnel => "tunnel",
     }
 }
 
@@ -77,7 +85,7 @@ pub(crate) fn note_requests(listeners: &[Found], pools: &Pools, report: &mut Rep
             let hint = "give the listener mode = \"http\", or write hash_key = \"source\"";
             report.push(Mistake::at(span.clone(), message).hint(hint));
         }
-        if users(index).any(|found| found.mode != Some(Mode::Tcp) && found.mode != Some(Mode::Proxy)) {
+        if users(index).any(|found| found.mode.is_none_or(|mode| mode == Mode::Http)) {
             continue;
         }
         for (key, span) in &pool.http_keys {

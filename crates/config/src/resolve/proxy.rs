@@ -33,17 +33,28 @@ pub(crate) fn proxy(
     Proxy {
         users: users(shape.rules.users.take(), report),
         auth_file: auth_file(shape.rules.auth_file.take(), report),
-        destinations: Destinations {
-            allow: rules(shape.allow_dest.take()),
-            deny: rules(shape.deny_dest.take()),
-        },
-        header_timeout: shape.header_timeout.take().given().map_or(Duration::from_secs(10), |time| time.0),
         via: match shape.via_name.take().given() {
             Some(OrOff::On(name)) => Some(name.0),
             Some(OrOff::Off) => None,
             None => Some("towpath".to_owned()),
         },
         forwarded: shape.forwarded.take().given().is_some_and(|switch| switch.0),
+        ..destinations(shape, dns)
+    }
+}
+
+/// The same for those who have shown who they are already: where they may go.
+pub(crate) fn destinations(shape: &mut file::Listener, dns: &Dns) -> Proxy {
+    Proxy {
+        users: Vec::new(),
+        auth_file: None,
+        destinations: Destinations {
+            allow: rules(shape.allow_dest.take()),
+            deny: rules(shape.deny_dest.take()),
+        },
+        header_timeout: shape.header_timeout.take().given().map_or(Duration::from_secs(10), |time| time.0),
+        via: None,
+        forwarded: false,
         dns: dns.clone(),
     }
 }

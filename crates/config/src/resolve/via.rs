@@ -9,9 +9,12 @@ use percent_encoding::percent_decode_str;
 use towpath_wire::addr::Target;
 
 use super::pool::plain;
+use super::tunnel::Asked;
 use super::{segments, small_file, tls};
 use crate::error::Mistake;
-use crate::model::{Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay};
+use crate::model::{
+    Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay, SourceAddress, TunnelOut,
+};
 use crate::near::excerpt;
 use crate::read::{Field, OneOrMany};
 use crate::report::Report;
@@ -28,7 +31,7 @@ const HOPS_MAX: usize = 8;
 /// The variables that `via = "env"` looks at, in this order (curl(1), ENVIRONMENT).
 const VARIABLES: [&str; 4] = ["ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
 
-const SCHEMES: &str = "http://, https://, h2://, h2c://, socks5://, socks5h:// or socks4a://";
+const SCHEMES: &str = "http://, https://, h2://, h2c://, socks5://, socks5h://, socks4a:// or towpath://";
 
 /// The pools of the file that can be those of proxies, by their names.
 pub(crate) type Known = HashMap<Arc<str>, Arc<Pool>>;
@@ -84,8 +87,9 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         (_, true) => 443,
         (HopProtocol::Http | HopProtocol::H2, false) => 80,
         (HopProtocol::Socks5 | HopProtocol::Socks5Names | HopProtocol::Socks4a, false) => 1080,
+        (HopProtocol::Tunnel, false) => 7000,
     };
-    let Options { password, tls, socket } = options(query, is_tls)?;
+    let Options { password, tls, tunnel, socket } = options(query, protocol, is_tls)?;
     if socket.is_given() && (is_pool || number > 1) {
         return Err(no_socket(is_pool));
     }
@@ -95,7 +99,7 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
             "behind pool+SCHEME:// and the user write the name of a [[pool]] that has no `via` of its own";
         let bad = || Bad::new("there is no such pool of proxies", hint);
         let pool = known.get(hosts).filter(|proxies| proxies.name != pool.name).ok_or_else(bad)?;
-        return Ok(Some(Hop { protocol, pool: pool.clone(), login, tls }));
+        return Ok(Some(Hop { protocol, pool: pool.clone(), login, tls, tunnel }));
     }
     let backends = hosts.split(',').map(|host| backend(host, port)).collect::<Result<Vec<_>, Bad>>()?;
     let name = format!("{}/via{number}", pool.name).into();
@@ -111,14 +115,20 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         tls: None,
         socket: if socket.is_given() { socket.over(&pool.socket)? } else { pool.socket.clone() },
         http: HttpOut::default(),
+        // Lanes are opened again until there are some, whatever became of those before.
+        eject: pool.eject.clone().filter(|_| tunnel.is_none()),
         // What goes through a proxy are connections, which no request is of.
         balance: match pool.balance {
             Balance::Hash(HashKey::Request) => Balance::RoundRobin,
             balance => balance,
         },
+        source: match &tunnel {
+            Some(tunnel) if !tunnel.bind.is_empty() => SourceAddress::These(tunnel.bind.clone()),
+            _ => pool.source.clone(),
+        },
         ..pool.clone()
     };
-    Ok(Some(Hop { protocol, pool: Arc::new(hop_pool), login, tls }))
+    Ok(Some(Hop { protocol, pool: Arc::new(hop_pool), login, tls, tunnel }))
 }
 
 /// The variables may give a host and a port alone.
@@ -137,6 +147,7 @@ fn split(url: &str) -> Result<Parts<'_>, Bad> {
         "socks5" => HopProtocol::Socks5,
         "socks5h" => HopProtocol::Socks5Names,
         "socks4a" => HopProtocol::Socks4a,
+        "towpath" => HopProtocol::Tunnel,
         _ => return Err(Bad::new(format!("no proxy is asked by `{}://`", excerpt(&scheme)), hint())),
     };
     // What is wrong is told without the text: a password may be in any part of it.
@@ -191,12 +202,26 @@ fn no_socket(is_pool: bool) -> Bad {
 struct Options {
     password: Option<String>,
     tls: Option<ClientTls>,
+    tunnel: Option<TunnelOut>,
     socket: segments::OfUrl,
 }
 
-fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
+fn options(query: &str, protocol: HopProtocol, is_tls: bool) -> Result<Options, Bad> {
     let mut options = Options { tls: is_tls.then(ClientTls::default), ..Options::default() };
+    let mut tunnel = (protocol == HopProtocol::Tunnel).then(Asked::default);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        if let Some(tunnel) = &mut tunnel {
+            if tunnel.take(&key, &value)? || options.socket.take(&key, &value)? {
+                continue;
+            }
+            let message = format!("no tunnel takes `{}` behind the ? of its URL", excerpt(&key));
+            let hint = format!(
+                "it takes key-file=FILE or plain, lanes=N or auto, compress=auto, zstd, lz4 or off, resume=off, \
+                 resume_timeout=TIME, bind=ADDRESS,…, window=SIZE and memory=SIZE; and for the sockets of its lanes {}",
+                segments::KEYS
+            );
+            return Err(Bad::new(message, hint));
+        }
         match (&*key, &mut options.tls) {
             ("password_file", _) => options.password = Some(from_file(&value)?),
             ("password_env", _) => {
@@ -222,6 +247,7 @@ fn options(query: &str, is_tls: bool) -> Result<Options, Bad> {
             }
         }
     }
+    options.tunnel = tunnel.map(Asked::finish).transpose()?;
     Ok(options)
 }
 

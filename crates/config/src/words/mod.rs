@@ -11,7 +11,7 @@ use towpath_wire::addr::{AddrError, Listen, Target};
 use crate::near::{excerpt, near};
 use crate::read::Word;
 use crate::units::{self, Bad, Size};
-use crate::{Balance, HashKey, LogFormat, Mode};
+use crate::{Balance, Compression, HashKey, LogFormat, Mode};
 
 /// Defines a type that is written as a string: what it holds, what to write, how it is understood.
 macro_rules! word {
@@ -132,6 +132,21 @@ word! {
     SpliceAfter(usize), "a size", "128KiB", SIZE, |text| size_within(text, Size(0), Size(1 << 30))
 }
 
+word! {
+    /// Memory for what is on its way: 256KiB to 16GiB.
+    Memory(u64), "a size", "64MiB", SIZE, |text| size_within(text, Size(256 << 10), Size(16 << 30)).map(|size| size as u64)
+}
+
+choice! {
+    /// Whether blocks are compressed.
+    CompressionWord(Compression), [
+        "auto" => Compression::Auto,
+        "zstd" => Compression::Zstd,
+        "lz4" => Compression::Lz4,
+        "off" => Compression::Off
+    ], []
+}
+
 fn size_within(text: &str, min: Size, max: Size) -> Result<usize, Bad> {
     let size: Size = text.parse()?;
     let hint =
@@ -249,7 +264,7 @@ choice! {
 
 choice! {
     /// What a listener takes the first bytes for.
-    ModeWord(Mode), ["tcp" => Mode::Tcp, "proxy" => Mode::Proxy, "http" => Mode::Http], ["tunnel"]
+    ModeWord(Mode), ["tcp" => Mode::Tcp, "proxy" => Mode::Proxy, "http" => Mode::Http, "tunnel" => Mode::Tunnel], []
 }
 
 choice! {

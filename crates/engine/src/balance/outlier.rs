@@ -132,7 +132,8 @@ impl Outlier {
         if self.is_calm() { 0 } else { self.lock().recent(now).round() as u32 }
     }
 
-    fn is_calm(&self) -> bool {
+    /// Whether nothing has failed of late.
+    pub(crate) fn is_calm(&self) -> bool {
         !self.is_troubled.load(Relaxed)
     }
 

@@ -169,7 +169,10 @@ async fn read_answer(mut server: Stream) -> Option<(Answer, Stream)> {
     let mut answer = Vec::new();
     loop {
         if let Some((head, length)) = response::parse(&answer).ok()? {
-            let fields = head.fields.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+            let fields = head
+                .fields
+                .iter()
+                .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.to_vec()));
             return Some(((head.status, fields.collect()), server.unread(&answer[length..])));
         }
         if server.read_buf(&mut answer).await.ok()? == 0 {

@@ -62,7 +62,7 @@ enum Unheard {
 pub(super) struct Answering {
     pub(super) server: Server,
     pub(super) lease: Lease,
-    pub(super) answer: Answer,
+    pub(super) answer: Box<Answer>,
 }
 
 /// Times that a request may take.
@@ -97,8 +97,8 @@ pub(super) struct Exchange<'a> {
     blameless: u32,
     /// Whether the client has ended its half of the connection.
     is_half_closed: bool,
-    /// The backend that is asked now.
-    pub(super) trying: Rc<RefCell<Option<Arc<Backend>>>>,
+    /// Is told the backend that is asked now, where that matters.
+    pub(super) trying: Option<Rc<RefCell<Option<Arc<Backend>>>>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -118,7 +118,7 @@ impl<'a> Exchange<'a> {
             attempts: 0,
             blameless: 0,
             is_half_closed: false,
-            trying: Rc::default(),
+            trying: None,
         }
     }
 
@@ -149,8 +149,8 @@ impl<'a> Exchange<'a> {
                 }
             };
             self.attempts += 1;
-            if matches!(self.order.pool.config.hedge_after, Hedge::After(_)) {
-                *self.trying.borrow_mut() = Some(Arc::clone(&lease));
+            if let Some(trying) = &self.trying {
+                *trying.borrow_mut() = Some(Arc::clone(&lease));
             }
             let place = idle::Way { pool: self.order.pool, backend: &lease, offset: self.flow.offset };
             let server = match way {
@@ -200,9 +200,9 @@ impl<'a> Exchange<'a> {
         let surely = !is_safe(self.order.request) || length > self.order.pool.config.http.replay_bytes as u64;
         clock.set(None);
         let mut is_late = false;
-        let kept = |pool: &Arc<Pool>, lease: &Lease| {
+        let kept = |pool: &Arc<Pool>, lease: &Lease, now| {
             let way = idle::Way { pool, backend: lease, offset };
-            takes_kept.then(|| take_kept(worker, way, surely)).flatten()
+            takes_kept.then(|| take_kept(worker, way, surely, now)).flatten()
         };
         let hangup = |cx: &mut Context<'_>| {
             is_late = clock.poll(cx).is_ready();
@@ -221,7 +221,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Waits for the head of the answer while the body of the request goes up.
-    async fn hear(&mut self, server: &mut Server) -> Result<Answer, Unheard> {
+    async fn hear(&mut self, server: &mut Server) -> Result<Box<Answer>, Unheard> {
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         if let Some(kept) = self.upload.kept.as_ref().filter(|kept| !kept.is_empty()) {
             server.side.put(cx, kept.as_slice().into());
@@ -292,7 +292,9 @@ impl<'a> Exchange<'a> {
         {
             return Poll::Ready(heard.map_err(Unheard::Server));
         }
-        if (self.upload.is_over || *is_cut_off) && self.client.poll_gone(cx).is_ready() {
+        // While it sends, its end shows in what it sends.
+        let waits_for_server = self.upload.is_over || *is_cut_off || server.side.is_full();
+        if waits_for_server && self.client.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Unheard::Client(Fault::Ended)));
         }
         if self.client.has_just_half_closed() {
@@ -301,7 +303,6 @@ impl<'a> Exchange<'a> {
         } else if self.upload.count > before && !self.upload.is_sent {
             self.clock.set(Some(self.order.times.body));
         }
-        let waits_for_server = self.upload.is_over || *is_cut_off || server.side.is_full();
         self.clock.poll(cx).map(|late| match late {
             // That time was the client's.
             Late::Part if self.is_half_closed => Err(Unheard::Client(Fault::Ended)),
@@ -398,9 +399,9 @@ fn is_safe(request: &Request) -> bool {
     ) || request.fields.contains_key("idempotency-key")
 }
 
-fn take_kept(worker: &Worker, way: idle::Way<'_>, surely: bool) -> Option<Kept> {
+fn take_kept(worker: &Worker, way: idle::Way<'_>, surely: bool, now: Instant) -> Option<Kept> {
     match way.pool.config.http.is_h2 {
         true => worker.idle.room(way).map(Kept::H2),
-        false => worker.idle.take(way, surely).map(Kept::H1),
+        false => worker.idle.take(way, surely, now).map(Kept::H1),
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
-use hyper::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{Entry, FORWARDED, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use towpath_config::ForwardedFields;
 
@@ -11,11 +11,26 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
+/// The address of a client, and the same as servers are told it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    ip: IpAddr,
+    value: HeaderValue,
+}
+
+impl Told {
+    pub(crate) fn new(ip: IpAddr) -> Option<Self> {
+        let ip = ip.to_canonical();
+        let value = HeaderValue::try_from(ip.to_string()).ok()?;
+        Some(Self { ip, value })
+    }
+}
+
 /// What is known of a client.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     /// Its address; those at a unix socket have none.
-    pub(crate) client: Option<IpAddr>,
+    pub(crate) client: Option<&'a Told>,
     /// `http` or `https`, as it came.
     pub(crate) scheme: &'static str,
     /// The host that it named, with its port if it did.
@@ -33,16 +48,17 @@ pub(crate) fn apply(fields: &mut HeaderMap, facts: &Facts<'_>, which: ForwardedF
     for name in &out {
         fields.remove(name);
     }
-    let client = facts.client.map(|client| client.to_canonical());
     if which.x_forwarded {
-        if let Some(client) = client {
-            append(fields, X_FORWARDED_FOR, client.to_string());
+        if let Some(client) = facts.client {
+            append(fields, X_FORWARDED_FOR, client.value.clone());
         }
         set_if_absent(fields, X_FORWARDED_PROTO, Some(HeaderValue::from_static(facts.scheme)));
         set_if_absent(fields, X_FORWARDED_HOST, facts.host.and_then(|host| HeaderValue::from_str(host).ok()));
     }
-    if which.standard {
-        append(fields, FORWARDED, element(client, facts));
+    if which.standard
+        && let Ok(element) = HeaderValue::try_from(element(facts))
+    {
+        append(fields, FORWARDED, element);
     }
 }
 
@@ -80,27 +96,34 @@ fn tells_of_client(name: &HeaderName) -> bool {
 }
 
 /// Puts `told` behind what is there, all in one field: some read only the first of several.
-fn append(fields: &mut HeaderMap, name: HeaderName, told: String) {
+fn append(fields: &mut HeaderMap, name: HeaderName, told: HeaderValue) {
+    let mut there = match fields.try_entry(name) {
+        Ok(Entry::Occupied(there)) => there,
+        Ok(Entry::Vacant(place)) => return drop(place.try_insert(told)),
+        Err(_) => return,
+    };
     let mut whole = Vec::new();
-    for value in fields.get_all(&name).into_iter().filter(|value| !value.is_empty()) {
+    for value in there.iter().filter(|value| !value.is_empty()) {
         whole.extend_from_slice(value.as_bytes());
         whole.extend_from_slice(b", ");
     }
     whole.extend_from_slice(told.as_bytes());
     if let Ok(value) = HeaderValue::try_from(whole) {
-        let _ = fields.try_insert(name, value);
+        there.insert(value);
     }
 }
 
 fn set_if_absent(fields: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
-    if let Some(value) = value.filter(|_| !fields.contains_key(&name)) {
-        let _ = fields.try_insert(name, value);
+    if let Some(value) = value
+        && let Ok(Entry::Vacant(place)) = fields.try_entry(name)
+    {
+        let _ = place.try_insert(value);
     }
 }
 
 /// An element of `Forwarded` (RFC 7239, sections 4 and 6).
-fn element(client: Option<IpAddr>, facts: &Facts<'_>) -> String {
-    let told = match client {
+fn element(facts: &Facts<'_>) -> String {
+    let told = match facts.client.map(|client| client.ip) {
         Some(IpAddr::V4(ip)) => format!("for={ip}"),
         Some(IpAddr::V6(ip)) => format!("for=\"[{ip}]\""),
         None => "for=unknown".to_owned(),

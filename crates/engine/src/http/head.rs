@@ -1,10 +1,10 @@
 //! Heads of HTTP/1, between their bytes and what the story of a request works with.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
+use http::header::{EXPECT, HeaderMap, HeaderName, HeaderValue, REFERER, USER_AGENT};
 use http::{Method, StatusCode, Version};
 use towpath_wire::http1::framing::{self, AnswerFraming, Framing};
-use towpath_wire::http1::head::{self, RequestHead};
+use towpath_wire::http1::head::{self, RequestHead, words};
 use towpath_wire::http1::response::{self, ResponseHead};
 use towpath_wire::http1::{HeadFault, target};
 
@@ -59,7 +59,8 @@ impl Request {
 /// A request of HTTP/1, and what of it is for this hop alone.
 #[derive(Debug)]
 pub(crate) struct Asked {
-    pub(crate) request: Request,
+    /// Boxed, as it goes through many hands.
+    pub(crate) request: Box<Request>,
     pub(crate) framing: Framing,
     /// Whether the client closes, or wants the connection closed, behind the answer.
     pub(crate) is_last: bool,
@@ -84,7 +85,8 @@ pub(crate) struct Answer {
 /// An answer of HTTP/1, and what of it is for this hop alone.
 #[derive(Debug)]
 pub(crate) struct Answered {
-    pub(crate) answer: Answer,
+    /// Boxed, as it goes through many hands.
+    pub(crate) answer: Box<Answer>,
     pub(crate) framing: AnswerFraming,
     /// Whether the server closes behind it.
     pub(crate) is_last: bool,
@@ -129,7 +131,7 @@ pub(crate) fn request(input: &[u8], bytes_max: usize) -> Result<Option<(Asked, u
     };
     // A body that is empty may be told so, which some servers want to know of a POST.
     let tells_length = framing != Framing::None || length_told.is_some();
-    let request = Request {
+    let request = Box::new(Request {
         method,
         path,
         authority,
@@ -139,7 +141,7 @@ pub(crate) fn request(input: &[u8], bytes_max: usize) -> Result<Option<(Asked, u
         length: body_length.filter(|_| tells_length),
         has_body: framing != Framing::None,
         takes_trailers: head.has_word("te", "trailers"),
-    };
+    });
     Ok(Some((Asked { request, framing, is_last }, length)))
 }
 
@@ -185,6 +187,8 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
         AnswerFraming::None if status.is_informational() => None,
         AnswerFraming::None if told.is_some() => told,
         AnswerFraming::None if *method == Method::HEAD => None,
+        // It would be that of the answer that it stands for (RFC 9110, section 8.6).
+        AnswerFraming::None if status == StatusCode::NOT_MODIFIED => None,
         AnswerFraming::None => Some(0),
         AnswerFraming::Length(length) => Some(length),
         AnswerFraming::Chunked | AnswerFraming::UntilClose => None,
@@ -192,24 +196,21 @@ pub(crate) fn answer(input: &[u8], method: &Method) -> Result<Option<(Answered, 
     let is_own_reason = status.canonical_reason().is_none_or(|reason| reason.as_bytes() != head.reason);
     let reason = if is_own_reason { Bytes::copy_from_slice(head.reason) } else { Bytes::new() };
     let is_all = framing == AnswerFraming::None;
-    let answer = Answer { status, reason, fields, length: body_length, is_all, upgrade };
+    let answer = Box::new(Answer { status, reason, fields, length: body_length, is_all, upgrade });
     Ok(Some((Answered { answer, framing, is_last, kept_seconds }, length)))
 }
 
 /// Whether a server closes behind its answer, and how long it keeps the connection else.
 fn keeping(head: &ResponseHead<'_>) -> (bool, Option<u64>) {
-    let values = |wanted: &'static str| {
-        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
-        fields.flat_map(|(_, value)| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii)
-    };
-    let says = |word: &str| values("connection").any(|value| value.eq_ignore_ascii_case(word.as_bytes()));
     let is_last = match head.version {
-        head::Version::V10 => !says("keep-alive") || says("close"),
-        head::Version::V11 => says("close"),
+        head::Version::V10 => {
+            !head.has_word("connection", "keep-alive") || head.has_word("connection", "close")
+        }
+        head::Version::V11 => head.has_word("connection", "close"),
     };
-    let timeout = values("keep-alive").find_map(|value| {
-        let value = str::from_utf8(value).ok()?;
-        value.strip_prefix("timeout=")?.parse().ok()
+    let timeout = head.field("keep-alive").flat_map(words).find_map(|word| {
+        let word = str::from_utf8(word).ok()?;
+        word.strip_prefix("timeout=")?.parse().ok()
     });
     (is_last, timeout)
 }
@@ -224,30 +225,28 @@ struct Sorted {
 
 /// Sorts the fields of a message, whose values share one copy of their bytes. What is for one hop alone is left out, and what
 /// `Connection` names (RFC 9110, section 7.6.1).
-fn sorted(told: &[(&str, &[u8])]) -> Result<Sorted, HeadFault> {
+fn sorted(told: &[(&[u8], &[u8])]) -> Result<Sorted, HeadFault> {
     let bytes = told.iter().map(|(_, value)| value.len()).sum();
     let mut values = Vec::with_capacity(bytes);
     told.iter().for_each(|(_, value)| values.extend_from_slice(value));
     let values = Bytes::from(values);
     let mut sorted = Sorted { fields: HeaderMap::with_capacity(told.len() + 4), upgrade: None, length: None };
-    let mut connection: Option<HeaderMap> = None;
     let mut at = 0;
     for (name, value) in told {
         let place = at..at + value.len();
         at = place.end;
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| HeadFault::Name)?;
+        let name = HeaderName::from_bytes(name).map_err(|_| HeadFault::Name)?;
         let value = || HeaderValue::from_maybe_shared(values.slice(place)).map_err(|_| HeadFault::Control);
         match name.as_str() {
             "content-length" => sorted.length = Some(value()?),
             "upgrade" => sorted.upgrade = Some(value()?),
-            "connection" => drop(connection.get_or_insert_default().append(name, value()?)),
             name if is_for_one_hop(name) => {}
             _ => drop(sorted.fields.append(name, value()?)),
         }
     }
     // Behind our back nobody goes over to HTTP/2, which has no such upgrade any more (RFC 9113, section 3.1).
     sorted.upgrade = sorted.upgrade.filter(|upgrade| !names_h2(upgrade));
-    let asks_to_go_over = connection.is_some_and(|named| take_named(&named, &mut sorted.fields));
+    let asks_to_go_over = take_named(told, &mut sorted.fields);
     sorted.upgrade = sorted.upgrade.filter(|_| asks_to_go_over);
     Ok(sorted)
 }
@@ -280,15 +279,20 @@ fn may_be_named(name: &HeaderName) -> bool {
         && !name.as_str().starts_with("x-forwarded-")
 }
 
-/// Takes out what the fields in `connection` name, and tells whether one of them is `upgrade`.
-fn take_named(connection: &HeaderMap, fields: &mut HeaderMap) -> bool {
-    let values = connection.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+/// Takes out of `fields` what a `Connection` among those `told` names, and tells whether it names `upgrade`.
+fn take_named(told: &[(&[u8], &[u8])], fields: &mut HeaderMap) -> bool {
+    let is_named = |name: &[u8], value: &[u8]| name.eq_ignore_ascii_case(b"connection") && value.is_ascii();
+    let values = told.iter().filter(|(name, value)| is_named(name, value)).map(|(_, value)| *value);
     let mut asks_to_go_over = false;
-    for word in values.flat_map(|value| value.split(',')).map(str::trim) {
-        if word.eq_ignore_ascii_case("upgrade") {
-            asks_to_go_over = true;
-        } else if let Some(name) = word.parse().ok().filter(may_be_named) {
-            fields.remove(name);
+    for word in values.flat_map(words) {
+        match word {
+            word if word.eq_ignore_ascii_case(b"upgrade") => asks_to_go_over = true,
+            // It is not among them.
+            word if word.eq_ignore_ascii_case(b"keep-alive") => {}
+            word => {
+                let name = HeaderName::from_bytes(word).ok().filter(may_be_named);
+                name.into_iter().for_each(|name| drop(fields.remove(name)));
+            }
         }
     }
     asks_to_go_over
@@ -353,7 +357,7 @@ pub(crate) fn write_field(name: &[u8], value: &[u8], to: &mut Vec<u8>) {
 }
 
 /// Fields behind a body, as far as they may be there.
-pub(crate) fn trailers(told: &[(&str, &[u8])]) -> HeaderMap {
+pub(crate) fn trailers(told: &[(&[u8], &[u8])]) -> HeaderMap {
     let mut fields = sorted(told).map(|sorted| sorted.fields).unwrap_or_default();
     strip_trailers(&mut fields);
     fields

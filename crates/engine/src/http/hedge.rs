@@ -1,6 +1,7 @@
 //! A second request beside one that gets no answer for too long: the first answer counts.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -15,7 +16,7 @@ impl Exchange<'_> {
     pub(super) async fn answer_hedged(&mut self, time: Duration) -> Result<Answering, Failed> {
         let order = self.order;
         let (worker, pool) = (order.worker, order.pool);
-        let (trying, begin) = (self.trying.clone(), self.flow.begins_sibling());
+        let (trying, begin) = (self.trying.insert(Rc::default()).clone(), self.flow.begins_sibling());
         let mut first = Box::pin(self.answer_alone());
         tokio::select! {
             biased;

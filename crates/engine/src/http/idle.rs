@@ -1,17 +1,16 @@
 //! Connections to backends that wait for a request, those of one worker.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use foldhash::HashMap;
 use h2::client::SendRequest;
 use tokio::task::spawn_local;
 use tokio::time::interval;
-
-use bytes::Bytes;
 
 use crate::pool::{Backend, Pool};
 use crate::stream::Stream;
@@ -126,17 +125,18 @@ impl Place {
 impl Idle {
     /// A connection of HTTP/1 to this backend that lives; where a request can be sent once only, `surely`: the event loop may not
     /// know yet what the kernel does.
-    pub(crate) fn take(&self, way: Way<'_>, surely: bool) -> Option<Stream> {
+    pub(crate) fn take(&self, way: Way<'_>, surely: bool, now: Instant) -> Option<Stream> {
         let mut places = self.places.borrow_mut();
         let place = places.get_mut(&way.key())?;
         let limit = place.limit();
         while let Some((mut stream, since)) = place.streams.pop() {
-            if since.elapsed() >= limit {
+            let age = now.saturating_duration_since(since);
+            if age >= limit {
                 stream.finish_now();
             } else if is_quiet(&mut stream) && (!surely || stream.is_silent()) {
                 return Some(stream);
             } else {
-                place.learn(since.elapsed());
+                place.learn(age);
             }
         }
         None

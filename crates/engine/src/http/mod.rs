@@ -43,6 +43,7 @@ pub(crate) use warm::keep_warm;
 use self::clock::Clock;
 use self::entry::{Admitted, Facts, To};
 use self::exchange::{Answering, Exchange, Failed, Order, Times};
+use self::forwarded::Told;
 use self::head::{Answer, Request};
 use self::own_answer::Own;
 use self::passing::Passing;
@@ -67,6 +68,8 @@ pub(crate) struct Requester {
     book: Arc<Rulebook>,
     client: Option<SocketAddr>,
     client_socket: Option<Arc<SocketFacts>>,
+    /// What servers are told of its address.
+    told: Option<Told>,
     offset: u16,
     is_tls: bool,
     /// The server name that it asked for in TLS.
@@ -83,6 +86,7 @@ impl Requester {
             book,
             client: flow.client,
             client_socket: flow.client_socket(),
+            told: flow.client.and_then(|client| Told::new(client.ip())),
             offset: flow.offset,
             is_tls: flow.seat.listener.tls.is_some(),
             server_name: flow.server_name().map(str::to_owned),
@@ -137,7 +141,7 @@ pub(super) enum By {
 pub(super) async fn serve_request(
     requester: &Requester,
     clock: &mut Clock,
-    mut request: Request,
+    mut request: Box<Request>,
     client: &mut Side,
     is_last: bool,
 ) -> Behind {

@@ -116,7 +116,8 @@ impl Passing<'_> {
                 }
             }
             has_moved |= upload.count > before;
-            if upload.is_over && client.poll_gone(cx).is_ready() {
+            let takes_no_more = upload.is_over || is_cut_off || server.side.is_full();
+            if takes_no_more && client.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Reason::ClientReset));
             }
             if client.has_just_half_closed() {

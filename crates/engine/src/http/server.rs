@@ -46,9 +46,9 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) enum Heard {
     /// An interim answer.
-    Interim(Answer),
+    Interim(Box<Answer>),
     /// The answer.
-    Final(Answer),
+    Final(Box<Answer>),
 }
 
 impl Server {
@@ -170,11 +170,11 @@ impl Server {
             }
             Side::H2(side) => {
                 if let Poll::Ready(head) = side.poll_informed(cx) {
-                    return Poll::Ready(Ok(Heard::Interim(of_stream(head)?)));
+                    return Poll::Ready(Ok(Heard::Interim(Box::new(of_stream(head)?))));
                 }
                 let (head, is_all) =
                     ready!(side.poll_answer(cx)).map_err(|error| super::side::fault(&error))?;
-                Poll::Ready(Ok(Heard::Final(Answer { is_all, ..of_stream(head)? })))
+                Poll::Ready(Ok(Heard::Final(Box::new(Answer { is_all, ..of_stream(head)? }))))
             }
             Side::Nobody => Poll::Ready(Err(Fault::Ended)),
         }

@@ -50,7 +50,7 @@ async fn serve_stream(
 ) {
     let (parts, body) = request.into_parts();
     let has_body = !body.is_end_stream();
-    let Some(request) = request_of(parts, has_body) else {
+    let Some(request) = request_of(parts, has_body).map(Box::new) else {
         answering.send_reset(Reason::PROTOCOL_ERROR);
         return;
     };

@@ -48,7 +48,7 @@ pub(super) fn prepare(
         trace::pass_on(&mut request.fields, || fastrand::u128(..));
     }
     let of_client = forwarded::Facts {
-        client: requester.client.map(|client| client.ip()),
+        client: requester.told.as_ref(),
         scheme: requester.scheme(),
         host: (!request.authority.is_empty()).then_some(request.authority.as_str()),
         is_trusted: facts.is_trusted,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 use towpath_config::{Admission, Listener};
@@ -16,6 +16,7 @@ use super::own::Own;
 use super::pace::Pace;
 use crate::admit::Gatekeeper;
 use crate::auth::{self, Authenticator};
+use crate::far::Far;
 use crate::metrics::{NowAndThen, WARN_GAP};
 use crate::pool::Pool;
 use crate::rulebook::Rulebook;
@@ -33,13 +34,15 @@ pub(crate) struct Source {
     pub(crate) rulebook: Option<Arc<Rulebook>>,
     pub(super) pace: Option<Arc<Pace>>,
     room: Option<Arc<Semaphore>>,
-    room_in_all: Arc<Semaphore>,
+    room_in_all: Option<Arc<Semaphore>>,
     pub(crate) gatekeeper: Gatekeeper,
     pub(crate) speeds: Option<Arc<Speeds>>,
     /// TLS that its clients have to speak.
     pub(crate) tls: Option<TlsIn>,
     /// Who may use a proxy, if not everybody.
     pub(crate) users: Option<Arc<Authenticator>>,
+    /// What makes it the far end of tunnels.
+    pub(crate) far: Option<Arc<Far>>,
     /// Where this process listens.
     pub(crate) own: Arc<Own>,
     refused: Refused,
@@ -113,7 +116,7 @@ impl Source {
     pub(crate) fn new(
         listener: Arc<Listener>,
         Ways { pool, route_pools, rulebook }: Ways,
-        room_in_all: Arc<Semaphore>,
+        room_in_all: Option<Arc<Semaphore>>,
         own: Arc<Own>,
     ) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
@@ -124,6 +127,7 @@ impl Source {
         let users = listener.proxy.as_ref().and_then(auth::of_proxy).map(Arc::new);
         // Its files were looked at before it came here.
         let tls = listener.tls.as_ref().and_then(|tls| TlsIn::new(tls, listener.mode).ok());
+        let far = listener.tunnel.as_ref().and_then(|tunnel| Far::new(tunnel).ok()).map(Arc::new);
         Self {
             listener,
             pool,
@@ -136,6 +140,7 @@ impl Source {
             speeds,
             tls,
             users,
+            far,
             own,
             refused,
             is_replaced: AtomicBool::new(false),
@@ -162,11 +167,12 @@ impl Source {
             rulebook: self.rulebook.clone(),
             pace: None,
             room: None,
-            room_in_all: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS >> 1)),
+            room_in_all: None,
             gatekeeper: Gatekeeper::new(Admission::default()),
             speeds: self.speeds.clone(),
             tls: self.tls.clone(),
             users: self.users.clone(),
+            far: None,
             own: self.own.clone(),
             refused: Refused::default(),
             is_replaced: AtomicBool::new(false),
@@ -187,6 +193,12 @@ impl Source {
         }
         if new.listener.tls == self.listener.tls && new.listener.mode == self.listener.mode {
             new.tls.clone_from(&self.tls); // with the keys of its tickets
+        }
+        // With the sessions that it has.
+        if let (Some(before), Some(tunnel)) = (&self.far, &new.listener.tunnel)
+            && before.is_as(tunnel)
+        {
+            new.far.clone_from(&self.far);
         }
         if let (Some(users), Some(before)) = (&new.users, &self.users) {
             new.users = Some(Arc::new(before.renewed(users)));
@@ -233,24 +245,27 @@ impl Door {
 #[derive(Debug)]
 pub(crate) struct Seat(Arc<Source>);
 
+/// Waits for a place where places are counted.
+async fn acquire(room: Option<&Semaphore>) -> Option<SemaphorePermit<'_>> {
+    // Nobody closes it.
+    room?.acquire().await.ok()
+}
+
 impl Seat {
     /// Waits for a place.
     pub(super) async fn take(source: &Arc<Source>) -> Self {
-        let of_listener = match &source.room {
-            Some(room) => Some(room.acquire().await),
-            None => None,
-        };
-        let in_all = source.room_in_all.acquire().await;
-        // Given back by hand, which saves every connection two pointers; nobody closes the semaphores.
-        of_listener.into_iter().chain([in_all]).flatten().for_each(|permit| permit.forget());
+        let of_listener = acquire(source.room.as_deref()).await;
+        let in_all = acquire(source.room_in_all.as_deref()).await;
+        // Given back by hand, which saves every connection two pointers.
+        [of_listener, in_all].into_iter().flatten().for_each(SemaphorePermit::forget);
         Self(source.clone())
     }
 
     /// A place if there is one now.
     pub(crate) fn take_now(source: &Arc<Source>) -> Option<Self> {
         let of_listener = source.room.as_deref().map(Semaphore::try_acquire).transpose().ok()?;
-        let in_all = source.room_in_all.try_acquire().ok()?;
-        of_listener.into_iter().chain([in_all]).for_each(|permit| permit.forget());
+        let in_all = source.room_in_all.as_deref().map(Semaphore::try_acquire).transpose().ok()?;
+        [of_listener, in_all].into_iter().flatten().for_each(SemaphorePermit::forget);
         Some(Self(source.clone()))
     }
 }
@@ -289,9 +304,8 @@ impl Deref for Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some(room) = &self.0.room {
+        for room in [&self.0.room, &self.0.room_in_all].into_iter().flatten() {
             room.add_permits(1);
         }
-        self.0.room_in_all.add_permits(1);
     }
 }

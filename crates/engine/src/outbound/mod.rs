@@ -31,6 +31,8 @@ pub(crate) async fn ask(
         HopProtocol::Http | HopProtocol::H2 => http::ask(login, wanted, stream).await,
         HopProtocol::Socks5 | HopProtocol::Socks5Names => socks::ask_v5(login, wanted, stream).await,
         HopProtocol::Socks4a => socks::ask_v4(login, wanted, stream).await,
+        // Its streams are opened elsewhere.
+        HopProtocol::Tunnel => Err(HopFault::Unnameable),
     }
 }
 

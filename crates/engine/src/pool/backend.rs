@@ -202,6 +202,11 @@ impl Backend {
         self.state.latency.observe(now, nanos(took));
     }
 
+    /// Whether there is something that a success would change.
+    pub(super) fn is_troubled(&self) -> bool {
+        !self.state.outlier.is_calm()
+    }
+
     /// It works. Returns whether it did not before.
     pub(super) fn note_success(&self, now: Instant) -> bool {
         let is_back = self.state.outlier.note_success(now);

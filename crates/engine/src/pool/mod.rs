@@ -25,9 +25,10 @@ use towpath_config::{Hedge, HopProtocol, Login, SourceAddress};
 use crate::balance::Algorithm;
 use crate::error::Reason;
 use crate::metrics::NowAndThen;
+use crate::near::Near;
 use crate::place::Place;
 use crate::sessions::Sessions;
-use crate::tls::TlsOut;
+use crate::tls::{TlsError, TlsOut};
 
 pub use backend::{Backend, Member, Standing};
 use choice::Choice;
@@ -70,21 +71,28 @@ pub struct Hop {
     pub tls: Option<TlsOut>,
     /// Its connections of HTTP/2.
     pub(crate) sessions: Arc<Sessions>,
+    /// The tunnel to it.
+    pub(crate) tunnel: Option<Arc<Near>>,
     /// When to warn of it again.
     pub(crate) warnings: Arc<NowAndThen>,
 }
 
 impl Hop {
     /// A hop as the configuration has it, whose pool and TLS are at work.
-    pub fn new(config: &towpath_config::Hop, pool: Arc<Pool>, tls: Option<TlsOut>) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the key of a tunnel cannot be used.
+    pub fn new(config: &towpath_config::Hop, pool: Arc<Pool>, tls: Option<TlsOut>) -> Result<Self, TlsError> {
+        let tunnel = config.tunnel.as_ref().map(Near::new).transpose()?.map(Arc::new);
+        Ok(Self {
             protocol: config.protocol,
             pool,
             login: config.login.clone(),
             tls,
             sessions: Arc::default(),
+            tunnel,
             warnings: Arc::default(),
-        }
+        })
     }
 }
 
@@ -208,10 +216,15 @@ impl Pool {
 
     /// A backend for a connection whose hash is `key`, none of those that were tried.
     pub(crate) fn pick(&self, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
+        self.pick_at(Instant::now(), key, was_tried)
+    }
+
+    /// The same by a clock that was read just now.
+    pub(crate) fn pick_at(&self, now: Instant, key: u64, was_tried: impl Fn(&Backend) -> bool) -> Picked {
         if let Some(latest) = self.latest() {
-            return latest.pick(key, &was_tried as &dyn Fn(&Backend) -> bool);
+            return latest.pick_at(now, key, &was_tried as &dyn Fn(&Backend) -> bool);
         }
-        Choice::new(self, &self.members.load()).pick(Instant::now(), key, was_tried)
+        Choice::new(self, &self.members.load()).pick(now, key, was_tried)
     }
 
     /// Whether there is a backend that was not tried.
@@ -259,11 +272,10 @@ impl Pool {
 
     /// The first byte of an answer came from a backend, `took` after the question where that can be told.
     pub(crate) fn note_answer(&self, backend: &Backend, took: Option<Duration>) {
-        let now = Instant::now();
         if let Some(took) = took {
-            backend.note_latency(now, took);
+            backend.note_latency(Instant::now(), took);
         }
-        self.note_success_at(now, backend);
+        self.note_success(backend);
     }
 
     /// The same for an answer to a question that was `asked` then.
@@ -275,7 +287,9 @@ impl Pool {
 
     /// A backend works: it has answered, or ended in order without an answer.
     pub(crate) fn note_success(&self, backend: &Backend) {
-        self.note_success_at(Instant::now(), backend);
+        if backend.is_troubled() {
+            self.note_success_at(Instant::now(), backend);
+        }
     }
 
     fn note_success_at(&self, now: Instant, backend: &Backend) {

@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use towpath_config::SocketOptions;
+use towpath_sys::path::TcpPath;
 
 use super::Io;
 
@@ -104,6 +105,12 @@ impl<K: Unpin + Send> Io for H2Stream<K> {
         // What was written had room in the windows, so it leaves with the next turns of its connection; nobody tells when.
         usize::from(self.written.is_some_and(|written| written.elapsed() < LEAVES_WITHIN))
     }
+
+    fn path(&self) -> Option<TcpPath> {
+        None
+    }
+
+    fn prepare_lane(&self) {}
 
     fn finish(self: Box<Self>) {}
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use towpath_config::{Segments, SocketOptions};
+use towpath_sys::path::TcpPath;
 use towpath_sys::pipe::Pipe;
 use towpath_sys::segments::SocketFacts;
 
@@ -29,6 +30,7 @@ pub(crate) use layered::{Io, Layered};
 use pieces::Pieces;
 pub(crate) use plain::Plain;
 
+use crate::error::HopFault;
 use crate::options::interest;
 use crate::pool::Lease;
 
@@ -320,6 +322,37 @@ impl Stream {
         match self.as_plain() {
             Ok(plain) => plain.unacknowledged(),
             Err(layered) => layered.io().unacknowledged(),
+        }
+    }
+
+    /// Waits until whoever was asked for it has said that it is there, where it came before that was known.
+    pub(crate) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HopFault>> {
+        match self {
+            Self::Plain(_) | Self::Laden(_) => Poll::Ready(Ok(())),
+            Self::Layered(layered) => layered.poll_granted(cx),
+        }
+    }
+
+    /// Closes in order, in the time that a peer may take for that.
+    pub(crate) async fn finish_in_order(self) {
+        if let Some(finishing) = self.finish() {
+            finishing.await;
+        }
+    }
+
+    /// How its way is, as far as the kernel tells.
+    pub(crate) fn path(&self) -> Option<TcpPath> {
+        match self.as_plain() {
+            Ok(plain) => plain.path(),
+            Err(layered) => layered.io().path(),
+        }
+    }
+
+    /// Is about to be the lane of a tunnel, which keeps what waits to be sent short.
+    pub(crate) fn prepare_lane(&self) {
+        match self.as_plain() {
+            Ok(plain) => plain.prepare_lane(),
+            Err(layered) => layered.io().prepare_lane(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use towpath_config::SocketOptions;
+use towpath_sys::path::{TcpPath, keep_short, tcp_path};
 use towpath_sys::pipe::Pipe;
 use towpath_sys::socket::{Reads, Socket};
 use towpath_sys::{options, stream as sys};
@@ -32,6 +33,12 @@ pub(crate) struct Plain {
     broken: Option<ErrorKind>,
     is_unix: bool,
 }
+
+/// What waits to be sent on the lane of a tunnel, in bytes.
+const LANE_UNSENT: u32 = 128 * 1024;
+
+/// The congestion control of lanes, which takes a lost packet for no more than that.
+const LANE_CONGESTION: &str = "bbr";
 
 /// Urgent data too: its mark stops a read early.
 const READS: Interest = Interest::READABLE.add(Interest::PRIORITY);
@@ -82,6 +89,20 @@ impl Plain {
     /// When the event loop cannot take the socket.
     pub(crate) fn expect_silence(&mut self) -> io::Result<()> {
         if self.socket.is_registered() { Ok(()) } else { self.socket.register(READS) }
+    }
+
+    /// How its way is, as far as the kernel tells.
+    pub(crate) fn path(&self) -> Option<TcpPath> {
+        tcp_path(self.socket.as_fd()).filter(|_| !self.is_unix)
+    }
+
+    /// Is about to be the lane of a tunnel: what waits to be sent is kept short, and a lost packet costs little.
+    pub(crate) fn prepare_lane(&self) {
+        if !self.is_unix {
+            // Where the kernel lacks one of both, the lane is slower, and no more.
+            let _ = keep_short(self.socket.as_fd(), LANE_UNSENT);
+            let _ = options::choose_congestion(self.socket.as_fd(), LANE_CONGESTION);
+        }
     }
 
     /// Whether the peer has sent nothing, and not closed, as the kernel knows by now.

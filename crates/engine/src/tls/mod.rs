@@ -2,6 +2,7 @@
 
 mod client;
 mod server;
+mod shared_key;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub(crate) use client::AnyCertificate;
 pub use client::TlsOut;
 pub(crate) use server::Accepted;
 pub use server::TlsIn;
+pub(crate) use shared_key::SharedKey;
 
 /// Why certificates and keys cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use tokio_rustls::{client, server};
 use towpath_config::SocketOptions;
+use towpath_sys::path::TcpPath;
 
 use crate::stream::{Io, Stream};
 
@@ -30,6 +31,14 @@ macro_rules! io_of_tls {
 
             fn unacknowledged(&self) -> usize {
                 self.get_ref().0.unacknowledged()
+            }
+
+            fn path(&self) -> Option<TcpPath> {
+                self.get_ref().0.path()
+            }
+
+            fn prepare_lane(&self) {
+                self.get_ref().0.prepare_lane();
             }
 
             fn finish(self: Box<Self>) {

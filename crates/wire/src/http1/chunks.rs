@@ -112,7 +112,7 @@ impl Chunks {
     }
 
     /// The trailers, once the body is over; values without the space around them.
-    pub fn trailers(&self) -> Vec<(&str, &[u8])> {
+    pub fn trailers(&self) -> Vec<(&[u8], &[u8])> {
         let fields: Result<Fields<'_>, Stop> = Cursor::at_line(&self.trailer_bytes, 0).fields();
         fields.unwrap_or_default()
     }

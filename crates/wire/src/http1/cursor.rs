@@ -21,7 +21,10 @@ impl Stop {
 }
 
 /// Names and values, in their order.
-pub(super) type Fields<'a> = Vec<(&'a str, &'a [u8])>;
+pub(super) type Fields<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+/// So many fields most heads have room for.
+const FIELDS_COMMON: usize = 16;
 
 /// A place in a head.
 pub(super) struct Cursor<'a> {
@@ -76,10 +79,20 @@ impl<'a> Cursor<'a> {
 
     /// Takes the bytes that belong together, up to one that is there and does not.
     pub(super) fn run(&mut self, belongs: impl Fn(u8) -> bool) -> Result<&'a [u8], Stop> {
-        let rest = &self.input[self.at..self.input.len().min(self.limit)];
+        let rest = self.rest();
         let length = rest.iter().position(|byte| !belongs(*byte)).ok_or_else(|| self.out())?;
         self.at += length;
         Ok(&rest[..length])
+    }
+
+    /// Takes text, up to a byte that is there and is none.
+    pub(super) fn text(&mut self) -> Result<&'a [u8], Stop> {
+        let rest = self.rest();
+        // Up to a tab, or else to all but the end of it.
+        let plain = plain_length(rest);
+        let end = rest[plain..].iter().position(|byte| !is_text(*byte)).ok_or_else(|| self.out())?;
+        self.at += plain + end;
+        Ok(&rest[..plain + end])
     }
 
     /// Takes a word of ASCII, which `belongs` must not go beyond, and which is not empty.
@@ -104,7 +117,7 @@ impl<'a> Cursor<'a> {
     /// Takes the fields, which begin here, and the empty line behind them.
     pub(super) fn fields(&mut self) -> Result<Fields<'a>, Stop> {
         (self.limit, self.too_long) = (HEAD_BYTES_MAX, HeadFault::Large);
-        let mut fields = Vec::new();
+        let mut fields = Vec::with_capacity(FIELDS_COMMON);
         loop {
             match self.peek()? {
                 b'\r' => {
@@ -118,17 +131,41 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn field(&mut self) -> Result<(&'a str, &'a [u8]), Stop> {
-        let name = self.word(is_token, HeadFault::Name)?;
+    fn field(&mut self) -> Result<(&'a [u8], &'a [u8]), Stop> {
+        let name = self.run(is_token)?;
+        if name.is_empty() {
+            return Err(odd(self.peek()?, HeadFault::Name));
+        }
         self.expect(b':', HeadFault::Name)?;
-        let value = self.run(is_text)?;
+        let value = self.text()?;
         self.line_end(HeadFault::Control)?;
         Ok((name, value.trim_ascii()))
+    }
+
+    /// What is left of the input, as far as this line or head may go.
+    fn rest(&self) -> &'a [u8] {
+        &self.input[self.at..self.input.len().min(self.limit)]
     }
 
     fn out(&self) -> Stop {
         if self.input.len() < self.limit { Stop::Incomplete } else { Stop::Fault(self.too_long) }
     }
+}
+
+/// The values of the fields of a name, whose case does not matter.
+pub(super) fn named<'a>(fields: &[(&[u8], &'a [u8])], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let fields = fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name.as_bytes()));
+    fields.map(|(_, value)| *value)
+}
+
+/// Whether the fields of a name have this word among those that commas part; no case matters.
+pub(super) fn has_word(fields: &[(&[u8], &[u8])], name: &str, word: &str) -> bool {
+    named(fields, name).any(|value| words(value).any(|one| one.eq_ignore_ascii_case(word.as_bytes())))
+}
+
+/// The words of a value, between its commas.
+pub fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// A byte that does not belong where it stands.
@@ -159,6 +196,24 @@ static TOKENS: [bool; 256] = {
     }
     tokens
 };
+
+/// How many bytes there are in front of the first control character; without one, in front of what is left behind the last
+/// eight. Eight are looked at together, as values are most of what a head has.
+fn plain_length(bytes: &[u8]) -> usize {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let (parts, _) = bytes.as_chunks();
+    for (place, part) in parts.iter().enumerate() {
+        let part = u64::from_le_bytes(*part);
+        let not_del = part ^ (EACH * 0x7f);
+        // The first byte whose highest bit is set here is one; those behind it may borrow from it.
+        let found = (part.wrapping_sub(EACH * 0x20) & !part) | (not_del.wrapping_sub(EACH) & !not_del);
+        let found = found & (EACH * 0x80);
+        if found != 0 {
+            return place * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    parts.len() * 8
+}
 
 /// Whether a byte may be in the value of a field (RFC 9110, section 5.5).
 pub(super) fn is_text(byte: u8) -> bool {

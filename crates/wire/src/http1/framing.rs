@@ -1,6 +1,6 @@
 //! How long the body of a request is (RFC 9112, section 6), with no room for two opinions.
 
-use super::head::{RequestHead, Version};
+use super::head::{RequestHead, Version, words};
 use super::response::ResponseHead;
 use super::{BODY_BYTES_MAX, HeadFault};
 use crate::destination::Destination;
@@ -36,11 +36,7 @@ pub enum AnswerFraming {
 /// # Errors
 /// What is wrong with its fields, even where they do not matter.
 pub fn of_answer(head: &ResponseHead<'_>, method: &str) -> Result<AnswerFraming, HeadFault> {
-    let values = |wanted: &'static str| {
-        let fields = head.fields.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted));
-        fields.map(|(_, value)| *value)
-    };
-    let (mut lengths, mut codings) = (values("content-length"), values("transfer-encoding"));
+    let (mut lengths, mut codings) = (head.field("content-length"), head.field("transfer-encoding"));
     let framing = match (lengths.next(), codings.next()) {
         (None, None) => AnswerFraming::UntilClose,
         (Some(_), Some(_)) => return Err(HeadFault::Both),
@@ -81,9 +77,7 @@ pub fn of(head: &RequestHead<'_>) -> Result<Framing, HeadFault> {
         (None, Some(_)) if head.version == Version::V10 => Err(HeadFault::Transfer),
         (None, Some(coding)) => {
             let is_chunked = |word: &[u8]| word.eq_ignore_ascii_case(b"chunked");
-            let values = head.field("transfer-encoding");
-            let mut words =
-                values.flat_map(|value| value.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+            let mut words = head.field("transfer-encoding").flat_map(words);
             if words.any(|word| !word.is_empty() && !is_chunked(word)) {
                 Err(HeadFault::Coding)
             } else if is_chunked(coding) && codings.next().is_none() {

@@ -1,7 +1,9 @@
 //! The head of a request (RFC 9112, sections 2 to 5).
 
 use super::HeadFault;
-use super::cursor::{Cursor, Fields, Stop, is_token};
+use super::cursor::{Cursor, Fields, Stop, has_word, is_token, named};
+
+pub use super::cursor::words;
 
 /// The version of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +24,18 @@ pub struct RequestHead<'a> {
     /// The version.
     pub version: Version,
     /// Names and values, in their order; values without the space around them.
-    pub fields: Vec<(&'a str, &'a [u8])>,
+    pub fields: Vec<(&'a [u8], &'a [u8])>,
 }
 
 impl<'a> RequestHead<'a> {
     /// The values of the fields of a name, whose case does not matter.
     pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let fields = self.fields.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
-        fields.map(|(_, value)| *value)
+        named(&self.fields, name)
     }
 
     /// Whether the fields of a name have this word among those that commas part; no case matters.
     pub fn has_word(&self, name: &str, word: &str) -> bool {
-        let mut words = self.field(name).flat_map(|value| value.split(|byte| *byte == b','));
-        words.any(|one| one.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
+        has_word(&self.fields, name, word)
     }
 }
 

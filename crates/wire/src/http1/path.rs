@@ -6,11 +6,11 @@ use std::borrow::Cow;
 /// `//admin`, `/%61dmin` and `/x/..%2fadmin`. `None` if it leads out of the root. For decisions alone: what goes on is the path
 /// as it came.
 pub fn plain(path: &str) -> Option<Cow<'_, str>> {
+    if is_plain(path) {
+        return Some(Cow::Borrowed(path));
+    }
     if path.contains(['\\', '\0']) {
         return None;
-    }
-    if !path.contains(['%', ';']) && !path.contains("//") && !path.contains("/.") {
-        return Some(Cow::Borrowed(path));
     }
     let decoded = decode(path);
     // Some servers take the one for a slash, and end the path at the other.
@@ -36,6 +36,13 @@ pub fn plain(path: &str) -> Option<Cow<'_, str>> {
         plain.push('/');
     }
     Some(Cow::Owned(plain))
+}
+
+/// Whether there is nothing in a path that could be read in another way.
+fn is_plain(path: &str) -> bool {
+    let path = path.as_bytes();
+    !path.iter().any(|byte| matches!(byte, b'\\' | b'\0' | b'%' | b';'))
+        && !path.windows(2).any(|two| matches!(two, b"//" | b"/."))
 }
 
 /// Without the escapes of characters that can be seen, but for those that would mean something else then; the others in capitals.

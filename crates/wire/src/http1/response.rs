@@ -1,7 +1,7 @@
 //! The head of an answer (RFC 9112, section 4).
 
 use super::HeadFault;
-use super::cursor::{Cursor, Stop, is_text};
+use super::cursor::{Cursor, Stop, has_word, named};
 use super::head::{Version, version};
 
 /// A head, in parts of the bytes that it was read from.
@@ -14,7 +14,19 @@ pub struct ResponseHead<'a> {
     /// What it says for people; often nothing.
     pub reason: &'a [u8],
     /// Names and values, in their order; values without the space around them.
-    pub fields: Vec<(&'a str, &'a [u8])>,
+    pub fields: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> ResponseHead<'a> {
+    /// The values of the fields of a name, whose case does not matter.
+    pub fn field(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        named(&self.fields, name)
+    }
+
+    /// Whether the fields of a name have this word among those that commas part; no case matters.
+    pub fn has_word(&self, name: &str, word: &str) -> bool {
+        has_word(&self.fields, name, word)
+    }
 }
 
 /// Reads the head that `input` begins with, and how long it is; `None` while it is not whole. Interim answers (1xx) are told
@@ -36,7 +48,7 @@ fn read(input: &[u8]) -> Result<(ResponseHead<'_>, usize), Stop> {
         b'\r' => b"",
         _ => {
             cursor.expect(b' ', HeadFault::Line)?;
-            cursor.run(is_text)?
+            cursor.text()?
         }
     };
     cursor.line_end(HeadFault::Line)?;

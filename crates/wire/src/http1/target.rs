@@ -72,9 +72,13 @@ pub fn is_target(target: &str) -> bool {
     if target.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'"' | b'`')) {
         return false;
     }
+    // No scheme begins with a slash.
+    if target.starts_with('/') {
+        return target.bytes().all(|byte| byte.is_ascii_graphic());
+    }
     match absolute(target) {
         Ok(_) => true,
-        Err(TargetFault::Form) => target == "*" || target.starts_with('/'),
+        Err(TargetFault::Form) => target == "*",
         Err(TargetFault::Scheme) => target.split_once("://").is_some_and(|(_, rest)| {
             let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
             Destination::parse(authority, Some(PORT)).is_ok()

@@ -10,6 +10,7 @@
 //! | 0x11 | no such stream | stream |
 //! | 0x12, 0x13 | ping, and its answer | any number |
 //! | 0x14 | no more streams | |
+//! | 0x15 | room for streams | how many may be opened in all |
 //!
 //! In the kind of a block the lowest two bits are its coding (0 none, 1 lz4, 2 zstd), 0x04 says that its stream ends behind it,
 //! and 0x08 that it is reset there; the bytes of the last are why, in place of any of the stream.
@@ -39,6 +40,7 @@ const GONE: u8 = 0x11;
 const PING: u8 = 0x12;
 const PONG: u8 = 0x13;
 const BYE: u8 = 0x14;
+const STREAMS: u8 = 0x15;
 
 /// What one end tells the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub enum Frame {
     Pong(u64),
     /// The sender takes no more streams in this session.
     Bye,
+    /// The sender takes so many streams in all, those that are over among them.
+    Streams(u64),
 }
 
 /// A part of a stream.
@@ -165,6 +169,10 @@ impl Frame {
                 PONG
             }
             Self::Bye => BYE,
+            Self::Streams(limit) => {
+                varint::write(*limit, to);
+                STREAMS
+            }
         };
         let length = (to.len() - at - HEAD_BYTES) as u32;
         to[at..at + 3].copy_from_slice(&length.to_be_bytes()[1..]);
@@ -260,6 +268,7 @@ fn read(kind: u8, body: BytesMut) -> Result<Frame, Fault> {
         PING => Frame::Ping(number(&mut rest)?),
         PONG => Frame::Pong(number(&mut rest)?),
         BYE => Frame::Bye,
+        STREAMS => Frame::Streams(number(&mut rest)?),
         _ => return Err(Fault::Form),
     };
     if rest.is_empty() { Ok(frame) } else { Err(Fault::Form) }
@@ -282,7 +291,7 @@ fn read_block(kind: u8, mut body: BytesMut) -> Result<Block, Fault> {
         0 => Last::More,
         END => Last::End,
         RESET => {
-            let [why] = rest else { return Err(Fault::Form) };
+            let ([why], Coding::Plain) = (rest, coding) else { return Err(Fault::Form) };
             let last = Last::Reset(Why::of(*why));
             return Ok(Block { stream, offset, length: 0, coding, last, payload: Bytes::new() });
         }

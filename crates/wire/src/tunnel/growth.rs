@@ -8,8 +8,9 @@ const TRIAL: Duration = Duration::from_millis(500);
 /// A lane more has to carry so much more of a fair share to stay.
 const WORTH: f64 = 0.25;
 
-/// After a lane that was of no use, so long is not tried again.
+/// After lanes that were of no use, so long is not tried again; twice as long each time, up to the second.
 const CONTENT: Duration = Duration::from_secs(20);
+const CONTENT_MAX: Duration = Duration::from_secs(640);
 
 /// A session that has had little to send for so long needs one lane.
 const IDLE: Duration = Duration::from_secs(30);
@@ -25,6 +26,7 @@ pub struct Growth {
     before: Option<f64>,
     /// Lanes that were added together.
     step: usize,
+    content: Duration,
     content_until: Duration,
     busy: Duration,
 }
@@ -32,7 +34,16 @@ pub struct Growth {
 impl Growth {
     /// Begins with one lane.
     pub fn new(most: usize, now: Duration) -> Self {
-        Self { most, wanted: 1, since: (now, 0), before: None, step: 0, content_until: now, busy: now }
+        Self {
+            most,
+            wanted: 1,
+            since: (now, 0),
+            before: None,
+            step: 0,
+            content: CONTENT,
+            content_until: now,
+            busy: now,
+        }
     }
 
     /// How many lanes there should be, of which `open` are. `delivered` is how much was carried in all, and `is_hungry` says that more
@@ -50,7 +61,7 @@ impl Growth {
         }
         if now - self.busy >= IDLE && self.wanted > 1 {
             self.change(1, now, delivered);
-            self.before = None;
+            (self.before, self.content) = (None, CONTENT);
         }
         let (since, had) = self.since;
         let time = now - since;
@@ -69,11 +80,13 @@ impl Growth {
         if let Some(before) = self.before.take() {
             let share = self.step as f64 / (self.wanted - self.step) as f64;
             if rate < before * (1.0 + WORTH * share) {
-                self.content_until = now + CONTENT;
+                self.content_until = now + self.content;
+                self.content = (2 * self.content).min(CONTENT_MAX);
                 let less = self.wanted - self.step;
                 self.change(less, now, delivered);
                 return self.wanted;
             }
+            self.content = CONTENT;
         }
         if now >= self.content_until && self.wanted < self.most {
             self.before = Some(rate);

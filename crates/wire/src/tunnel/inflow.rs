@@ -3,11 +3,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::Fault;
-use super::frame::{Block, Last, Why};
+use bytes::BytesMut;
+
+use super::frame::{Block, Coding, Last, Why};
+use super::{BLOCK_BYTES_MAX, Fault};
 
 /// Blocks that may wait for one before them. The other end has no more than half as many under way.
 pub(super) const WAITING_MAX: usize = 4096;
+
+/// Blocks that may wait to be read beside those, for each of so many bytes of the window.
+const BYTES_PER_BLOCK: u64 = 256;
+
+/// Short blocks are joined up to this length, so that what waits to be read costs little more than its bytes.
+const JOINED_BYTES: usize = 4 * 1024;
 
 /// So much of what has come is acknowledged at once.
 const URGENT_BYTES: u64 = 256 * 1024;
@@ -47,6 +55,8 @@ pub(super) struct Inflow {
     waiting: BTreeMap<u64, Block>,
     /// Where it is over, and how, as far as that is known.
     end: Option<(u64, Last)>,
+    /// Whether it was ended here: what is still under way is of no interest.
+    is_aborted: bool,
     /// What the other end was told.
     told: (u64, u64),
     is_untold: bool,
@@ -63,6 +73,7 @@ impl Inflow {
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
             end: None,
+            is_aborted: false,
             told: (0, window),
             is_untold: false,
         }
@@ -74,12 +85,16 @@ impl Inflow {
         if end > self.limit {
             return Err(Fault::Credit);
         }
+        if self.is_aborted {
+            return Ok(false);
+        }
         // What has come already is told again: the other end may not know.
         self.is_untold = true;
         match self.end {
             Some((at, known)) if end > at || (last != Last::More && (end, last) != (at, known)) => {
                 return Err(Fault::End);
             }
+            None if end < self.received && last != Last::More => return Err(Fault::End),
             _ => {}
         }
         if self.is_over_in_order() || end < self.received || (end == self.received && last == Last::More) {
@@ -114,6 +129,9 @@ impl Inflow {
             self.waiting.insert(offset, block);
             return Ok(false);
         }
+        if self.ready.len() as u64 >= WAITING_MAX as u64 + self.window / BYTES_PER_BLOCK {
+            return Err(Fault::Blocks);
+        }
         self.append(block);
         while let Some(next) = self.waiting.remove(&self.received) {
             self.append(next);
@@ -123,8 +141,10 @@ impl Inflow {
 
     fn append(&mut self, block: Block) {
         self.received = block.end();
-        if block.length > 0 {
-            self.ready.push_back(block);
+        match self.ready.back_mut() {
+            _ if block.length == 0 => {}
+            Some(before) if is_short(before, &block) => join(before, &block),
+            _ => self.ready.push_back(block),
         }
     }
 
@@ -154,17 +174,20 @@ impl Inflow {
         }
     }
 
-    /// Lets more come, as some was read. A reader that would take more than a window in `quick` gets a larger one, which is what
-    /// `grown` says of a wish for so many bytes more.
-    pub(super) fn raise(&mut self, now: Duration, quick: Duration, grown: impl FnOnce(u64) -> u64) {
-        if self.end.is_some() || self.limit - self.consumed > self.window / 2 {
-            return;
+    /// Lets more come, as some was read. A reader that would take more than a window in `quick` gets a larger one, by what `grown`
+    /// makes of it; tells how much that is.
+    pub(super) fn raise(&mut self, now: Duration, quick: Duration, grown: impl FnOnce(u64) -> u64) -> u64 {
+        let left = self.limit - self.consumed;
+        // There has to be room for a block, which may not be cut any more.
+        if self.end.is_some() || left > self.window / 2 && left >= BLOCK_BYTES_MAX as u64 {
+            return 0;
         }
-        if now.saturating_sub(self.raised) < quick {
-            self.window += grown(self.window);
-        }
+        let is_quick = now.saturating_sub(self.raised) < quick;
+        let more = if is_quick { grown(self.window) } else { 0 };
+        self.window += more;
         self.raised = now;
         self.limit = self.consumed + self.window;
+        more
     }
 
     pub(super) fn window(&self) -> u64 {
@@ -191,9 +214,9 @@ impl Inflow {
         self.told
     }
 
-    /// What was told may not have arrived.
+    /// What was told may not have arrived. There is nothing to tell of a stream that the other end may not know yet.
     pub(super) fn tell_again(&mut self) {
-        self.is_untold = true;
+        self.is_untold |= self.received_with_end() > 0;
     }
 
     fn received_with_end(&self) -> u64 {
@@ -215,6 +238,21 @@ impl Inflow {
         if !self.is_over_in_order() {
             self.waiting.clear();
             self.end = Some((self.received, Last::Reset(why)));
+            self.is_aborted = true;
         }
     }
+}
+
+/// Whether two blocks are better one.
+fn is_short(before: &Block, block: &Block) -> bool {
+    let are_plain = before.coding == Coding::Plain && block.coding == Coding::Plain;
+    are_plain && before.length + block.length <= JOINED_BYTES
+}
+
+fn join(before: &mut Block, block: &Block) {
+    let payload = std::mem::take(&mut before.payload).try_into_mut();
+    let mut payload = payload.unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    payload.extend_from_slice(&block.payload);
+    (before.payload, before.length, before.last) =
+        (payload.freeze(), before.length + block.length, block.last);
 }

@@ -52,7 +52,7 @@ pub enum Fault {
     /// An acknowledgement of what was never sent.
     #[error("an acknowledgement of what was not sent")]
     Ack,
-    /// More streams at a time than are allowed, or one of an end that opens none.
+    /// A stream beyond those that there is room for, one of an end that opens none, or room for some at an end that takes them.
     #[error("too many streams")]
     Streams,
 }

@@ -33,6 +33,8 @@ pub(super) struct Outflow {
     reached: u64,
     /// Bytes that may be sent in all.
     limit: u64,
+    /// Bytes that are kept beside those that wait to be sent, whatever the limit is.
+    window: u64,
     unsent_bytes: usize,
     last: Last,
     is_last_cut: bool,
@@ -56,7 +58,7 @@ impl Kept {
 }
 
 impl Outflow {
-    pub(super) fn new(stream: StreamId, limit: u64) -> Self {
+    pub(super) fn new(stream: StreamId, limit: u64, window: u64) -> Self {
         Self {
             stream,
             blocks: VecDeque::new(),
@@ -67,6 +69,7 @@ impl Outflow {
             acknowledged: 0,
             reached: 0,
             limit,
+            window,
             unsent_bytes: 0,
             last: Last::More,
             is_last_cut: false,
@@ -75,10 +78,31 @@ impl Outflow {
 
     /// Bytes that may be written now.
     pub(super) fn room(&self) -> usize {
+        let first = self.blocks.front().map_or(self.written, |kept| kept.block.offset);
+        let kept = (self.written - first) as usize + self.tail.len();
         match self.last == Last::More && self.blocks.len() < BLOCKS_MAX {
-            true => UNSENT_BYTES.saturating_sub(self.unsent_bytes),
+            true => UNSENT_BYTES
+                .saturating_sub(self.unsent_bytes)
+                .min((self.window as usize + UNSENT_BYTES).saturating_sub(kept)),
             false => 0,
         }
+    }
+
+    /// Whether as much is under way as is kept.
+    pub(super) fn fills_window(&self) -> bool {
+        let under_way = self.blocks.get(self.sent.wrapping_sub(1)).zip(self.blocks.front());
+        under_way.is_some_and(|(last, first)| last.block.end() - first.block.offset >= self.window)
+    }
+
+    /// Keeps more, by what `grown` makes of the window; tells how much.
+    pub(super) fn raise(&mut self, grown: impl FnOnce(u64) -> u64) -> u64 {
+        let more = grown(self.window);
+        self.window += more;
+        more
+    }
+
+    pub(super) fn window(&self) -> u64 {
+        self.window
     }
 
     /// Takes as much as there is room for.
@@ -99,6 +123,9 @@ impl Outflow {
 
     /// Takes a part of the stream that is coded, of `length` bytes, whatever room there is.
     pub(super) fn write_coded(&mut self, payload: Bytes, length: usize, coding: Coding) {
+        if self.last != Last::More {
+            return;
+        }
         if !self.tail.is_empty() {
             self.cut(Last::More);
         }
@@ -239,11 +266,22 @@ impl Outflow {
         self.again.extend(sent.filter(|kept| kept.lane == Some(lane)).map(|kept| kept.block.offset));
     }
 
-    /// Sends the first block again, if the other end should have it by now; tells whether it does.
-    pub(super) fn retry(&mut self, now: Duration) -> bool {
+    /// Sends the first block again, if the other end should have it by now.
+    pub(super) fn retry(&mut self, now: Duration) {
         let head = self.blocks.front().filter(|_| self.sent > 0);
-        let Some(head) = head.filter(|head| head.due <= now) else { return false };
-        self.again.insert(head.block.offset)
+        if let Some(head) = head.filter(|head| head.due <= now) {
+            self.again.insert(head.block.offset);
+        }
+    }
+
+    /// Whether it goes on only when there is room for more.
+    pub(super) fn lacks_room(&self) -> bool {
+        !self.waits() && !self.is_empty() && !self.has_next()
+    }
+
+    /// Whether nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.blocks.is_empty() && self.tail.is_empty()
     }
 
     /// Whether the other end has all of it, with its end.

@@ -37,13 +37,11 @@ pub(super) struct Lane {
     pub(super) heard: Duration,
     /// When a ping was sent that nothing has answered.
     pub(super) pinged: Option<Duration>,
-    /// When something was sent last.
-    pub(super) used: Duration,
 }
 
 impl Lane {
     pub(super) fn new(id: LaneId, now: Duration) -> Self {
-        Self { id, path: Path::default(), full_since: None, heard: now, pinged: None, used: now }
+        Self { id, path: Path::default(), full_since: None, heard: now, pinged: None }
     }
 }
 
@@ -62,7 +60,9 @@ pub(super) fn choose(lanes: &[Lane], now: Duration, avoided: Option<LaneId>) -> 
     }
 }
 
-/// The lane for what is short: whether it takes blocks or not.
-pub(super) fn quickest(lanes: &[Lane]) -> Option<LaneId> {
-    lanes.iter().min_by_key(|lane| (lane.full_since.is_some(), lane.path.delay())).map(|lane| lane.id)
+/// The lane for what is short; `None` if it takes nothing now, behind which it would have to wait all the same. One of which nothing
+/// came since `lately` may not live any more.
+pub(super) fn quickest(lanes: &[Lane], lately: Duration) -> Option<LaneId> {
+    let key = |lane: &&Lane| (lane.heard < lately, lane.full_since.is_some(), lane.path.delay());
+    lanes.iter().min_by_key(key).filter(|lane| lane.full_since.is_none()).map(|lane| lane.id)
 }

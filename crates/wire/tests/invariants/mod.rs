@@ -5,6 +5,7 @@ pub(crate) mod destination;
 pub(crate) mod http1;
 pub(crate) mod sniff;
 pub(crate) mod socks;
+pub(crate) mod tunnel;
 
 #[path = "../../src/steady.rs"]
 mod steady;

@@ -14,8 +14,9 @@ fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     fields
 }
 
-fn facts(client: &str, is_trusted: bool) -> Facts<'_> {
-    Facts { client: client.parse().ok(), scheme: "https", host: Some("a.example"), is_trusted }
+fn facts(client: &str, is_trusted: bool) -> Facts<'static> {
+    let client = client.parse().ok().and_then(Told::new).map(|told| &*Box::leak(Box::new(told)));
+    Facts { client, scheme: "https", host: Some("a.example"), is_trusted }
 }
 
 fn told(came: &[(&'static str, &'static str)], facts: &Facts<'_>, which: ForwardedFields) -> Vec<String> {

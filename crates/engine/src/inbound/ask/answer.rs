@@ -13,6 +13,8 @@ pub(crate) enum Answer {
     Socks5,
     /// SOCKS 4.
     Socks4,
+    /// A stream of a tunnel.
+    Tunnel,
 }
 
 impl Answer {
@@ -30,6 +32,7 @@ impl Answer {
                 v4::write_reply(true, &mut bytes);
                 bytes
             }
+            Self::Tunnel => vec![0],
         }
     }
 
@@ -40,6 +43,7 @@ impl Answer {
             Self::Http => return http_answer(status(reason), told, Some(reason)),
             Self::Socks5 => v5::write_reply(reply(reason), None, &mut bytes),
             Self::Socks4 => v4::write_reply(false, &mut bytes),
+            Self::Tunnel => bytes.push(reply(reason) as u8),
         }
         bytes
     }

@@ -40,7 +40,7 @@ fn answers_are_understood() {
         );
     }
     let head = read(b"HTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nA:\r\n\r\n").unwrap();
-    assert_eq!(head.fields, [("Proxy-Authenticate", &b"Basic"[..]), ("A", b"")]);
+    assert_eq!(head.fields, [(&b"Proxy-Authenticate"[..], &b"Basic"[..]), (b"A", b"")]);
 }
 
 #[test]

@@ -24,8 +24,8 @@ impl H1Side {
         write(&mut self.behind);
         match going {
             Going::Length(length) => {
-                // A vector takes all that is written.
-                let _ = write!(self.behind, "content-length: {length}\r\n");
+                let mut digits = itoa::Buffer::new();
+                head::write_field(b"content-length", digits.format(length).as_bytes(), &mut self.behind);
             }
             Going::Chunked => self.behind.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             Going::Over | Going::UntilClose => {}
@@ -52,6 +52,7 @@ impl H1Side {
                 }
             },
             Going::Chunked => {
+                // A vector takes all that is written.
                 let _ = write!(self.behind, "{:x}\r\n", data.len());
                 self.send(cx, data);
                 self.behind.extend_from_slice(b"\r\n");

@@ -2,18 +2,22 @@
 //!
 //! Whoever drives it gives it what comes of lanes, and asks for what goes over them after each call; `now` is the time of the call.
 
-use std::collections::{BTreeMap, VecDeque};
+mod receive;
+mod send;
+mod time;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::frame::{Block, Coding, Frame, Last, Why};
+use super::frame::{Coding, Frame, Last, Why};
 use super::hello::Terms;
 pub use super::inflow::Read;
 use super::inflow::{Inflow, News};
 use super::outflow::Outflow;
-use super::stripe::{self, Lane, Path};
-use super::{Fault, LaneId, StreamId};
+use super::stripe::{Lane, Path};
+use super::{LaneId, StreamId};
 
 /// An acknowledgement that is not urgent waits so long for more to acknowledge.
 const ACK_DELAY: Duration = Duration::from_millis(5);
@@ -21,20 +25,8 @@ const ACK_DELAY: Duration = Duration::from_millis(5);
 /// How often is looked for what is stuck, while something is under way.
 const LOOKS: Duration = Duration::from_millis(20);
 
-/// The other end has a block after so long, and four round trips, or its lane is stuck.
-const PATIENCE: Duration = Duration::from_millis(250);
-
 /// A lane that says nothing for so long while something is under way is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(1);
-
-/// The same while nothing is, so that nobody on its way forgets it.
-const REST: Duration = Duration::from_secs(20);
-
-/// It has so long to answer, and four round trips.
-const ANSWER: Duration = Duration::from_secs(3);
-
-/// A stream that nobody holds any more has so long for each step to its end.
-const LINGER: Duration = Duration::from_secs(60);
 
 /// A reader that takes more than half a window in so long, or in two round trips, gets a larger one.
 const QUICK: Duration = Duration::from_millis(20);
@@ -51,13 +43,14 @@ pub enum Role {
 /// What an end keeps to.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of each stream that may come before some were read.
+    /// Bytes of each stream that may come before some were read, and that are kept of what goes beside what waits to be sent; at least
+    /// [`BLOCK_BYTES_MAX`](super::BLOCK_BYTES_MAX).
     pub window: u64,
-    /// The same for a stream that is read quickly.
+    /// The same for a stream that is quick.
     pub window_max: u64,
-    /// All windows together grow no further than this.
+    /// All windows together, of what comes and of what is kept until the other end has it, grow by no more than this.
     pub memory: u64,
-    /// Streams at a time.
+    /// Streams at a time: what the other end is told in the terms.
     pub streams: usize,
     /// How long a session without a lane goes on.
     pub resume: Duration,
@@ -86,7 +79,7 @@ struct Stream {
     outflow: Outflow,
     /// Whether nobody holds it any more.
     is_released: bool,
-    /// When its other end was heard of last, once it is released.
+    /// When something of it was acknowledged last, or it began to wait for that, or was released.
     progress: Duration,
     /// Whether it is among those that have something to send.
     is_ready: bool,
@@ -104,19 +97,35 @@ pub struct Session {
     streams: BTreeMap<StreamId, Stream>,
     /// The number of the next stream that is opened, by whichever end opens them.
     next_stream: StreamId,
+    /// How many may be opened in all, as far as the end that opens them was told.
+    room_told: u64,
+    /// Whether it is to be told that.
+    owes_room: bool,
     lanes: Vec<Lane>,
     /// Streams that have something to send, in turn.
     ready: VecDeque<StreamId>,
     /// What is to be sent of the session itself, perhaps over one lane alone.
     notes: VecDeque<(Option<LaneId>, Frame)>,
+    /// Streams that the other end is to be told of that they are gone.
+    gone: BTreeSet<StreamId>,
     /// Streams of which something is to be acknowledged.
     untold: VecDeque<StreamId>,
     tell_at: Option<Duration>,
     looked: Duration,
-    windows: u64,
+    /// Until when it is looked for what is stuck.
+    busy_until: Duration,
+    /// When streams that lack room asked last whether there still is somebody who would give it.
+    probed: Duration,
+    /// When the last lane was added.
+    laned: Duration,
+    /// Bytes that all windows together have grown by.
+    grown: u64,
     events: VecDeque<Event>,
     lost_since: Option<Duration>,
+    /// Whether the other end takes no more streams.
     is_leaving: bool,
+    /// Whether this end takes no more.
+    is_refusing: bool,
     is_over: bool,
     /// Bytes of streams that the other end has acknowledged.
     delivered: u64,
@@ -131,16 +140,26 @@ impl Session {
             theirs,
             streams: BTreeMap::new(),
             next_stream: 0,
+            room_told: match role {
+                Role::Near => 0,
+                Role::Far => limits.streams as u64,
+            },
+            owes_room: false,
             lanes: Vec::new(),
             ready: VecDeque::new(),
             notes: VecDeque::new(),
+            gone: BTreeSet::new(),
             untold: VecDeque::new(),
             tell_at: None,
             looked: now,
-            windows: 0,
+            busy_until: now,
+            probed: now,
+            laned: now,
+            grown: 0,
             events: VecDeque::new(),
             lost_since: Some(now),
             is_leaving: false,
+            is_refusing: false,
             is_over: false,
             delivered: 0,
         }
@@ -163,8 +182,9 @@ impl Session {
 
     /// Whether it can have another stream.
     pub fn has_room(&self) -> bool {
-        let most = self.limits.streams.min(self.theirs.streams as usize);
-        !self.is_over && !self.is_leaving && self.streams.len() < most
+        let told = self.room_told.max(u64::from(self.theirs.streams));
+        let has_room = self.streams.len() < self.limits.streams && self.next_stream < told;
+        has_room && !self.is_over && !self.is_leaving
     }
 
     /// Opens a stream; `None` if there is no room for one.
@@ -180,10 +200,9 @@ impl Session {
 
     fn add_stream(&mut self, id: StreamId) {
         let window = self.limits.window;
-        self.windows += window;
         let stream = Stream {
             inflow: Inflow::new(window),
-            outflow: Outflow::new(id, u64::from(self.theirs.window)),
+            outflow: Outflow::new(id, u64::from(self.theirs.window), window),
             is_released: false,
             progress: Duration::ZERO,
             is_ready: false,
@@ -205,7 +224,8 @@ impl Session {
         count
     }
 
-    /// Writes `length` bytes to a stream, at most a block of them, as they were coded; there was room.
+    /// Writes `length` bytes to a stream, at most a block of them, as they were coded; there was room. Short ones are better written
+    /// as they are: of what is coded, the other end keeps a block for each 256 bytes of its window, and no more.
     pub fn write_coded(&mut self, id: StreamId, payload: Bytes, length: usize, coding: Coding) {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.outflow.write_coded(payload, length, coding);
@@ -224,32 +244,33 @@ impl Session {
     /// Reads the next of a stream.
     pub fn read(&mut self, id: StreamId, now: Duration) -> Read {
         let quick = QUICK.max(2 * self.slowest());
-        let (max, free) = (self.limits.window_max, self.limits.memory.saturating_sub(self.windows));
+        let (max, free) = (self.limits.window_max, self.limits.memory - self.grown);
         let Some(stream) = self.streams.get_mut(&id) else { return Read::Over(Last::Reset(Why::Reset)) };
         let read = stream.inflow.read();
-        let mut more = 0;
-        stream.inflow.raise(now, quick, |window| {
-            more = window.min(max.saturating_sub(window)).min(free);
-            more
-        });
-        self.windows += more;
+        self.grown += stream.inflow.raise(now, quick, |window| growth(window, max, free));
         self.note_news(id, now);
         read
     }
 
-    /// Nobody holds a stream any more. What was written is still delivered; what is not read is dropped.
+    /// Nobody holds a stream any more. What was written is still delivered, and reset behind that if it was not ended; what is not
+    /// read is dropped.
     pub fn release(&mut self, id: StreamId, now: Duration) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         stream.is_released = true;
         stream.progress = now;
+        self.busy_until = self.busy_until.max(now + 2 * LOOKS);
         stream.inflow.discard();
+        stream.outflow.finish(Last::Reset(Why::Reset));
+        self.touch(id);
         self.settle(id);
     }
 
     /// Takes a lane in, over which frames may go from now on.
     pub fn add_lane(&mut self, id: LaneId, now: Duration) {
         self.lanes.push(Lane::new(id, now));
+        self.laned = now;
         self.lost_since = None;
+        self.busy_until = self.busy_until.max(now + 2 * LOOKS);
     }
 
     /// Takes a lane out: what went over it may not have arrived.
@@ -263,6 +284,7 @@ impl Session {
             self.lost_since = Some(now);
         }
         self.notes.retain(|(only, _)| *only != Some(id));
+        self.tell_session_again();
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id_of in ids {
             if let Some(stream) = self.streams.get_mut(&id_of) {
@@ -272,6 +294,15 @@ impl Session {
             self.touch(id_of);
             self.note_news(id_of, now);
         }
+    }
+
+    /// What was told of the session itself may not have arrived.
+    fn tell_session_again(&mut self) {
+        self.notes.retain(|(_, note)| *note != Frame::Bye);
+        if self.is_refusing {
+            self.notes.push_back((None, Frame::Bye));
+        }
+        self.owes_room = self.role == Role::Far && self.room_told > self.limits.streams as u64;
     }
 
     /// How many lanes there are.
@@ -284,217 +315,6 @@ impl Session {
         if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.id == id) {
             lane.path = path;
             lane.full_since = if takes_blocks { None } else { lane.full_since.or(Some(now)) };
-        }
-    }
-
-    /// Takes a frame that has come over a lane.
-    ///
-    /// # Errors
-    /// What the other end does that it may not: the session should end.
-    pub fn receive(&mut self, lane: LaneId, frame: Frame, now: Duration) -> Result<(), Fault> {
-        if let Some(lane) = self.lanes.iter_mut().find(|known| known.id == lane) {
-            (lane.heard, lane.pinged) = (now, None);
-        }
-        match frame {
-            Frame::Block(block) => self.take_block(block, now),
-            Frame::Ack { stream, received, limit } => self.take_ack(stream, received, limit, now),
-            Frame::Gone(id) => {
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.outflow.discard(Why::Reset);
-                    stream.inflow.abort(Why::Reset);
-                    self.events.extend([Event::Readable(id), Event::Writable(id)]);
-                    self.settle(id);
-                }
-                Ok(())
-            }
-            Frame::Ping(token) => {
-                // One answer is enough for all that wait.
-                if !self.notes.iter().any(|(to, frame)| *to == Some(lane) && matches!(frame, Frame::Pong(_)))
-                {
-                    self.notes.push_back((Some(lane), Frame::Pong(token)));
-                }
-                Ok(())
-            }
-            Frame::Pong(_) => Ok(()),
-            Frame::Bye => {
-                self.is_leaving = true;
-                self.events.push_back(Event::Leaving);
-                Ok(())
-            }
-        }
-    }
-
-    fn take_block(&mut self, block: Block, now: Duration) -> Result<(), Fault> {
-        let id = block.stream;
-        if id >= self.next_stream {
-            self.open_up_to(id)?;
-        }
-        let Some(stream) = self.streams.get_mut(&id) else {
-            let gone = (None, Frame::Gone(id));
-            if !self.notes.contains(&gone) {
-                self.notes.push_back(gone);
-            }
-            return Ok(());
-        };
-        let is_more = stream.inflow.take(block)?;
-        if stream.is_released {
-            stream.inflow.discard();
-        }
-        if stream.inflow.is_reset() {
-            stream.outflow.discard(Why::Reset);
-            self.events.push_back(Event::Writable(id));
-        }
-        if is_more {
-            self.events.push_back(Event::Readable(id));
-        }
-        self.note_news(id, now);
-        self.settle(id);
-        Ok(())
-    }
-
-    /// The other end has opened streams up to this one: blocks of those before it may be late.
-    fn open_up_to(&mut self, id: StreamId) -> Result<(), Fault> {
-        // Those that are over here already may not be so for the other end, so there may be a few more than it was told.
-        let room = (2 * self.limits.streams).saturating_sub(self.streams.len()) as u64;
-        if self.role == Role::Near || id - self.next_stream >= room {
-            return Err(Fault::Streams);
-        }
-        for opened in self.next_stream..=id {
-            self.add_stream(opened);
-            self.events.push_back(Event::Opened(opened));
-        }
-        self.next_stream = id + 1;
-        Ok(())
-    }
-
-    fn take_ack(&mut self, id: StreamId, received: u64, limit: u64, now: Duration) -> Result<(), Fault> {
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return if id < self.next_stream { Ok(()) } else { Err(Fault::Ack) };
-        };
-        let before = stream.outflow.acknowledged();
-        if stream.outflow.acknowledge(received, limit)? {
-            stream.progress = now;
-            self.delivered += stream.outflow.acknowledged() - before;
-            self.events.push_back(Event::Writable(id));
-            self.touch(id);
-            self.settle(id);
-        }
-        Ok(())
-    }
-
-    /// The next frame to be sent, and its lane.
-    pub fn next_frame(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
-        if self.lanes.is_empty() || self.is_over {
-            return None;
-        }
-        let quickest = stripe::quickest(&self.lanes)?;
-        if let Some((only, frame)) = self.notes.pop_front() {
-            return Some(self.sending(only.unwrap_or(quickest), frame, now));
-        }
-        if self.tell_at.is_some_and(|at| at <= now) {
-            while let Some(id) = self.untold.pop_front() {
-                let Some(stream) = self.streams.get_mut(&id) else { continue };
-                stream.is_untold = false;
-                if stream.inflow.news() == News::None {
-                    continue;
-                }
-                let (received, limit) = stream.inflow.tell();
-                return Some(self.sending(quickest, Frame::Ack { stream: id, received, limit }, now));
-            }
-            self.tell_at = None;
-        }
-        self.next_block(now)
-    }
-
-    fn next_block(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
-        while let Some(id) = self.ready.front().copied() {
-            let Some(stream) = self.streams.get_mut(&id).filter(|stream| stream.outflow.has_next()) else {
-                self.ready.pop_front();
-                if let Some(stream) = self.streams.get_mut(&id) {
-                    stream.is_ready = false;
-                }
-                continue;
-            };
-            let lane = stripe::choose(&self.lanes, now, stream.outflow.avoids())?;
-            let slowest = self.lanes.iter().map(|lane| lane.path.rtt).max().unwrap_or_default();
-            let patience = PATIENCE + 4 * slowest;
-            let Some(block) = stream.outflow.next(lane, now + patience, patience) else {
-                self.ready.pop_front();
-                stream.is_ready = false;
-                continue;
-            };
-            self.ready.rotate_left(1);
-            self.events.push_back(Event::Writable(id));
-            return Some(self.sending(lane, Frame::Block(block), now));
-        }
-        None
-    }
-
-    fn sending(&mut self, lane: LaneId, frame: Frame, now: Duration) -> (LaneId, Frame) {
-        if let Some(lane) = self.lanes.iter_mut().find(|known| known.id == lane) {
-            lane.used = now;
-        }
-        (lane, frame)
-    }
-
-    /// When [`Self::tick`] is to be called, if nothing happens before.
-    pub fn deadline(&self) -> Option<Duration> {
-        if self.is_over {
-            return None;
-        }
-        let lost = self.lost_since.map(|since| since + self.limits.resume);
-        let pings = self.lanes.iter().map(|lane| match lane.pinged {
-            Some(at) => at + ANSWER + 4 * lane.path.rtt,
-            None => lane.heard.max(lane.used) + REST,
-        });
-        let look = (self.is_busy() && !self.lanes.is_empty()).then(|| self.looked + LOOKS);
-        let tell = self.tell_at.filter(|_| !self.lanes.is_empty());
-        pings.chain(lost).chain(look).chain(tell).min()
-    }
-
-    /// Whether something is under way, or nobody holds it any more.
-    fn is_busy(&self) -> bool {
-        self.streams.values().any(|stream| stream.is_released || stream.outflow.waits())
-    }
-
-    /// Does what is due.
-    pub fn tick(&mut self, now: Duration) {
-        if self.lost_since.is_some_and(|since| since + self.limits.resume <= now) {
-            self.end();
-            return;
-        }
-        if now < self.looked + LOOKS {
-            return;
-        }
-        self.looked = now;
-        let is_busy = self.is_busy();
-        for lane in &mut self.lanes {
-            let quiet = if is_busy { SILENCE } else { REST };
-            match lane.pinged {
-                Some(at) if at + ANSWER + 4 * lane.path.rtt <= now => {
-                    // Said once.
-                    lane.pinged = Some(now);
-                    self.events.push_back(Event::Silent(lane.id));
-                }
-                None if lane.heard + quiet <= now => {
-                    lane.pinged = Some(now);
-                    self.notes.push_back((Some(lane.id), Frame::Ping(u64::from(lane.id))));
-                }
-                _ => {}
-            }
-        }
-        let ids: Vec<_> = self.streams.keys().copied().collect();
-        for id in ids {
-            let Some(stream) = self.streams.get_mut(&id) else { continue };
-            let is_stuck = stream.outflow.retry(now);
-            if stream.is_released && stream.progress + LINGER <= now {
-                stream.progress = now;
-                stream.outflow.truncate();
-                self.touch(id);
-            }
-            if is_stuck {
-                self.touch(id);
-            }
         }
     }
 
@@ -515,6 +335,7 @@ impl Session {
 
     /// Tells the other end to open no more streams.
     pub fn leave(&mut self) {
+        self.is_refusing = true;
         self.notes.push_back((None, Frame::Bye));
     }
 
@@ -538,6 +359,11 @@ impl Session {
         !self.ready.is_empty()
     }
 
+    /// Whether something is to be acknowledged soon.
+    pub fn is_telling(&self) -> bool {
+        self.tell_at.is_some()
+    }
+
     /// Bytes of streams that are kept here, sent or received.
     pub fn held_bytes(&self) -> usize {
         self.streams.values().map(|stream| stream.inflow.held_bytes() + stream.outflow.held_bytes()).sum()
@@ -550,7 +376,7 @@ impl Session {
 
     /// Whether the other end has all that was written to a stream.
     pub fn is_delivered(&self, id: StreamId) -> bool {
-        self.streams.get(&id).is_none_or(|stream| stream.outflow.held_bytes() == 0)
+        self.streams.get(&id).is_none_or(|stream| stream.outflow.is_empty())
     }
 
     /// Whether a stream was reset by the other end, and all before that has come.
@@ -597,8 +423,18 @@ impl Session {
             let (received, limit) = stream.inflow.tell();
             self.notes.push_back((None, Frame::Ack { stream: id, received, limit }));
         }
-        let window = stream.inflow.window();
-        self.windows -= window;
+        let is_awaited = !stream.inflow.is_over_in_order();
+        let windows = stream.inflow.window() + stream.outflow.window();
+        self.grown -= windows - 2 * self.limits.window;
         self.streams.remove(&id);
+        if is_awaited {
+            self.note_gone(id);
+        }
+        self.note_room();
     }
+}
+
+/// How much a window grows that is too small, if it may become so large at most, and there is so much free.
+fn growth(window: u64, max: u64, free: u64) -> u64 {
+    window.min(max.saturating_sub(window)).min(free)
 }

@@ -1,0 +1,89 @@
+//! A way between two ends that the test can cut.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::net::reset;
+
+/// Passes connections on, until they are cut.
+pub(crate) struct Middle {
+    /// Where it listens.
+    pub(crate) address: String,
+    live: Arc<Mutex<Vec<TcpStream>>>,
+    is_cut: Arc<AtomicBool>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Middle {
+    /// A way to `target`.
+    pub(crate) fn to(target: &str) -> Self {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let middle = Self {
+            address: server.local_addr().unwrap().to_string(),
+            live: Arc::default(),
+            is_cut: Arc::default(),
+            count: Arc::default(),
+        };
+        let (target, live) = (target.to_owned(), middle.live.clone());
+        let (is_cut, count) = (middle.is_cut.clone(), middle.count.clone());
+        thread::spawn(move || {
+            for client in server.incoming() {
+                let Ok(client) = client else { continue };
+                let server = if is_cut.load(SeqCst) { None } else { TcpStream::connect(&target).ok() };
+                let Some(server) = server else {
+                    reset(client);
+                    continue;
+                };
+                for socket in [&client, &server] {
+                    socket.set_nodelay(true).unwrap();
+                }
+                count.fetch_add(1, SeqCst);
+                live.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                thread::spawn(move || pass(from, to));
+                thread::spawn(move || pass(server, client));
+            }
+        });
+        middle
+    }
+
+    /// How many connections have come through in all.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(SeqCst)
+    }
+
+    /// Cuts one connection, the oldest that lives.
+    pub(crate) fn cut_one(&self) {
+        let mut live = self.live.lock().unwrap();
+        let count = live.len().min(2);
+        for socket in live.drain(..count) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Cuts all, and lets none through until [`Self::heal`].
+    pub(crate) fn cut(&self) {
+        self.is_cut.store(true, SeqCst);
+        for socket in self.live.lock().unwrap().drain(..) {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Lets connections through again.
+    pub(crate) fn heal(&self) {
+        self.is_cut.store(false, SeqCst);
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = [0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}

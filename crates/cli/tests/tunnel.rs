@@ -1,0 +1,356 @@
+//! Streams over the lanes of a tunnel: whole, in order, and ended as they end, whatever becomes of the lanes.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use support::data::Data;
+use support::middle::Middle;
+use support::net::{
+    End, Server, assert_echo, connect, echo_server, end_writes, read_exactly, read_to_end,
+    reset_after_delivery,
+};
+use support::ports::free_address;
+use support::towpath::{Towpath, command, output};
+use support::wait_for;
+
+/// What is carried where that is to take a while.
+const BULK: usize = 30_000_000;
+
+/// Both ends of a tunnel over a way that can be cut, and where the near one listens.
+struct Tunnel {
+    near: Towpath,
+    far: Towpath,
+    middle: Middle,
+    listen: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Tunnel {
+    /// To `target`, with these words in the URL; `flags` are of the far end.
+    fn to(target: &str, words: &str, flags: &[&str]) -> Self {
+        Self::with("tcp", &[target], words, flags)
+    }
+
+    /// The same for another command than `tcp`.
+    fn with(verb: &str, targets: &[&str], words: &str, flags: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = new_key(&folder, "key");
+        let far_listen = free_address();
+        let is_plain = words.contains("plain");
+        let of_key = if is_plain { vec!["--plain"] } else { vec!["--key-file", &key] };
+        let far = far(&far_listen, &of_key.iter().chain(flags).copied().collect::<Vec<_>>());
+        let middle = Middle::to(&far_listen);
+        let of_key = if is_plain { String::new() } else { format!("key-file={key}&") };
+        let url = format!("towpath://{}?{of_key}{words}", middle.address);
+        let listen = free_address();
+        let mut near = command([verb, listen.as_str()]);
+        if verb == "proxy" {
+            near.args(["--allow-dest", "127.0.0.0/8"]);
+        }
+        near.args(targets).args(["--via", &url, "--log-format", "json"]);
+        Self { near: Towpath::start(near), far, middle, listen, _folder: folder }
+    }
+}
+
+fn new_key(folder: &tempfile::TempDir, name: &str) -> String {
+    let path = folder.path().join(name).display().to_string();
+    assert_eq!(output(command(["tunnel", "--new-key", &path])), (Some(0), String::new(), String::new()));
+    path
+}
+
+fn far(listen: &str, flags: &[&str]) -> Towpath {
+    let words = ["tunnel", listen, "--allow-dest", "127.0.0.0/8", "--log-format", "json"];
+    Towpath::start(command(words.iter().chain(flags)))
+}
+
+/// Sends megabytes to an echo server and expects them back, while they go.
+fn exchange(mut client: TcpStream, count: usize, start: u64) {
+    let mut writer = client.try_clone().unwrap();
+    let writes = thread::spawn(move || {
+        writer.write_all(&Data::new(start).take(count)).unwrap();
+        end_writes(&writer);
+    });
+    let mut data = Data::new(start);
+    while data.count() < count as u64 {
+        data.check(&read_exactly(&mut client, 50_000.min(count - data.count() as usize)));
+    }
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Fin));
+    writes.join().unwrap();
+}
+
+#[test]
+fn bytes_come_whole_over_any_number_of_lanes() {
+    for words in [
+        "lanes=1",
+        "lanes=8&compress=off",
+        "lanes=auto&compress=zstd",
+        "lanes=3&compress=lz4",
+        "plain&lanes=2",
+    ] {
+        let tunnel = Tunnel::to(&echo_server(), words, &[]);
+        exchange(connect(&tunnel.listen), 3_000_000, 7);
+        let clients = (0..8).map(|start| {
+            let client = connect(&tunnel.listen);
+            thread::spawn(move || exchange(client, 300_000, start))
+        });
+        clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().unwrap());
+        for record in tunnel.near.stop(9).iter().chain(&tunnel.far.stop(9)) {
+            assert_eq!(record.end(), "relay: client closed", "{words}: {record:?}");
+        }
+    }
+}
+
+#[test]
+fn text_is_compressed_on_its_way() {
+    let text: String = (0..200_000).map(|line| format!("line {} of a long text\n", line % 1000)).collect();
+    for words in ["lanes=1&compress=zstd", "lanes=1&compress=lz4"] {
+        let tunnel = Tunnel::to(&echo_server(), words, &["--compress", "zstd"]);
+        let mut client = connect(&tunnel.listen);
+        let mut writer = client.try_clone().unwrap();
+        let sent = text.clone();
+        let writes = thread::spawn(move || {
+            writer.write_all(sent.as_bytes()).unwrap();
+            end_writes(&writer);
+        });
+        let (back, end) = read_to_end(&mut client);
+        assert!(back == text.as_bytes() && end == End::Fin, "{words}: {} {end:?}", back.len());
+        writes.join().unwrap();
+    }
+}
+
+#[test]
+fn ends_and_resets_are_passed_on_behind_the_bytes_before_them() {
+    let server = Server::start();
+    let tunnel = Tunnel::to(&server.address(), "lanes=2", &[]);
+    let pair = || {
+        let mut client = connect(&tunnel.listen);
+        client.write_all(b"hello").unwrap();
+        let mut served = server.accept();
+        assert_eq!(read_exactly(&mut served, 5), b"hello");
+        (client, served)
+    };
+    // A half that is closed leaves the other open, either way.
+    let (mut client, mut served) = pair();
+    end_writes(&client);
+    assert_eq!(read_to_end(&mut served), (Vec::new(), End::Fin));
+    served.write_all(b"late").unwrap();
+    drop(served);
+    assert_eq!(read_to_end(&mut client), (b"late".to_vec(), End::Fin));
+    let (mut client, mut served) = pair();
+    served.write_all(b"bye").unwrap();
+    end_writes(&served);
+    assert_eq!(read_to_end(&mut client), (b"bye".to_vec(), End::Fin));
+    client.write_all(b"more").unwrap();
+    end_writes(&client);
+    assert_eq!(read_to_end(&mut served), (b"more".to_vec(), End::Fin));
+    // A reset is one, behind what was sent before.
+    let (mut client, mut served) = pair();
+    client.write_all(b"last").unwrap();
+    assert_eq!(read_exactly(&mut served, 4), b"last");
+    reset_after_delivery(client);
+    assert_eq!(read_to_end(&mut served), (Vec::new(), End::Reset));
+    let (mut client, mut served) = pair();
+    served.write_all(b"last").unwrap();
+    assert_eq!(read_exactly(&mut client, 4), b"last");
+    reset_after_delivery(served);
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
+}
+
+#[test]
+fn lanes_that_are_cut_all_the_time_cost_no_stream() {
+    let tunnel = Tunnel::to(&echo_server(), "lanes=4", &[]);
+    assert_echo(&mut connect(&tunnel.listen), "warm");
+    let client = connect(&tunnel.listen);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(SeqCst) {
+                // sleep: a lane is cut ten times a second.
+                thread::sleep(Duration::from_millis(100));
+                tunnel.middle.cut_one();
+            }
+        });
+        exchange(client, BULK, 1);
+        is_over.store(true, SeqCst);
+    });
+    assert!(tunnel.middle.count() > 4, "lanes were opened again");
+}
+
+#[test]
+fn streams_outlive_all_lanes_for_a_while() {
+    let tunnel = Tunnel::to(&echo_server(), "lanes=3", &[]);
+    let mut client = connect(&tunnel.listen);
+    assert_echo(&mut client, "before");
+    let mut writer = client.try_clone().unwrap();
+    let writes = thread::spawn(move || writer.write_all(&Data::new(5).take(5_000_000)).unwrap());
+    let mut data = Data::new(5);
+    data.check(&read_exactly(&mut client, 1_000_000));
+    tunnel.middle.cut();
+    // sleep: there is no lane for so long.
+    thread::sleep(Duration::from_secs(2));
+    tunnel.middle.heal();
+    data.check(&read_exactly(&mut client, 4_000_000));
+    writes.join().unwrap();
+    assert_echo(&mut client, "behind");
+}
+
+#[test]
+fn streams_that_outlive_their_time_are_reset_at_both_ends() {
+    let server = Server::start();
+    let tunnel = Tunnel::to(&server.address(), "lanes=2&resume_timeout=1s", &["--resume-timeout", "1s"]);
+    let mut client = connect(&tunnel.listen);
+    client.write_all(b"hello").unwrap();
+    let mut served = server.accept();
+    assert_eq!(read_exactly(&mut served, 5), b"hello");
+    tunnel.middle.cut();
+    client.write_all(b"lost").unwrap();
+    end_writes(&client);
+    let begun = Instant::now();
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
+    assert_eq!(read_to_end(&mut served), (Vec::new(), End::Reset));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    // The next one finds the way again.
+    tunnel.middle.heal();
+    let mut client = connect(&tunnel.listen);
+    client.write_all(b"again").unwrap();
+    assert_eq!(read_exactly(&mut server.accept(), 5), b"again");
+}
+
+#[test]
+fn an_end_that_starts_again_is_told_from_the_one_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = new_key(&folder, "key");
+    let (far_listen, listen, echo) = (free_address(), free_address(), echo_server());
+    let first = far(&far_listen, &["--key-file", &key]);
+    let url = format!("towpath://{far_listen}?key-file={key}&lanes=2");
+    let _near = Towpath::tcp(&listen, &echo, &["--via", &url]);
+    let mut client = connect(&listen);
+    assert_echo(&mut client, "before");
+    drop(first);
+    let _second = far(&far_listen, &["--key-file", &key]);
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
+    assert_echo(&mut connect(&listen), "behind");
+}
+
+#[test]
+fn a_stream_that_nobody_reads_holds_up_no_other() {
+    let server = Server::start();
+    let tunnel = Tunnel::to(&server.address(), "lanes=2", &[]);
+    let mut stalled = connect(&tunnel.listen);
+    stalled.write_all(b"x").unwrap();
+    let _unread = server.accept();
+    stalled.set_nonblocking(true).unwrap();
+    let block = vec![7; 1 << 20];
+    wait_for("a stream that is full", || match stalled.write(&block) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Some(()),
+        _ => None,
+    });
+    server.try_clone().echo();
+    let begun = Instant::now();
+    for start in 0..20 {
+        exchange(connect(&tunnel.listen), 200_000, start);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_has_another_key_gets_no_lane() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, other) = (new_key(&folder, "key"), new_key(&folder, "other"));
+    let (far_listen, listen) = (free_address(), free_address());
+    let far = far(&far_listen, &["--key-file", &key]);
+    let url = format!("towpath://{far_listen}?key-file={other}");
+    let near = Towpath::tcp(&listen, &echo_server(), &["--via", &url, "--hold", "off"]);
+    let mut client = connect(&listen);
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
+    let record = near.record();
+    assert!(record.end().contains("hop 1"), "{record:?}");
+    assert_eq!(far.record().end(), "identify: no tunnel with this key");
+    near.signal(Signal::TERM);
+    let log = near.wait().stderr;
+    assert!(log.contains("has another key"), "{log}");
+    let text = std::fs::read_to_string(&other).unwrap();
+    assert!(!log.contains(text.trim()), "no key is ever told");
+}
+
+#[test]
+fn strangers_get_nothing_and_cost_nobody_anything() {
+    let tunnel = Tunnel::to(&echo_server(), "plain&lanes=2", &[]);
+    let mut client = connect(&tunnel.listen);
+    assert_echo(&mut client, "before");
+    for words in [
+        &b"GET / HTTP/1.1\r\nHost: a.example\r\nUser-Agent: somebody\r\n\r\n"[..],
+        &[0; 64],
+        b"towpath\n\xff0123456789012345678901234567890123456789",
+    ] {
+        let mut stranger = connect(&tunnel.middle.address);
+        stranger.write_all(words).unwrap();
+        let (answer, _) = read_to_end(&mut stranger);
+        assert!(answer.is_empty() || answer.starts_with(b"towpath\n"), "{answer:?}");
+    }
+    assert_echo(&mut client, "behind");
+    drop(client);
+    let records = tunnel.far.records(4);
+    let bad = records.iter().filter(|record| record.end().starts_with("identify: "));
+    assert_eq!(bad.count(), 3, "{records:?}");
+}
+
+#[test]
+fn what_the_far_end_cannot_reach_is_told() {
+    let tunnel = Tunnel::with("proxy", &[], "lanes=1", &["--deny-dest", "127.0.0.3"]);
+    let ask = |target: &str| {
+        let mut client = connect(&tunnel.listen);
+        client.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()).unwrap();
+        (client, target.to_owned())
+    };
+    let (mut client, _) = ask(&echo_server());
+    let head = read_exactly(&mut client, 39);
+    assert!(head.starts_with(b"HTTP/1.1 200"), "{head:?}");
+    assert_echo(&mut client, "through");
+    let nobody = free_address();
+    for target in [nobody.as_str(), "127.0.0.3:80", "no-such-host.invalid:80"] {
+        let (mut client, _) = ask(target);
+        let (answer, _) = read_to_end(&mut client);
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(
+            answer.starts_with("HTTP/1.1 50") || answer.starts_with("HTTP/1.1 403"),
+            "{target}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn a_far_end_that_is_told_to_end_finishes_what_is_under_way() {
+    let tunnel = Tunnel::to(&echo_server(), "lanes=2", &[]);
+    let mut client = connect(&tunnel.listen);
+    assert_echo(&mut client, "before");
+    tunnel.far.signal(Signal::TERM);
+    assert_echo(&mut client, "in the drain");
+    drop(client);
+    let ended = tunnel.far.wait();
+    assert_eq!((ended.status.code(), ended.records.len()), (Some(0), 1), "{}", ended.stderr);
+}
+
+#[test]
+fn keys_are_made_once_and_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let key = new_key(&folder, "key");
+    let mode = std::fs::metadata(&key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (code, _, stderr) = output(command(["tunnel", "--new-key", &key]));
+    assert!(code == Some(2) && stderr.contains("not overwritten"), "{code:?} {stderr}");
+    let (code, _, stderr) = output(command(["tcp", ":1", "a:1", "--via", "towpath://far"]));
+    assert!(code == Some(2) && stderr.contains("this tunnel has no key"), "{code:?} {stderr}");
+    let mut text = String::new();
+    std::fs::File::open(&key).unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text.trim_end().len(), 64);
+}

@@ -1,0 +1,237 @@
+//! The part of the story in which a client is a lane of a tunnel: the session that it is of, and where its streams go.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_local;
+use tokio::time::{sleep, timeout};
+use towpath_config::TunnelIn;
+use towpath_wire::destination::Destination;
+use towpath_wire::tunnel::hello::{
+    self, ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, SessionId, Terms,
+};
+use towpath_wire::tunnel::session::Role;
+use towpath_wire::tunnel::{LaneId, StreamId};
+
+use crate::conn;
+use crate::error::{Misasked, Reason, TunnelFault};
+use crate::first_flight::FirstFlight;
+use crate::flow::{Flow, Stage};
+use crate::inbound;
+use crate::listen::{Seat, Source};
+use crate::proxied::{self, NoWay};
+use crate::stream::Stream;
+use crate::tls::{SharedKey, TlsError};
+use crate::tunnel::{Ended, FIRST_WINDOW, Hub, Standing, TunnelStream, carry};
+use crate::worker::Worker;
+
+/// Longest name of a destination, in bytes.
+const DESTINATION_BYTES: usize = 512;
+
+/// How often a tunnel in a drain is looked at.
+const LOOKS: Duration = Duration::from_millis(50);
+
+/// The far end of the tunnels of a listener.
+#[derive(Debug)]
+pub(crate) struct Far {
+    config: TunnelIn,
+    /// `None` if it is plain.
+    key: Option<SharedKey>,
+    sessions: Mutex<HashMap<SessionId, Member>>,
+}
+
+/// A session, and the lanes that it has had.
+#[derive(Debug)]
+struct Member {
+    hub: Arc<Hub>,
+    lanes: BTreeSet<LaneId>,
+}
+
+/// A lane that was taken.
+struct Taken {
+    hub: Arc<Hub>,
+    lane: LaneId,
+    stream: Stream,
+}
+
+impl Far {
+    /// The far end that the configuration speaks of.
+    ///
+    /// # Errors
+    /// When its key cannot be used.
+    pub(crate) fn new(config: &TunnelIn) -> Result<Self, TlsError> {
+        let key = config.end.key.as_ref().map(SharedKey::new).transpose()?;
+        Ok(Self { config: config.clone(), key, sessions: Mutex::default() })
+    }
+
+    /// Whether it is as this configuration wants it.
+    pub(crate) fn is_as(&self, config: &TunnelIn) -> bool {
+        self.config == *config
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Member>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            features: hello::LZ4 | hello::ZSTD,
+            window: FIRST_WINDOW,
+            streams: u32::try_from(self.config.streams_max).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Hears which session a lane is of.
+    async fn greet(&self, client: Stream, is_leaving: bool) -> Result<Taken, TunnelFault> {
+        client.prepare_lane();
+        let mut stream = match &self.key {
+            Some(key) => key.accept(client).await.map_err(|_| TunnelFault::Key)?,
+            None => client,
+        };
+        let mut hello = [0; HELLO_BYTES];
+        stream.read_exact(&mut hello).await.map_err(|_| TunnelFault::Ended)?;
+        let taken = match Hello::read(&hello) {
+            Ok(hello) if is_leaving && hello.may_begin => Err(TunnelFault::Refused(Refusal::Leaving)),
+            Ok(hello) => self.join(&hello).map(|hub| (hub, hello.lane)).map_err(TunnelFault::Refused),
+            Err(fault) => Err(TunnelFault::Hello(fault)),
+        };
+        let answer: [u8; ANSWER_BYTES] = match &taken {
+            Ok(_) => Answer::Welcome(self.terms()).bytes(),
+            Err(TunnelFault::Refused(refusal)) => Answer::Refused(*refusal).bytes(),
+            Err(TunnelFault::Hello(hello::HelloFault::Version(_))) => {
+                Answer::Refused(Refusal::Version).bytes()
+            }
+            Err(fault) => return Err(*fault),
+        };
+        let told = stream.write_all(&answer).await;
+        let flushed = stream.flush().await;
+        match taken {
+            Ok((hub, lane)) => {
+                told.and(flushed).map_err(|_| TunnelFault::Ended)?;
+                Ok(Taken { hub, lane, stream })
+            }
+            Err(fault) => {
+                stream.finish_in_order().await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// The session of a lane, which begins with it if there is none.
+    fn join(&self, hello: &Hello) -> Result<Arc<Hub>, Refusal> {
+        let mut sessions = self.sessions();
+        sessions.retain(|_, member| !member.hub.is_over());
+        if let Some(member) = sessions.get_mut(&hello.session) {
+            if member.hub.lanes() >= self.config.lanes_max {
+                return Err(Refusal::Full);
+            }
+            // A hello that was heard before is somebody else's.
+            let is_new = member.lanes.insert(hello.lane);
+            return if is_new { Ok(member.hub.clone()) } else { Err(Refusal::Repeated) };
+        }
+        if !hello.may_begin {
+            return Err(Refusal::UnknownSession);
+        }
+        if sessions.len() >= self.config.sessions_max {
+            return Err(Refusal::Full);
+        }
+        let hub = Hub::new(Role::Far, &self.config.end, self.config.streams_max, hello.terms);
+        spawn_local(Hub::keep_time(Arc::downgrade(&hub)));
+        sessions.insert(hello.session, Member { hub: hub.clone(), lanes: BTreeSet::from([hello.lane]) });
+        Ok(hub)
+    }
+}
+
+/// Serves a lane until it ends, and begins the stories of the streams that are opened over it.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    mut flow: Flow,
+    client: Stream,
+    first: FirstFlight,
+    far: Arc<Far>,
+) {
+    let Some(limit) = flow.seat.listener.proxy.as_ref().map(|proxy| proxy.header_timeout) else { return };
+    let greeting = far.greet(client.unread(&first.0), worker.is_draining());
+    let taken = match timeout(limit, greeting).await.unwrap_or(Err(TunnelFault::Late)) {
+        Ok(taken) => taken,
+        Err(fault) => {
+            tracing::debug!("listener {}, client {:?}: {fault}", flow.seat.listener.name, flow.client);
+            return flow.turned_away(Stage::Identify, Reason::Tunnel(fault));
+        }
+    };
+    let Taken { hub, lane, stream } = taken;
+    // Streams leave records of their own.
+    flow.speaks_for_others();
+    let source = Arc::new(flow.seat.source().within());
+    hub.add_lane(lane);
+    let opened = |id: StreamId| {
+        let stream = TunnelStream::new(hub.clone(), id, Standing::There);
+        let serving =
+            serve_stream(worker.clone(), source.clone(), (flow.client, flow.offset), Stream::layered(stream));
+        spawn_local(Box::pin(serving));
+    };
+    let ended = tokio::select! {
+        ended = carry(&hub, lane, stream, opened) => ended,
+        () = leave(&worker, &hub) => Ended::Closed,
+    };
+    hub.remove_lane(lane);
+    if let Ended::Fault(fault) = ended {
+        flow.speaks_for_itself();
+        flow.turned_away(Stage::Identify, Reason::Tunnel(TunnelFault::Frames(fault)));
+    }
+}
+
+/// Waits for a drain, tells the other end, and waits until its streams are over.
+async fn leave(worker: &Worker, hub: &Hub) {
+    worker.draining().await;
+    hub.with(|state, _| state.session.leave());
+    while hub.with(|state, _| state.session.streams()) > 0 {
+        sleep(LOOKS).await;
+    }
+    // What was said last is still on its way.
+    sleep(LOOKS).await;
+}
+
+/// Brings one stream to where it wants to go.
+async fn serve_stream(
+    worker: Rc<Worker>,
+    source: Arc<Source>,
+    (client, offset): (Option<SocketAddr>, u16),
+    mut stream: Stream,
+) {
+    let Some(seat) = Seat::take_now(&source) else { return };
+    let mut flow = Flow::begin(worker.colleague(), seat, client, offset);
+    let listener = flow.seat.listener.clone();
+    let Some(proxy) = &listener.proxy else { return };
+    let asked = timeout(proxy.header_timeout, destination(&mut stream)).await;
+    let destination = match asked.unwrap_or(Err(Misasked::Late)) {
+        Ok(destination) => destination,
+        Err(why) => return flow.turned_away(Stage::Ask, Reason::BadRequest(why)),
+    };
+    flow.guest().wanted = Some(destination.clone());
+    let answer = inbound::Answer::Tunnel;
+    match proxied::find_way(&worker, &flow, proxy, &destination).await {
+        Ok(pool) => flow.guest().pool = Some(pool),
+        Err(NoWay { reason, .. }) => {
+            flow.turned_away(Stage::Route, reason);
+            return proxied::part(stream, &answer.refused(reason, "")).await;
+        }
+    }
+    let mut first = FirstFlight::default();
+    first.take_more(&mut stream, &worker.buffers).await;
+    conn::find_server(worker, flow, stream, first, Some(answer)).await;
+}
+
+/// Reads where a stream wants to go: a length of two bytes, and HOST:PORT.
+async fn destination(stream: &mut Stream) -> Result<Destination, Misasked> {
+    let length = usize::from(stream.read_u16().await.map_err(|_| Misasked::Ended)?);
+    let mut text = [0; DESTINATION_BYTES];
+    let text = text.get_mut(..length).ok_or(Misasked::Protocol)?;
+    stream.read_exact(text).await.map_err(|_| Misasked::Ended)?;
+    let text = str::from_utf8(text).map_err(|_| Misasked::Protocol)?;
+    Destination::parse(text, None).map_err(Misasked::Destination)
+}

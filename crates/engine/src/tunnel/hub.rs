@@ -1,0 +1,402 @@
+//! The session of a tunnel, and all who wait for something of it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use towpath_config::TunnelEnd;
+use towpath_wire::tunnel::frame::Frame;
+use towpath_wire::tunnel::hello::Terms;
+use towpath_wire::tunnel::session::{Event, Limits, Role, Session};
+use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
+
+use crate::error::HopFault;
+
+/// What waits to be written to a lane: so many bytes at least, and at most, and in between what it carries in a moment.
+const BACKLOG_MIN: u64 = 64 * 1024;
+const BACKLOG_MAX: u64 = 256 * 1024;
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// The time is looked at so often at least, and at most; and closely if within so much something is due.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+const AWAKE: Duration = Duration::from_millis(50);
+
+/// How long the rate is measured.
+const MEASURE: Duration = Duration::from_millis(250);
+
+/// Bytes of each stream that come before any were read.
+pub(crate) const FIRST_WINDOW: u32 = 256 * 1024;
+
+/// A session and those that wait for it. Lanes and streams may be on several workers.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    /// When its time began.
+    begun: Instant,
+    /// Told when something is under way again.
+    awake: Notify,
+    /// Told when lanes come and go, or all is over.
+    pub(crate) changed: Notify,
+    pub(crate) end: TunnelEnd,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) session: Session,
+    lanes: BTreeMap<LaneId, Lane>,
+    waiting: HashMap<StreamId, Waiting>,
+    /// Streams that the other end has opened, and that nobody has taken yet.
+    opened: VecDeque<StreamId>,
+    /// Whether the time is kept closely.
+    is_awake: bool,
+    /// Whether frames have gone out, or are about to.
+    has_moved: bool,
+    is_leaving: bool,
+    failure: Option<HopFault>,
+    /// When the rate was measured last, what was delivered by then, and what it was.
+    measured: (Duration, u64, f64),
+}
+
+/// A lane, as those see it that have something for it.
+#[derive(Debug, Default)]
+struct Lane {
+    out: Vec<u8>,
+    path: Path,
+    /// Bytes that it has taken and not written yet.
+    taken: u64,
+    waker: Option<Waker>,
+    /// Whether it takes no more blocks, and is to close.
+    is_retired: bool,
+    is_dead: bool,
+}
+
+impl Lane {
+    fn is_full(&self) -> bool {
+        let moment = (self.path.rate as f64 * MOMENT.as_secs_f64()) as u64;
+        self.is_retired || self.out.len() as u64 + self.taken >= moment.clamp(BACKLOG_MIN, BACKLOG_MAX)
+    }
+}
+
+/// Who waits for a stream.
+#[derive(Debug, Default)]
+struct Waiting {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    watcher: Option<Waker>,
+}
+
+/// What a lane gets to write.
+pub(crate) enum Out {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// Nothing more: it is to close.
+    Close,
+    /// Nothing more: it does not live, or its session is over.
+    Drop,
+}
+
+/// What a session keeps to.
+pub(crate) fn limits(end: &TunnelEnd, streams: usize) -> Limits {
+    Limits {
+        window: u64::from(FIRST_WINDOW),
+        window_max: end.window_bytes,
+        memory: end.memory_bytes,
+        streams,
+        resume: end.resume,
+    }
+}
+
+impl Hub {
+    /// A session without lanes.
+    pub(crate) fn new(role: Role, end: &TunnelEnd, streams: usize, theirs: Terms) -> Arc<Self> {
+        let session = Session::new(role, limits(end, streams), theirs, Duration::ZERO);
+        let state = State {
+            session,
+            lanes: BTreeMap::new(),
+            waiting: HashMap::new(),
+            opened: VecDeque::new(),
+            is_awake: false,
+            has_moved: false,
+            is_leaving: false,
+            failure: None,
+            measured: (Duration::ZERO, 0, 0.0),
+        };
+        Arc::new(Self {
+            state: Mutex::new(state),
+            begun: Instant::now(),
+            awake: Notify::new(),
+            changed: Notify::new(),
+            end: end.clone(),
+        })
+    }
+
+    /// The time of the session.
+    pub(crate) fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    /// Does something with the session, and what follows of that.
+    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut State, Duration) -> T) -> T {
+        let now = self.now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = work(&mut state, now);
+        let mut wakers = Vec::new();
+        let is_changed = state.settle(now, &mut wakers);
+        let wakes = std::mem::take(&mut state.has_moved) && !state.is_awake;
+        state.is_awake |= wakes;
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        if wakes {
+            self.awake.notify_one();
+        }
+        if is_changed {
+            self.changed.notify_waiters();
+        }
+        result
+    }
+
+    /// Does what is due, for as long as anybody has the session and it is not over.
+    pub(crate) async fn keep_time(this: Weak<Self>) {
+        loop {
+            let Some(hub) = this.upgrade() else { return };
+            let pause = hub.with(|state, now| {
+                state.session.tick(now);
+                let at = state.session.deadline()?;
+                let pause = at.saturating_sub(now).clamp(PAUSE_MIN, PAUSE_MAX);
+                // Whoever begins something that may be due sooner tells.
+                state.is_awake = pause <= AWAKE;
+                Some(pause)
+            });
+            let Some(pause) = pause else { return };
+            drop(hub);
+            let Some(hub) = this.upgrade() else { return };
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = hub.awake.notified() => {}
+            }
+        }
+    }
+
+    /// Takes a lane in.
+    pub(crate) fn add_lane(&self, id: LaneId) {
+        self.with(|state, now| {
+            state.lanes.insert(id, Lane::default());
+            state.session.add_lane(id, now);
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// Takes a lane out.
+    pub(crate) fn remove_lane(&self, id: LaneId) {
+        self.with(|state, now| {
+            state.lanes.remove(&id);
+            state.session.remove_lane(id, now);
+        });
+        self.changed.notify_waiters();
+    }
+
+    /// Has a lane close, once what it has is written.
+    pub(crate) fn retire_lane(&self) {
+        self.with(|state, now| {
+            if let Some((id, lane)) = state.lanes.iter_mut().rev().find(|(_, lane)| !lane.is_retired) {
+                lane.is_retired = true;
+                let (id, path) = (*id, lane.path);
+                state.session.set_lane(id, false, path, now);
+            }
+        });
+    }
+
+    /// How many lanes there are that take blocks.
+    pub(crate) fn lanes(&self) -> usize {
+        self.with(|state, _| state.lanes.values().filter(|lane| !lane.is_retired).count())
+    }
+
+    /// What a lane is to write; whatever it had is written.
+    pub(crate) fn poll_out(&self, id: LaneId, path: Option<Path>, cx: &mut Context<'_>) -> Poll<Out> {
+        self.with(|state, now| {
+            let Some(lane) = state.lanes.get_mut(&id).filter(|lane| !lane.is_dead) else {
+                return Poll::Ready(Out::Drop);
+            };
+            lane.taken = 0;
+            if let Some(path) = path {
+                lane.path = path;
+            }
+            let (is_full, path) = (lane.is_full(), lane.path);
+            state.session.set_lane(id, !is_full, path, now);
+            state.pump(now);
+            let Some(lane) = state.lanes.get_mut(&id) else { return Poll::Ready(Out::Drop) };
+            if lane.out.is_empty() {
+                if lane.is_retired {
+                    return Poll::Ready(Out::Close);
+                }
+                lane.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            let bytes = std::mem::take(&mut lane.out);
+            lane.taken = bytes.len() as u64;
+            Poll::Ready(Out::Bytes(bytes))
+        })
+    }
+
+    /// Whether a lane does not live any more; if it does, it is told when that changes.
+    pub(crate) fn is_dead(&self, id: LaneId, cx: &Context<'_>) -> bool {
+        self.with(|state, _| match state.lanes.get_mut(&id).filter(|lane| !lane.is_dead) {
+            Some(lane) => {
+                lane.waker = Some(cx.waker().clone());
+                false
+            }
+            None => true,
+        })
+    }
+
+    /// Takes frames that have come over a lane, and gives back the streams that were opened by them.
+    ///
+    /// # Errors
+    /// What the other end does that it may not; the session is over then.
+    pub(crate) fn receive(&self, id: LaneId, frames: Vec<Frame>) -> Result<Vec<StreamId>, Fault> {
+        self.with(|state, now| {
+            for frame in frames {
+                if let Err(fault) = state.session.receive(id, frame, now) {
+                    state.session.end();
+                    return Err(fault);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(self.with(|state, _| state.opened.drain(..).collect()))
+    }
+
+    /// Ends the session: every stream is reset.
+    pub(crate) fn finish(&self) {
+        self.with(|state, _| state.session.end());
+    }
+
+    /// Whether it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.with(|state, _| state.session.is_over())
+    }
+
+    /// Bytes a second that the lanes have carried lately.
+    pub(crate) fn rate(&self) -> f64 {
+        self.with(|state, now| {
+            let (since, had, rate) = state.measured;
+            let time = now.saturating_sub(since);
+            if time < MEASURE {
+                return rate;
+            }
+            let delivered = state.session.delivered_bytes();
+            let rate = (delivered - had) as f64 / time.as_secs_f64();
+            state.measured = (now, delivered, rate);
+            rate
+        })
+    }
+
+    /// Whether new streams may be opened, or one day may.
+    pub(crate) fn is_of_use(&self) -> bool {
+        self.with(|state, _| !state.is_leaving && !state.session.is_over())
+    }
+
+    /// How many streams there are, how many bytes were delivered in all, whether more waits than the lanes take, and the time there
+    /// and back.
+    pub(crate) fn measures(&self) -> (usize, u64, bool, Duration) {
+        self.with(|state, _| {
+            let rtt = state.lanes.values().map(|lane| lane.path.rtt).max().unwrap_or_default();
+            let session = &state.session;
+            (session.streams(), session.delivered_bytes(), session.is_hungry(), rtt)
+        })
+    }
+
+    /// Notes why there is no lane.
+    pub(crate) fn fails(&self, fault: HopFault) {
+        self.with(|state, _| state.failure = Some(fault));
+    }
+
+    /// Why there is no lane, where that is known.
+    pub(crate) fn failure(&self) -> Option<HopFault> {
+        self.with(|state, _| state.failure)
+    }
+}
+
+impl State {
+    /// Hands what may be sent to the lanes, and tells those who wait; true when lanes or all has changed.
+    fn settle(&mut self, now: Duration, wakers: &mut Vec<Waker>) -> bool {
+        self.pump(now);
+        let is_changed = self.settle_events(wakers);
+        // What has happened may have made room.
+        self.pump(now);
+        self.has_moved |= self.session.is_telling();
+        // One that still writes asks for more by itself.
+        let has_work =
+            |lane: &&mut Lane| lane.is_dead || (lane.taken == 0 && (lane.is_retired || !lane.out.is_empty()));
+        wakers.extend(self.lanes.values_mut().filter(has_work).filter_map(|lane| lane.waker.take()));
+        is_changed
+    }
+
+    fn pump(&mut self, now: Duration) {
+        while let Some((id, frame)) = self.session.next_frame(now) {
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            frame.write(&mut lane.out);
+            self.has_moved = true;
+            let is_full = lane.is_full();
+            let path = Path { unsent: lane.path.unsent + lane.taken + lane.out.len() as u64, ..lane.path };
+            self.session.set_lane(id, !is_full, path, now);
+        }
+    }
+
+    fn settle_events(&mut self, wakers: &mut Vec<Waker>) -> bool {
+        let mut is_changed = false;
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::Opened(id) => self.opened.push_back(id),
+                Event::Readable(id) => {
+                    if let Some(waiting) = self.waiting.get_mut(&id) {
+                        wakers.extend(waiting.reader.take());
+                        wakers.extend(waiting.watcher.take());
+                    }
+                }
+                Event::Writable(id) => {
+                    let waiting = self.waiting.get_mut(&id);
+                    wakers.extend(waiting.and_then(|waiting| waiting.writer.take()));
+                }
+                Event::Silent(id) => {
+                    if let Some(lane) = self.lanes.get_mut(&id) {
+                        lane.is_dead = true;
+                    }
+                }
+                Event::Leaving => {
+                    self.is_leaving = true;
+                    is_changed = true;
+                }
+                Event::Over => {
+                    self.lanes.values_mut().for_each(|lane| lane.is_dead = true);
+                    is_changed = true;
+                }
+            }
+        }
+        is_changed
+    }
+
+    /// Has the reader of a stream told when there is something.
+    pub(crate) fn wait_to_read(&mut self, id: StreamId, cx: &Context<'_>) {
+        self.waiting.entry(id).or_default().reader = Some(cx.waker().clone());
+    }
+
+    /// Has the writer of a stream told when there is room.
+    pub(crate) fn wait_to_write(&mut self, id: StreamId, cx: &Context<'_>) {
+        self.waiting.entry(id).or_default().writer = Some(cx.waker().clone());
+    }
+
+    /// Has somebody told when there is something of a stream, beside its reader.
+    pub(crate) fn watch(&mut self, id: StreamId, cx: &Context<'_>) {
+        self.waiting.entry(id).or_default().watcher = Some(cx.waker().clone());
+    }
+
+    /// Nobody waits for a stream any more.
+    pub(crate) fn forget(&mut self, id: StreamId) {
+        self.waiting.remove(&id);
+    }
+}

@@ -1,0 +1,96 @@
+//! Compression of blocks, where it pays.
+
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use towpath_config::Compression;
+use towpath_wire::tunnel::BLOCK_BYTES_MAX;
+use towpath_wire::tunnel::frame::{Block, Coding};
+
+/// Shorter parts are sent as they are.
+const WORTH_BYTES: usize = 1024;
+
+/// A block has to shrink to this share at most.
+const WORTH: f64 = 0.9;
+
+/// After blocks that did not shrink, up to so many are not tried.
+const SKIPS_MAX: u32 = 64;
+
+/// The level of Zstandard: the fastest but those that hardly compress.
+const LEVEL: i32 = 1;
+
+thread_local! {
+    static ZSTD: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    static UNZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Compresses the blocks of one stream.
+#[derive(Debug)]
+pub(super) struct Squeeze {
+    how: Compression,
+    /// Blocks that are still not tried, and how many it were last time.
+    skips: u32,
+    last_skips: u32,
+    /// Bytes a second that compressing takes, as far as that has shown.
+    speed: f64,
+}
+
+impl Squeeze {
+    pub(super) fn new(how: Compression) -> Self {
+        Self { how, skips: 0, last_skips: 0, speed: 0.0 }
+    }
+
+    /// The block that some bytes make, if it is shorter than they are. `rate` is how many bytes a second the lanes take: what is
+    /// quicker than compressing is not to be slowed down.
+    pub(super) fn block(&mut self, data: &[u8], rate: Option<f64>) -> Option<(Bytes, Coding)> {
+        let coding = match self.how {
+            Compression::Off => return None,
+            Compression::Lz4 => Coding::Lz4,
+            Compression::Zstd | Compression::Auto => Coding::Zstd,
+        };
+        if data.len() < WORTH_BYTES || data.len() > BLOCK_BYTES_MAX {
+            return None;
+        }
+        let is_slow = self.speed > 0.0 && rate.is_some_and(|rate| rate * 2.0 > self.speed);
+        if self.skips > 0 || (self.how == Compression::Auto && is_slow) {
+            self.skips = self.skips.saturating_sub(1);
+            return None;
+        }
+        let begun = Instant::now();
+        let payload = match coding {
+            Coding::Lz4 => Some(lz4_flex::block::compress(data)),
+            _ => ZSTD.with_borrow_mut(|kept| {
+                if kept.is_none() {
+                    *kept = zstd::bulk::Compressor::new(LEVEL).ok();
+                }
+                kept.as_mut()?.compress(data).ok()
+            }),
+        }?;
+        let time = begun.elapsed().max(Duration::from_micros(1));
+        let speed = data.len() as f64 / time.as_secs_f64();
+        self.speed = if self.speed > 0.0 { self.speed * 0.9 + speed * 0.1 } else { speed };
+        if payload.len() as f64 > data.len() as f64 * WORTH {
+            self.last_skips = (self.last_skips * 2 + 1).min(SKIPS_MAX);
+            self.skips = self.last_skips;
+            return None;
+        }
+        self.last_skips = 0;
+        Some((payload.into(), coding))
+    }
+}
+
+/// The bytes of a block as they were; `None` if it is not what it says.
+pub(super) fn unsqueeze(block: Block) -> Option<Bytes> {
+    let whole = match block.coding {
+        Coding::Plain => return (block.payload.len() == block.length).then_some(block.payload),
+        Coding::Lz4 => lz4_flex::block::decompress(&block.payload, block.length).ok()?,
+        Coding::Zstd => UNZSTD.with_borrow_mut(|kept| {
+            if kept.is_none() {
+                *kept = zstd::bulk::Decompressor::new().ok();
+            }
+            kept.as_mut()?.decompress(&block.payload, block.length).ok()
+        })?,
+    };
+    (whole.len() == block.length).then(|| whole.into())
+}

@@ -1,0 +1,101 @@
+//! What is due when nothing happens: lanes are asked whether they live, and what is stuck goes another way.
+
+use std::time::Duration;
+
+use super::super::frame::Frame;
+use super::{Event, LOOKS, SILENCE, Session};
+
+/// The same while nothing is, so that nobody on its way forgets it.
+const REST: Duration = Duration::from_secs(20);
+
+/// It has so long to answer, and four round trips.
+const ANSWER: Duration = Duration::from_secs(3);
+
+/// A stream that nobody holds any more has so long for each step to its end.
+const LINGER: Duration = Duration::from_secs(60);
+
+impl Session {
+    /// When [`Self::tick`] is to be called, if nothing happens before.
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.is_over {
+            return None;
+        }
+        let lost = self.lost_since.map(|since| since + self.limits.resume);
+        let pings = self.lanes.iter().map(|lane| match lane.pinged {
+            Some(at) => at + ANSWER + 4 * lane.path.rtt,
+            None => lane.heard + REST,
+        });
+        // Not before it would be looked for.
+        let pings = pings.map(|at| at.max(self.looked + LOOKS));
+        let is_busy = self.busy_until > self.looked && !self.lanes.is_empty();
+        let look = is_busy.then(|| self.looked + LOOKS);
+        let tell = self.tell_at.filter(|_| !self.lanes.is_empty());
+        pings.chain(lost).chain(look).chain(tell).min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Duration) {
+        if self.lost_since.is_some_and(|since| since + self.limits.resume <= now) {
+            self.end();
+            return;
+        }
+        if now < self.looked + LOOKS {
+            return;
+        }
+        self.looked = now;
+        self.look_at_streams(now);
+        self.look_at_lanes(now);
+    }
+
+    fn look_at_lanes(&mut self, now: Duration) {
+        let quiet = if now < self.busy_until { SILENCE } else { REST };
+        for lane in &mut self.lanes {
+            match lane.pinged {
+                Some(at) if at + ANSWER + 4 * lane.path.rtt <= now => {
+                    // Said once.
+                    lane.pinged = Some(now);
+                    self.events.push_back(Event::Silent(lane.id));
+                }
+                None if lane.heard + quiet <= now => {
+                    lane.pinged = Some(now);
+                    self.notes.push_back((Some(lane.id), Frame::Ping(u64::from(lane.id))));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn look_at_streams(&mut self, now: Duration) {
+        if self.lanes.is_empty() {
+            return;
+        }
+        let is_probing = self.probed + REST <= now;
+        if is_probing {
+            self.probed = now;
+        }
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        for id in ids {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let is_overdue = stream.progress.max(self.laned) + LINGER <= now;
+            if is_overdue && stream.outflow.waits() {
+                // Lanes come and go, and yet nothing is acknowledged: there is nobody who would.
+                self.end();
+                return;
+            }
+            if stream.outflow.waits() || stream.is_released {
+                self.busy_until = self.busy_until.max(now + 2 * LOOKS);
+            }
+            stream.outflow.retry(now);
+            if is_overdue && stream.is_released {
+                stream.progress = now;
+                stream.outflow.truncate();
+            }
+            if is_probing && stream.outflow.lacks_room() {
+                // Whoever gave no more room may have said that it is gone, when a lane broke.
+                stream.inflow.tell_again();
+            }
+            self.touch(id);
+            self.note_news(id, now);
+        }
+    }
+}
