@@ -102,8 +102,10 @@ pub(crate) fn tunnel(args: &Tunnel) -> String {
     several("allow_dest", &args.allow_dest, &mut text);
     several("deny_dest", &args.deny_dest, &mut text);
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    args.sockets.write(args.listen.as_deref().unwrap_or_default(), &mut text);
     text.push_str("\n[[pool]]\nname = \"out\"\n");
     way(&args.way, &mut text);
+    args.sockets.write("", &mut text);
     text.trim_start().to_owned()
 }
 

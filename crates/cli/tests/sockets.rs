@@ -234,7 +234,12 @@ fn the_command_line_is_a_file() {
     let keys = "mss = 1200\nwrite_size = 100\nwrite_gap = \"5ms\"\nsend_buffer = \"1MiB\"\n\
                 receive_buffer = \"64KiB\"\nnotsent_lowat = \"16KiB\"\ncongestion = \"reno\"\n\
                 pacing_rate = \"10MiB/s\"\nfastopen = true\ndscp = 46\nquickack = true\n";
-    for start in [vec!["tcp", ":80", "b:80"], vec!["http", ":80", "b:80"], vec!["proxy", "127.0.0.1:80"]] {
+    for start in [
+        vec!["tcp", ":80", "b:80"],
+        vec!["http", ":80", "b:80"],
+        vec!["proxy", "127.0.0.1:80"],
+        vec!["tunnel", ":7000", "--plain"],
+    ] {
         let (code, told, error) = output(command(start.iter().chain(&all)));
         assert_eq!(code, Some(0), "{error}");
         assert_eq!(told.matches(keys.trim_end()).count(), 2, "{told}");
