@@ -32,6 +32,8 @@ pub(crate) const FOR_TESTS: &[Package] = &[
     package(&["socat"], "half-closes and odd sockets"),
     package(&["iproute2"], "network namespaces and ss"),
     package(&["nftables"], "drops and rejects packets"),
+    package(&["tcpdump"], "sees segments on the wire"),
+    package(&["ethtool"], "has each of them be a packet there"),
     package(&["dnsmasq-base"], "a DNS server whose answers change"),
     package(&["tinyproxy"], "an HTTP proxy to go out through"),
     package(&["squid"], "another"),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
+use crate::sockets::Sockets;
 use crate::tunnel::{self, Tunnel};
 
 /// TCP forwarder: carries connections faithfully to where they should go.
@@ -177,6 +178,8 @@ pub(crate) struct Proxy {
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 /// How connections go out.
@@ -228,6 +231,8 @@ pub(crate) struct Tcp {
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -275,6 +280,8 @@ pub(crate) struct Http {
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 /// What every command that runs an instance takes.

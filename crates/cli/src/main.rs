@@ -7,6 +7,7 @@ mod exit;
 mod log;
 mod passwd;
 mod shorthand;
+mod sockets;
 mod tunnel;
 
 use std::process::ExitCode;

@@ -16,10 +16,12 @@ pub(crate) fn tcp(args: &Tcp) -> String {
     key("bind", list(&args.listen), &mut text);
     text.push_str("mode = \"tcp\"\npool = \"target\"\n");
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    args.sockets.write(&args.listen, &mut text);
     text.push_str("\n[[pool]]\nname = \"target\"\n");
     key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
     way(&args.way, &mut text);
+    args.sockets.write(if args.way.via.is_empty() { &args.target } else { "" }, &mut text);
     optional("hold", args.hold.as_deref(), &mut text);
     text.trim_start().to_owned()
 }
@@ -33,6 +35,7 @@ pub(crate) fn http(args: &Http) -> String {
     text.push_str("mode = \"http\"\npool = \"target\"\n");
     server_tls(args.tls_cert.as_deref(), args.tls_key.as_deref(), &mut text);
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    args.sockets.write(&args.listen, &mut text);
     text.push_str("\n[[pool]]\nname = \"target\"\n");
     key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
@@ -54,6 +57,7 @@ pub(crate) fn http(args: &Http) -> String {
         key("retry_on", list(statuses), &mut text);
     }
     way(&args.way, &mut text);
+    args.sockets.write(if args.way.via.is_empty() { &args.target } else { "" }, &mut text);
     optional("hold", args.hold.as_deref(), &mut text);
     text.trim_start().to_owned()
 }
@@ -75,8 +79,10 @@ pub(crate) fn proxy(args: &Proxy) -> String {
         key("open", true, &mut text);
     }
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    args.sockets.write(&args.listen, &mut text);
     text.push_str("\n[[pool]]\nname = \"out\"\n");
     way(&args.way, &mut text);
+    args.sockets.write("", &mut text);
     text.trim_start().to_owned()
 }
 
@@ -96,8 +102,10 @@ pub(crate) fn tunnel(args: &Tunnel) -> String {
     several("allow_dest", &args.allow_dest, &mut text);
     several("deny_dest", &args.deny_dest, &mut text);
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
+    args.sockets.write(args.listen.as_deref().unwrap_or_default(), &mut text);
     text.push_str("\n[[pool]]\nname = \"out\"\n");
     way(&args.way, &mut text);
+    args.sockets.write("", &mut text);
     text.trim_start().to_owned()
 }
 
@@ -162,13 +170,13 @@ fn several(name: &str, values: &[String], text: &mut String) {
     }
 }
 
-fn optional(name: &str, value: Option<&str>, text: &mut String) {
+pub(crate) fn optional(name: &str, value: Option<&str>, text: &mut String) {
     if let Some(value) = value {
         key(name, quoted(value), text);
     }
 }
 
-fn key(name: &str, value: impl std::fmt::Display, text: &mut String) {
+pub(crate) fn key(name: &str, value: impl std::fmt::Display, text: &mut String) {
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{name} = {value}");
 }
@@ -178,6 +186,6 @@ fn list(values: &str) -> String {
     format!("[{}]", quoted.join(", "))
 }
 
-fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     toml::Value::from(value).to_string()
 }

@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 
 use crate::args::{Instance, Way};
 use crate::exit::Failure;
+use crate::sockets::Sockets;
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
@@ -57,6 +58,8 @@ pub(crate) struct Tunnel {
     /// Print the configuration file for the same thing, with passwords masked, and exit
     #[arg(long)]
     pub(crate) print_config: bool,
+    #[command(flatten)]
+    pub(crate) sockets: Sockets,
 }
 
 /// Makes a key in a new file that only its owner can read.

@@ -54,12 +54,17 @@ fn receive(mut from: TcpStream, mut data: Data, count: u64, mut rng: Rng) -> Joi
 
 /// Carries `total` bytes in all over four connections at once, as much up as down.
 fn carry(relay: &str, total: u64) {
+    carry_by(relay, "", total);
+}
+
+/// The same with sockets that have these options on both sides.
+fn carry_by(relay: &str, keys: &str, total: u64) {
     let seed = seed();
     let mut rng = Rng::with_seed(seed);
     let (listen, server) = (free_address(), Server::start());
     let text = format!(
-        "{relay}\n[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\n\
-         [[pool]]\nname = \"out\"\nbackend = \"{}\"\n",
+        "{relay}\n[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\n{keys}\n\
+         [[pool]]\nname = \"out\"\nbackend = \"{}\"\n{keys}\n",
         server.address()
     );
     let towpath = Towpath::file(&text);
@@ -115,4 +120,26 @@ fn with_an_early_splice() {
 fn with_the_smallest_buffers() {
     let relay = "[relay]\nsplice_after = \"1KiB\"\nbuffer = \"4KiB\"\npipe = \"4KiB\"";
     carry(relay, if nightly() { 500_000_000 } else { 64_000_000 });
+}
+
+#[test]
+fn with_each_option_of_sockets() {
+    let all = [
+        "mss = 536",
+        "write_size = 1000",
+        "write_size = 10000\nwrite_gap = \"1ms\"",
+        "nodelay = false",
+        "cork = true",
+        "send_buffer = \"4KiB\"\nreceive_buffer = \"4KiB\"",
+        "notsent_lowat = \"1kB\"",
+        "congestion = \"reno\"",
+        "pacing_rate = \"20MiB/s\"",
+        "fastopen = true",
+        "mptcp = true",
+        "dscp = \"ef\"\nquickack = true",
+    ];
+    for keys in all {
+        println!("{keys}");
+        carry_by("", keys, if nightly() { 64_000_000 } else { 4_000_000 });
+    }
 }

@@ -13,6 +13,7 @@ mod model_health;
 mod model_http;
 mod model_proxy;
 mod model_route;
+mod model_segments;
 mod model_tls;
 mod model_tunnel;
 mod near;
@@ -34,9 +35,9 @@ pub use model::{
     Action, Admin, Admission, Backend, Balance, Bandwidth, Check, CheckKind, ClientTls, Coding, Compression,
     Config, DestHost, DestRule, Destinations, Dns, Eject, FieldEdit, FieldMatch, Flows, ForwardedFields,
     HashKey, Hedge, Hop, HopProtocol, HostPattern, Http, HttpOut, HttpRoute, Identity, Keepalive, Lanes,
-    Listener, Log, LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pool, Proxy,
+    Listener, Log, LogFormat, Login, Match, Mode, OnDown, PathMatch, Pattern, Pem, Pieces, Pool, Proxy,
     ProxyHeaderIn, ProxyVersion, RecordFormat, Relay, Replay, RequestKey, RequestRate, Rewrite, Route, Rules,
-    ServerTls, SocketOptions, SourceAddress, Sticky, TunnelEnd, TunnelIn, TunnelOut,
+    Segments, ServerTls, SocketOptions, SourceAddress, Sticky, TunnelEnd, TunnelIn, TunnelOut,
 };
 pub use parse::parse;
 pub use schema::schema;

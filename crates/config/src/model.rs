@@ -13,6 +13,7 @@ pub use crate::model_health::*;
 pub use crate::model_http::*;
 pub use crate::model_proxy::*;
 pub use crate::model_route::*;
+pub use crate::model_segments::*;
 pub use crate::model_tls::*;
 pub use crate::model_tunnel::*;
 
@@ -342,6 +343,8 @@ pub struct SocketOptions {
     pub keepalive: Option<Keepalive>,
     /// TCP_USER_TIMEOUT; `None` leaves the kernel's.
     pub user_timeout: Option<Duration>,
+    /// What is asked of it beyond that; `None` is nothing.
+    pub segments: Option<Box<Segments>>,
 }
 
 /// When the kernel asks a silent peer whether it still lives (tcp(7)).

@@ -91,6 +91,14 @@ pub enum StartError {
         /// What is wrong with them.
         error: Box<TlsError>,
     },
+    /// Options of sockets that the kernel does not take.
+    #[error("{what}: {why}")]
+    Segments {
+        /// Whose.
+        what: String,
+        /// What stands against them.
+        why: String,
+    },
     /// Users of a proxy whose lines are not understood.
     #[error("{what}: users:\n  {faults}")]
     Users {

@@ -13,6 +13,7 @@ mod occupant;
 mod prepare;
 mod records;
 mod reload;
+mod segments;
 mod signals;
 mod sources;
 

@@ -14,7 +14,7 @@ use crate::discover::Discovery;
 use crate::hints::bind_hint;
 use crate::instance::StartError;
 use crate::layout::{Layout, Station};
-use crate::sources;
+use crate::{segments, sources};
 
 /// All that a configuration needs to run.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(crate) async fn prepare(
 ) -> Result<Prepared, StartError> {
     sources::check(config)?;
     check(config)?;
+    segments::warn(config);
     let resolver = Resolver::new(&config.dns);
     let (pools, discoveries) = find(config, before, keeps, &resolver).await?;
     let is_new = |listen: &Listen| !before.stations.iter().any(|station| station.listen == *listen);
@@ -65,6 +66,7 @@ pub(crate) async fn prepare(
 /// # Errors
 /// The first that cannot.
 pub fn check(config: &Config) -> Result<(), StartError> {
+    segments::check(config)?;
     for pool in &config.pools {
         let bad = |error| bad_tls(format!("pool {}", pool.name), error);
         let hops = pool.via.iter().filter_map(|hop| hop.tls.as_ref());

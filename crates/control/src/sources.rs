@@ -35,5 +35,5 @@ pub(crate) fn check(config: &Config) -> Result<(), StartError> {
 }
 
 fn try_bind(ip: IpAddr, is_foreign: bool) -> io::Result<()> {
-    bind_source(&tcp_socket(&SocketAddr::new(ip, 0))?, ip, is_foreign)
+    bind_source(&tcp_socket(&SocketAddr::new(ip, 0), false)?, ip, is_foreign)
 }

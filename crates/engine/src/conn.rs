@@ -53,6 +53,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
         let Some(within) = Box::pin(shake_hands(&mut flow, client, &mut first)).await else { return };
         client = within;
     }
+    flow.look_at_client(&client);
     if let Some(far) = flow.seat.far.clone() {
         return Box::pin(far::serve(worker, flow, client, first, far)).await;
     }
@@ -255,6 +256,7 @@ pub(crate) async fn find_server(
         return Box::pin(proxied::refuse(&flow, client, answer)).await;
     }
     flow.connected(lease, !first.is_empty());
+    flow.look_at_server(&server);
     if let Some(answer) = answer
         && client.send_all(&answer.granted(), false).await.is_err()
     {
@@ -300,6 +302,7 @@ pub(crate) fn carry(
             return;
         }
         flow.ended(end);
+        relay.show_sockets(&mut flow);
         if let Some(last_bytes) = relay.close(end) {
             last_bytes.await;
         }

@@ -64,12 +64,14 @@ impl FirstFlight {
 pub(crate) struct Kept {
     bytes: Vec<u8>,
     replay: Replay,
+    /// They may have left with the first packet, which a server can still refuse.
+    leaves_early: bool,
 }
 
 impl Kept {
-    /// Keeps a copy of what was read so far, where `replay` may have a use for it.
-    pub(crate) fn new(first: &FirstFlight, replay: Replay) -> Option<Box<Self>> {
-        let kept = Self { bytes: Vec::new(), replay };
+    /// Keeps a copy of what was read so far, where `replay` may have a use for it, or where it `leaves_early`.
+    pub(crate) fn new(first: &FirstFlight, replay: Replay, leaves_early: bool) -> Option<Box<Self>> {
+        let kept = Self { bytes: Vec::new(), replay, leaves_early };
         kept.has_use_for(&first.0).then(|| Box::new(Self { bytes: first.0.clone(), ..kept }))
     }
 
@@ -82,9 +84,10 @@ impl Kept {
         fits && self.has_use_for(&self.bytes)
     }
 
-    /// The bytes, if they may be sent to another server.
-    pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
+    /// The bytes, if they may be sent to another server. One that `was_refused` has not taken them.
+    pub(crate) fn into_bytes(self, was_refused: bool) -> Option<Vec<u8>> {
         let may_be_sent = match self.replay {
+            _ if was_refused => true,
             Replay::Never => self.bytes.is_empty(),
             Replay::Always => true,
             Replay::Safe if self.bytes.is_empty() => true,
@@ -99,6 +102,7 @@ impl Kept {
 
     fn has_use_for(&self, bytes: &[u8]) -> bool {
         match self.replay {
+            _ if self.leaves_early => true,
             Replay::Never => false,
             Replay::Always => true,
             Replay::Safe => bytes.first().is_none_or(|first| *first == TLS_HANDSHAKE),

@@ -50,9 +50,10 @@ pub use error::{ConnectError, HeaderFault, HopError, HopFault, HttpStatus, Misas
 pub use health::watch_health;
 pub use listen::{BindError, Bound, PrivateSocket, bind};
 pub use metrics::Totals;
+pub use options::{RefusedOption, try_segments};
 pub use place::Place;
 pub use pool::{Backend, Hop, Member, Pool, Reckoned, Standing, hash_key};
-pub use record::{Exchanged, Picked, Record, RecordSink, RecordSource, Stage};
+pub use record::{Exchanged, Picked, Record, RecordSink, RecordSource, SocketFacts, Stage};
 pub use resolve::{Answer, Host, ResolveError, Resolver};
 pub use route::Denial;
 pub use tls::{TlsError, TlsIn, TlsOut};

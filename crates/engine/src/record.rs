@@ -8,6 +8,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, SystemTime};
 
 use towpath_config::{Listener, Pool};
+pub use towpath_sys::segments::SocketFacts;
 
 use crate::error::Reason;
 use crate::pool::Backend;
@@ -75,6 +76,10 @@ pub struct Record {
     pub connect_time: Option<Duration>,
     /// What was asked and answered, if it is a request of HTTP.
     pub request: Option<Box<Exchanged>>,
+    /// What the kernel has made of the client's socket, if anything was asked of it.
+    pub client_socket: Option<Arc<SocketFacts>>,
+    /// The same of the server's, or that of the first proxy on the way.
+    pub server_socket: Option<Arc<SocketFacts>>,
     /// Bytes from client to server.
     pub up_bytes: u64,
     /// Bytes from server to client.

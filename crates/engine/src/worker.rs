@@ -104,7 +104,10 @@ impl Worker {
     /// Starts the story of a client.
     pub(crate) fn serve(self: &Rc<Self>, accepted: Accepted) {
         let Accepted { socket, client, seat, offset } = accepted;
-        let stream = if client.is_some() { Stream::tcp(socket) } else { Stream::unix(socket) };
+        let stream = match client {
+            Some(_) => Stream::tcp(socket).cut(seat.listener.socket.segments.as_deref()),
+            None => Stream::unix(socket),
+        };
         let flow = Flow::begin(self.colleagues[self.id].clone(), seat, client, offset);
         // Boxed, since the runtime copies a task's future several times.
         spawn_local(Box::pin(conn::serve(self.clone(), flow, stream)));

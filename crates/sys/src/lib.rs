@@ -7,5 +7,6 @@ pub mod options;
 pub mod path;
 pub mod pipe;
 pub mod process;
+pub mod segments;
 pub mod socket;
 pub mod stream;

@@ -11,6 +11,8 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+use crate::stream::tcp_socket;
+
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// Connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn.
@@ -25,13 +27,13 @@ pub enum Sharing {
     Group,
 }
 
-/// A bound TCP socket that does not listen yet. A `[::]` address takes v4 connections as well if `dual` says so.
+/// A bound TCP socket that does not listen yet. A `[::]` address takes v4 connections as well if `dual` says so. With `mptcp`
+/// it is one of MPTCP where the kernel has them.
 ///
 /// # Errors
 /// What socket(2) or bind(2) says.
-pub fn bind_tcp(address: &SocketAddr, dual: bool, sharing: Sharing) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let fd = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?;
+pub fn bind_tcp(address: &SocketAddr, dual: bool, sharing: Sharing, mptcp: bool) -> io::Result<OwnedFd> {
+    let fd = tcp_socket(address, mptcp)?;
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&fd, !dual)?;
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::sockopt;
 
 /// What is set on each TCP socket; see socket(7) and tcp(7).
@@ -27,8 +28,14 @@ impl TcpOptions {
         let fd = socket.as_fd();
         sockopt::set_tcp_nodelay(fd, self.nodelay)?;
         sockopt::set_socket_keepalive(fd, self.keepalive.is_some())?;
-        sockopt::set_tcp_user_timeout(fd, 0)?;
-        self.apply_lasting(fd)
+        match sockopt::set_tcp_user_timeout(fd, 0).map(|()| self.apply_lasting(fd)) {
+            Ok(result) => result,
+            // MPTCP has no such time, and takes all else.
+            Err(Errno::NOPROTOOPT | Errno::OPNOTSUPP) => {
+                Self { user_timeout: None, ..*self }.apply_lasting(fd)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sets those that the first byte has a use for.

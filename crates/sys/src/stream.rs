@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, sockopt,
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt,
 };
+
+use crate::segments;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
@@ -23,12 +25,18 @@ pub enum Connecting {
     Pending,
 }
 
-/// A new TCP socket of the family of `to`.
+/// A new TCP socket of the family of `to`; with `mptcp` one of MPTCP (RFC 8684) where the kernel has them.
 ///
 /// # Errors
 /// What socket(2) says; [`crate::limits::is_exhausted`] tells whether descriptors ran out.
-pub fn tcp_socket(to: &SocketAddr) -> io::Result<OwnedFd> {
+pub fn tcp_socket(to: &SocketAddr, mptcp: bool) -> io::Result<OwnedFd> {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    if mptcp {
+        match rustix::net::socket_with(family, SocketType::STREAM, FLAGS, Some(ipproto::MPTCP)) {
+            Err(error) if segments::has_no_mptcp(error) => {}
+            result => return Ok(result?),
+        }
+    }
     Ok(rustix::net::socket_with(family, SocketType::STREAM, FLAGS, None)?)
 }
 
@@ -133,6 +141,15 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 #[inline]
 pub fn send_last(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)?)
+}
+
+/// The same for a piece that is to leave by itself: it is pushed, and the kernel puts nothing behind it into its segments
+/// (MSG_EOR, `tcp_skb_can_collapse_to` in include/net/tcp.h).
+///
+/// # Errors
+/// What send(2) says; `WouldBlock` when there is no room.
+pub fn send_piece(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::net::send(socket, bytes, SendFlags::NOSIGNAL | SendFlags::EOR)?)
 }
 
 /// Ends the stream that we write; the other direction goes on.

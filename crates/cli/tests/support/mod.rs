@@ -19,6 +19,7 @@ pub(crate) mod tools;
 pub(crate) mod towpath;
 pub(crate) mod turns;
 pub(crate) mod web;
+pub(crate) mod wire;
 
 use std::thread;
 use std::time::{Duration, Instant};

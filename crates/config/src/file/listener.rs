@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{HttpIn, Route, Rules, ServerTls, Tunnel};
+use super::{HttpIn, Route, Rules, Segments, ServerTls, Tunnel};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Tables, Whole};
 use crate::report::Report;
 use crate::words::{
@@ -79,6 +79,7 @@ shape! {
     forwarded: Switch = false,
     /// Mode tunnel: its key, and what it keeps to.
     tunnel: Tunnel,
+    .. segments: Segments,
     .. http: HttpIn,
     .. rules: Rules,
 }

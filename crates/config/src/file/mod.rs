@@ -5,6 +5,7 @@ mod http;
 mod listener;
 mod pool;
 mod route;
+mod segments;
 mod shape;
 mod tls;
 mod tunnel;
@@ -24,6 +25,7 @@ pub(crate) use http::{
 pub(crate) use listener::{Keepalive, Listener, Speed};
 pub(crate) use pool::{Backend, Pool};
 pub(crate) use route::Route;
+pub(crate) use segments::Segments;
 use shape::shape;
 pub(crate) use tls::{ClientTls, ServerTls};
 pub(crate) use tunnel::Tunnel;

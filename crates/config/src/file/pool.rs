@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::shape::{either, shape};
-use super::{Check, ClientTls, HttpOut, Keepalive};
+use super::{Check, ClientTls, HttpOut, Keepalive, Segments};
 use crate::read::{Field, Keys, OneOrMany, OrOff, Read, Shape, Switch, Whole};
 use crate::report::Report;
 use crate::words::{
@@ -73,6 +73,7 @@ shape! {
     keepalive: OrOff<Keepalive>,
     /// TCP_USER_TIMEOUT to backends: how long sent bytes may go unacknowledged.
     user_timeout: OrOff<UserTimeout> = "off",
+    .. segments: Segments,
     .. http: HttpOut,
 }
 

@@ -81,12 +81,14 @@ impl<const MIN: u32, const MAX: u32> Read for Whole<MIN, MAX> {
 
     fn convert(key: &'static str, value: Spanned<DeValue<'_>>, report: &mut Report) -> Option<Self> {
         let written = value.get_ref().as_integer()?;
-        match u32::from_str_radix(written.as_str(), written.radix()) {
-            Ok(number) if (MIN..=MAX).contains(&number) => return Some(Self(number)),
-            _ => {}
+        let number = u32::from_str_radix(written.as_str(), written.radix());
+        if let Ok(number) = number
+            && (MIN..=MAX).contains(&number)
+        {
+            return Some(Self(number));
         }
         let message = format!("`{key}` is {}, outside {MIN} to {MAX}", excerpt(&written.to_string()));
-        let hint = if written.as_str().starts_with('-') || written.as_str() == "0" {
+        let hint = if written.as_str().starts_with('-') || number.is_ok_and(|number| number < MIN) {
             format!("give at least {MIN}, or leave `{key}` out")
         } else {
             format!("give at most {MAX}")

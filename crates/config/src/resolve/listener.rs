@@ -124,6 +124,9 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
         mode.is_none() || http.is_some(),
         report,
     );
+    let has_tcp = binds.is_empty() || binds.iter().any(|(listen, _)| matches!(listen, Listen::Tcp { .. }));
+    let socket =
+        socket(shape.nodelay, shape.keepalive, shape.user_timeout, (shape.segments, has_tcp), report);
     let listener = way.map(|pool| Listener {
         name: name.clone(),
         bind: binds.iter().map(|(listen, _)| listen.clone()).collect(),
@@ -142,7 +145,7 @@ fn listener(mut shape: file::Listener, pools: &Pools, dns: &Dns, report: &mut Re
         max_connections: shape.max_connections.given().map(|count| count.number() as usize),
         accept_rate: shape.accept_rate.given().map(|rate| rate.0),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
-        socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
+        socket,
         admission: Admission {
             allow: allowed(shape.allow, report),
             deny: networks(shape.deny),

@@ -9,6 +9,7 @@ mod modes;
 mod pool;
 mod proxy;
 mod route;
+mod segments;
 mod tls;
 mod tunnel;
 mod via;
@@ -109,14 +110,18 @@ fn socket(
     nodelay: Field<Switch>,
     keepalive: Field<OrOff<file::Keepalive>>,
     user_timeout: Field<OrOff<UserTimeout>>,
+    (segments, has_tcp): (file::Segments, bool),
+    report: &mut Report,
 ) -> SocketOptions {
     let keepalive = match keepalive.given() {
         Some(OrOff::Off) => None,
         Some(OrOff::On(shape)) => Some(shape),
         None => Some(file::Keepalive::default()),
     };
+    let nodelay = nodelay.given().is_none_or(|switch| switch.0);
     SocketOptions {
-        nodelay: nodelay.given().is_none_or(|switch| switch.0),
+        segments: segments::segments(segments, nodelay, has_tcp, report),
+        nodelay,
         keepalive: keepalive.map(|shape| Keepalive {
             idle: shape.idle.given().map_or(Duration::from_secs(60), |time| time.0),
             interval: shape.interval.given().map_or(Duration::from_secs(10), |time| time.0),

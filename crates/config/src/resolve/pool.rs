@@ -105,8 +105,9 @@ pub(crate) fn pools(field: Field<Tables<file::Pool>>, commands: bool, report: &m
         };
         pools.complete &= name.is_some();
         let label = name.as_ref().map_or_else(|| Arc::from(""), |(name, _)| name.clone());
-        vias.push(shape.via.take());
-        let found = Found { no_backends, ..pool(shape, label, commands, report) };
+        let via = shape.via.take();
+        let found = Found { no_backends, ..pool(shape, label, !via.is_absent(), commands, report) };
+        vias.push(via);
         if let Some((name, span)) = name {
             match places.entry(name.clone()) {
                 Entry::Occupied(first) => note_twice("pool", &name, span, first.get(), report),
@@ -146,7 +147,7 @@ pub(crate) fn note_twice(
     report.push(mistake.also(first.clone(), "the first one").hint("give each its own name"));
 }
 
-fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) -> Found {
+fn pool(shape: file::Pool, name: Arc<str>, has_via: bool, commands: bool, report: &mut Report) -> Found {
     let has_file = !shape.backends_file.is_absent();
     let http_keys = shape.http.spans();
     let unshared = unshared(&shape);
@@ -169,6 +170,13 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         Some(OrOff::On(count)) => Some(count.number()),
         None => Some(3),
     };
+    // Where proxies are on the way, it is they who have sockets.
+    let has_tcp = has_file
+        || has_via
+        || backends.is_empty()
+        || backends.iter().any(|backend| !matches!(backend.address, Target::Unix(_)));
+    let socket =
+        socket(shape.nodelay, shape.keepalive, shape.user_timeout, (shape.segments, has_tcp), report);
     let pool = Pool {
         http: super::http::out(shape.http, hash, report),
         via: Vec::new(),
@@ -206,7 +214,7 @@ fn pool(shape: file::Pool, name: Arc<str>, commands: bool, report: &mut Report) 
         send_proxy: shape.send_proxy.given().and_then(|word| word.0),
         source: source(shape.source, report),
         idle_timeout: on(shape.idle_timeout).map(|time| time.0),
-        socket: socket(shape.nodelay, shape.keepalive, shape.user_timeout),
+        socket,
     };
     Found { pool: Arc::new(pool), spans, no_backends: None, request_key, http_keys, unshared }
 }
@@ -234,7 +242,7 @@ fn unshared(shape: &file::Pool) -> Vec<(&'static str, Range<usize>)> {
 
 /// How the connections of a proxy named `name` go out that says nothing of it.
 pub(crate) fn way_out(name: Arc<str>) -> Pool {
-    pool(file::Pool::default(), name, false, &mut Report::default()).pool.as_ref().clone()
+    pool(file::Pool::default(), name, false, false, &mut Report::default()).pool.as_ref().clone()
 }
 
 /// The backends, each with the bytes of its address.

@@ -10,7 +10,7 @@ use towpath_wire::addr::Target;
 
 use super::pool::plain;
 use super::tunnel::Asked;
-use super::{small_file, tls};
+use super::{segments, small_file, tls};
 use crate::error::Mistake;
 use crate::model::{
     Balance, ClientTls, HashKey, Hop, HopProtocol, HttpOut, Login, Pool, Replay, SourceAddress, TunnelOut,
@@ -89,7 +89,10 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         (HopProtocol::Socks5 | HopProtocol::Socks5Names | HopProtocol::Socks4a, false) => 1080,
         (HopProtocol::Tunnel, false) => 7000,
     };
-    let Options { password, tls, tunnel } = options(query, protocol, is_tls)?;
+    let Options { password, tls, tunnel, socket } = options(query, protocol, is_tls)?;
+    if socket.is_given() && (is_pool || number > 1) {
+        return Err(no_socket(is_pool));
+    }
     let login = self::login(login, password)?;
     if is_pool {
         let hint =
@@ -110,6 +113,7 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         check: None,
         send_proxy: None,
         tls: None,
+        socket: if socket.is_given() { socket.over(&pool.socket)? } else { pool.socket.clone() },
         http: HttpOut::default(),
         // Lanes are opened again until there are some, whatever became of those before.
         eject: pool.eject.clone().filter(|_| tunnel.is_none()),
@@ -179,12 +183,27 @@ fn bad_host() -> Bad {
     Bad::new("the URL of this proxy has no host and port that are understood", hint)
 }
 
+/// What to say of options of a socket where there is none.
+fn no_socket(is_pool: bool) -> Bad {
+    match is_pool {
+        true => Bad::new(
+            "the sockets to these proxies are those of their pool",
+            "write what is behind the ? into the [[pool]]",
+        ),
+        false => Bad::new(
+            "only the first proxy is reached by a socket of its own",
+            "write what is behind the ? behind the first one, whose socket carries all that follow",
+        ),
+    }
+}
+
 /// What the query of a URL says.
 #[derive(Default)]
 struct Options {
     password: Option<String>,
     tls: Option<ClientTls>,
     tunnel: Option<TunnelOut>,
+    socket: segments::OfUrl,
 }
 
 fn options(query: &str, protocol: HopProtocol, is_tls: bool) -> Result<Options, Bad> {
@@ -192,12 +211,15 @@ fn options(query: &str, protocol: HopProtocol, is_tls: bool) -> Result<Options, 
     let mut tunnel = (protocol == HopProtocol::Tunnel).then(Asked::default);
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         if let Some(tunnel) = &mut tunnel {
-            if tunnel.take(&key, &value)? {
+            if tunnel.take(&key, &value)? || options.socket.take(&key, &value)? {
                 continue;
             }
             let message = format!("no tunnel takes `{}` behind the ? of its URL", excerpt(&key));
-            let hint = "it takes key-file=FILE or plain, lanes=N or auto, compress=auto, zstd, lz4 or off, resume=off, \
-                        resume_timeout=TIME, bind=ADDRESS,…, window=SIZE and memory=SIZE";
+            let hint = format!(
+                "it takes key-file=FILE or plain, lanes=N or auto, compress=auto, zstd, lz4 or off, resume=off, \
+                 resume_timeout=TIME, bind=ADDRESS,…, window=SIZE and memory=SIZE; and for the sockets of its lanes {}",
+                segments::KEYS
+            );
             return Err(Bad::new(message, hint));
         }
         match (&*key, &mut options.tls) {
@@ -213,10 +235,14 @@ fn options(query: &str, protocol: HopProtocol, is_tls: bool) -> Result<Options, 
                 let bad = |reason| Bad::new(reason, "give a file with the certificate of the authority");
                 tls.ca = Some(tls::pem(Path::new(&*value)).map_err(bad)?);
             }
+            (key, _) if options.socket.take(key, &value)? => {}
             _ => {
                 let message = "the URL of this proxy has something behind its ? that it does not take";
-                let hint = "it takes password_file=PATH and password_env=NAME; and with https:// and h2:// ca=PATH, \
-                            server_name=NAME and insecure";
+                let hint = format!(
+                    "it takes password_file=PATH and password_env=NAME; with https:// and h2:// ca=PATH, \
+                     server_name=NAME and insecure; and for the socket {}",
+                    segments::KEYS
+                );
                 return Err(Bad::new(message, hint));
             }
         }

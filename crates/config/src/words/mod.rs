@@ -244,6 +244,7 @@ mod clients;
 mod http;
 mod pools;
 mod proxies;
+mod segments;
 
 pub(crate) use checks::{Escaped, Hidden, Kind, KindWord, Role, RoleWord, Text};
 pub(crate) use clients::{ByteRate, Network, ProxyInWord};
@@ -254,6 +255,7 @@ pub(crate) use http::{
 };
 pub(crate) use pools::{FilePath, HashKeyWord, HedgeWord, OnDownWord, ProxyOutWord, ReplayWord, SourceWord};
 pub(crate) use proxies::{DestWord, Kinds, MatchWord, NamePattern, UserWord, ViaWord, is_login};
+pub(crate) use segments::{CongestionWord, PieceGap, SocketBuffer, Unsent, code_point};
 
 choice! {
     /// The form of log lines.

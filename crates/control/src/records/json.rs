@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use towpath_engine::{Exchanged, Reason, Record};
 
+use super::socket::Socket;
+
 /// The keys of a record; times in seconds, addresses as text.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -25,6 +27,10 @@ struct Line<'a> {
     connect_seconds: Option<f64>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     request: Option<Request<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_socket: Option<Socket<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backend_socket: Option<Socket<'a>>,
     up_bytes: u64,
     down_bytes: u64,
     stage: &'a str,
@@ -79,6 +85,8 @@ pub(super) fn write(record: &Record, to: &mut Vec<u8>) {
         duration_seconds: record.duration.as_secs_f64(),
         connect_seconds: record.connect_time.map(|time| time.as_secs_f64()),
         request: record.request.as_deref().map(Request::from),
+        client_socket: record.client_socket.as_deref().map(Socket::from),
+        backend_socket: record.server_socket.as_deref().map(Socket::from),
         up_bytes: record.up_bytes,
         down_bytes: record.down_bytes,
         stage: record.stage.as_str(),

@@ -2,6 +2,7 @@
 
 mod access_line;
 mod json;
+mod socket;
 mod text;
 
 use std::io::{self, Write};

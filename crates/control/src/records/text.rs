@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 use towpath_engine::{Exchanged, Reason, Record};
 
+use super::socket::Socket;
+
 /// Writes lines; a line's cost counts, as each connection has one, so that what all lines have is written without
 /// `std::fmt`, which takes three times as long.
 #[derive(Debug, Default)]
@@ -53,6 +55,14 @@ impl Writer {
         }
         if let Some(request) = &record.request {
             self::request(request, to);
+        }
+        for (key, facts) in
+            [(&b" client_socket="[..], &record.client_socket), (b" backend_socket=", &record.server_socket)]
+        {
+            if let Some(facts) = facts {
+                put(to, key, b"");
+                field(&Socket::from(&**facts).to_string(), to);
+            }
         }
         put(to, b" up=", itoa::Buffer::new().format(record.up_bytes).as_bytes());
         put(to, b" down=", itoa::Buffer::new().format(record.down_bytes).as_bytes());
@@ -165,6 +175,8 @@ mod tests {
             duration: Duration::from_micros(1_204_530),
             connect_time: Some(Duration::from_micros(90)),
             request: None,
+            client_socket: None,
+            server_socket: None,
             up_bytes: 12,
             down_bytes: 345,
             stage: Stage::Relay,

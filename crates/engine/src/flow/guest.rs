@@ -11,7 +11,8 @@ use super::{Flow, Stage};
 use crate::attempts::Attempts;
 use crate::listen::{Pass, Seat};
 use crate::pool::{Backend, Pool};
-use crate::record::Exchanged;
+use crate::record::{Exchanged, SocketFacts};
+use crate::stream::Stream;
 
 /// What few clients have: a PROXY header, a server name, a limit of their own, a server that was hard to reach.
 #[derive(Debug, Default)]
@@ -34,6 +35,10 @@ pub(crate) struct Guest {
     pub(crate) pass: Option<Box<Pass>>,
     /// The backend that it was at before, by its cookie.
     pub(crate) preferred: Option<Arc<Backend>>,
+    /// What the kernel has made of its socket, if anything was asked of it.
+    pub(super) client_socket: Option<Arc<SocketFacts>>,
+    /// The same of the socket to its server.
+    pub(super) server_socket: Option<Arc<SocketFacts>>,
     /// What it asks of HTTP, for its record.
     pub(super) request: Option<Box<Exchanged>>,
     /// It has left HTTP for another protocol: what it sends is no request any more, and for its own server alone.
@@ -45,6 +50,38 @@ pub(crate) struct Guest {
 }
 
 impl Flow {
+    /// Looks at what the kernel has made of the client's socket, if its listener asks anything of that.
+    pub(crate) fn look_at_client(&mut self, client: &Stream) {
+        if let Some(wanted) = &self.seat.listener.socket.segments
+            && self.worker.records.is_some()
+        {
+            let facts = client.facts(wanted).map(Arc::new);
+            self.has_client_socket(facts);
+        }
+    }
+
+    /// The same of the socket to the server, or to the first proxy on the way.
+    pub(crate) fn look_at_server(&mut self, server: &Stream) {
+        if let Some(wanted) = &self.pool().first_stop().config.socket.segments
+            && self.worker.records.is_some()
+            && let Some(facts) = server.facts(wanted)
+        {
+            self.guest().server_socket = Some(Arc::new(facts));
+        }
+    }
+
+    /// What the kernel has made of the client's socket, which carries other requests too.
+    pub(crate) fn client_socket(&self) -> Option<Arc<SocketFacts>> {
+        self.guest.as_ref()?.client_socket.clone()
+    }
+
+    /// Its client's socket is this.
+    pub(crate) fn has_client_socket(&mut self, facts: Option<Arc<SocketFacts>>) {
+        if facts.is_some() {
+            self.guest().client_socket = facts;
+        }
+    }
+
     /// It is a request of HTTP.
     pub(crate) fn asks(&mut self, told: impl FnOnce() -> Exchanged) {
         self.stage = Stage::Route;

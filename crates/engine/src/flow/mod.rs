@@ -412,6 +412,8 @@ impl Drop for Flow {
             duration,
             connect_time: (self.connect_micros != NOT_YET).then_some(connect_time),
             request,
+            client_socket: self.guest.as_ref().and_then(|guest| guest.client_socket.clone()),
+            server_socket: self.guest.as_ref().and_then(|guest| guest.server_socket.clone()),
             up_bytes: self.up_bytes.get(),
             down_bytes: self.down_bytes.get(),
             stage,

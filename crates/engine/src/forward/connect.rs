@@ -47,6 +47,7 @@ pub(super) async fn serve(
         Some(protocol) => web_socket(requester, proxy, &mut flow, &request, &protocol).await?,
     };
     flow.connected(lease, false);
+    flow.look_at_server(&server);
     let Ok(send) = answering.send_response(answer, false) else {
         flow.not_connected(Reason::ClientReset);
         return Ok(());

@@ -30,6 +30,7 @@ use crate::flow::{Flow, Stage};
 use crate::inbound;
 use crate::listen::{Seat, Source};
 use crate::proxied::part;
+use crate::record::SocketFacts;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -43,6 +44,7 @@ pub(crate) struct Requester {
     worker: Rc<Worker>,
     source: Arc<Source>,
     client: Option<SocketAddr>,
+    client_socket: Option<Arc<SocketFacts>>,
     offset: u16,
     /// Connections to servers that may serve its next requests.
     idle: RefCell<Idle>,
@@ -62,6 +64,7 @@ impl Requester {
                 None => flow.seat.source().clone(),
             },
             client: flow.client,
+            client_socket: flow.client_socket(),
             offset: flow.offset,
             idle: RefCell::default(),
             gate,
@@ -72,7 +75,9 @@ impl Requester {
     /// The story of one of its requests, which has a place of its own; `None` when there is none.
     fn begin(&self) -> Option<Flow> {
         let seat = Seat::take_now(&self.source)?;
-        Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
+        let mut flow = Flow::begin(self.worker.colleague(), seat, self.client, self.offset);
+        flow.has_client_socket(self.client_socket.clone());
+        Some(flow)
     }
 }
 

@@ -353,6 +353,7 @@ async fn connect(
     let (lease, way) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
     let stream = way.stream();
     flow.connected_with(&lease);
+    flow.look_at_server(&stream);
     Sender::new(stream, lease, pool, key).await.map_err(|_| {
         flow.not_connected(Reason::ServerReset);
         Refused::of(Reason::ServerReset, destination)

@@ -178,6 +178,9 @@ impl<'a> Exchange<'a> {
                         self.flow.attempts().failed(&lease, Failure::Never);
                         continue;
                     }
+                    if let Side::H1(side) = &server.side {
+                        self.flow.look_at_server(&side.stream);
+                    }
                     return Ok(Answering { server, lease, answer });
                 }
                 Err(unheard) => {

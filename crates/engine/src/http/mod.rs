@@ -55,6 +55,7 @@ use crate::error::{Misasked, Reason};
 use crate::flow::{Flow, Stage};
 use crate::listen::{Seat, Source};
 use crate::pool::{Backend, Lease};
+use crate::record::SocketFacts;
 use crate::rulebook::{PoolAtWork, Rulebook};
 use crate::worker::Worker;
 
@@ -66,6 +67,7 @@ pub(crate) struct Requester {
     came_in: Arc<Source>,
     book: Arc<Rulebook>,
     client: Option<SocketAddr>,
+    client_socket: Option<Arc<SocketFacts>>,
     /// What servers are told of its address.
     told: Option<Told>,
     offset: u16,
@@ -83,6 +85,7 @@ impl Requester {
             came_in: flow.seat.source().clone(),
             book,
             client: flow.client,
+            client_socket: flow.client_socket(),
             told: flow.client.and_then(|client| Told::new(client.ip())),
             offset: flow.offset,
             is_tls: flow.seat.listener.tls.is_some(),
@@ -97,7 +100,9 @@ impl Requester {
 
     fn begin(&self) -> Option<Flow> {
         let seat = Seat::take_now(&self.source)?;
-        Some(Flow::begin(self.worker.colleague(), seat, self.client, self.offset))
+        let mut flow = Flow::begin(self.worker.colleague(), seat, self.client, self.offset);
+        flow.has_client_socket(self.client_socket.clone());
+        Some(flow)
     }
 
     fn book(&self) -> &Rulebook {

@@ -63,7 +63,7 @@ impl Acceptor {
         while let Ok(mut ready) = poll_fn(|cx| self.socket.poll_read_ready(cx)).await {
             let source = self.door.source();
             if !Arc::ptr_eq(&source, &known) {
-                self.take_options(&source);
+                self.take_options(&known, &source);
                 known = source.clone();
             }
             if source.pace.is_some() && listener::waiting(self.socket.as_fd()) == 0 {
@@ -122,9 +122,10 @@ impl Acceptor {
     }
 
     /// Clients inherit the options of the listening socket.
-    fn take_options(&self, source: &Source) {
+    fn take_options(&self, before: &Source, source: &Source) {
         // A unix socket has none of them.
-        let _ = crate::options::tcp(&source.listener.socket).apply(&self.socket);
+        let (before, options) = (&before.listener.socket, &source.listener.socket);
+        let _ = crate::options::change_listening(before, options, &self.socket);
     }
 
     /// Has the kernel refuse clients that come from now on; those whose handshake is under way still get in.

@@ -195,20 +195,23 @@ fn bind_tcp(
     let is_it = |has: SocketAddr| has == address || (any && has == v4);
     let taken = take(inherited, |fd| local_address(fd).is_ok_and(|has| has.is_some_and(is_it)));
     let made = taken.is_empty();
+    let is_mptcp = options::wants_mptcp(&listener.socket);
+    // Sockets of MPTCP form no groups: one is for all workers.
+    let workers = if is_mptcp { 1 } else { workers };
     let group = if !made {
         Ok(taken)
     } else if any {
-        match bind_group(&address, true, workers) {
-            Err(error) if has_no_v6(&error) => bind_group(&v4, false, workers),
+        match bind_group(&address, true, workers, is_mptcp) {
+            Err(error) if has_no_v6(&error) => bind_group(&v4, false, workers, is_mptcp),
             result => result,
         }
     } else {
-        bind_group(&address, false, workers)
+        bind_group(&address, false, workers, is_mptcp)
     };
     group
         .and_then(|sockets| {
             for socket in &sockets {
-                options::tcp(&listener.socket).apply(socket)?;
+                options::prepare_listening(&listener.socket, socket)?;
                 reset_on_close(socket, true)?;
                 sys::set_nonblocking(socket.as_fd())?;
                 sys::listen(socket.as_fd())?;
@@ -224,16 +227,16 @@ fn bind_tcp(
 }
 
 /// One socket for each worker, among which the kernel spreads clients.
-fn bind_group(address: &SocketAddr, dual: bool, workers: usize) -> io::Result<Vec<OwnedFd>> {
+fn bind_group(address: &SocketAddr, dual: bool, workers: usize, mptcp: bool) -> io::Result<Vec<OwnedFd>> {
     // Any process of this user may join a group. The first socket listens alone, so that it meets whoever was there
     // before; only then it becomes the group that the others join.
-    let first = sys::bind_tcp(address, dual, Sharing::Alone)?;
+    let first = sys::bind_tcp(address, dual, Sharing::Alone, mptcp)?;
     sys::listen(first.as_fd())?;
     let mut group = vec![first];
     if workers > 1 {
         sys::share(group[0].as_fd())?;
         for _ in 1..workers {
-            group.push(sys::bind_tcp(address, dual, Sharing::Group)?);
+            group.push(sys::bind_tcp(address, dual, Sharing::Group, mptcp)?);
         }
     }
     Ok(group)

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use towpath_config::Pool;
 use towpath_sys::limits::is_exhausted;
 use towpath_sys::options::reset_on_close;
+use towpath_sys::segments::still_connects;
 use towpath_sys::stream::{
     self as sys, bind_source, connect_tcp, connect_unix, local_address, tcp_socket, unix_socket,
 };
@@ -59,16 +60,19 @@ fn start_tcp(
     source: Option<Source>,
     speaks: bool,
 ) -> Result<Connecting, ConnectError> {
-    let socket = tcp_socket(&to)?;
+    let wanted = &pool.socket;
+    let socket = tcp_socket(&to, options::wants_mptcp(wanted))?;
     if let Some(Source { ip, is_foreign }) = source {
         bind_source(&socket, ip, is_foreign).map_err(|error| match error.kind() {
             ErrorKind::AddrNotAvailable => ConnectError::SourceAbsent(ip),
             _ => error.into(),
         })?;
     }
-    options::tcp(&pool.socket).apply_first(&socket)?;
+    options::prepare_connecting(wanted, &socket, speaks, pool.connect_timeout)?;
     reset_on_close(&socket, true)?;
-    let mut stream = if speaks { Plain::tcp_that_speaks(socket)? } else { Plain::tcp(socket) };
+    let waits =
+        speaks && wanted.segments.as_ref().is_none_or(|segments| !segments.quickack && !segments.mptcp);
+    let mut stream = if waits { Plain::tcp_that_speaks(socket)? } else { Plain::tcp(socket) };
     let connecting = connect_tcp(stream.as_fd(), &to)?;
     if connecting == sys::Connecting::Done && is_connected_to_itself(&stream, &to) {
         return Err(io::Error::from(ErrorKind::ConnectionRefused).into());
@@ -76,13 +80,16 @@ fn start_tcp(
     match connecting {
         sys::Connecting::Done => {
             stream.expect_silence()?;
-            Ok(Connecting::Done(Stream::Plain(stream)))
+            let is_early = speaks && wanted.segments.as_ref().is_some_and(|segments| segments.fastopen);
+            let is_early = is_early && still_connects(stream.as_fd());
+            let stream = Stream::Plain(stream).cut(wanted.segments.as_deref());
+            Ok(Connecting::Done(if is_early { stream.sends_early() } else { stream }))
         }
         sys::Connecting::Pending => {
-            let limit = pool.connect_timeout;
+            let (limit, segments) = (pool.connect_timeout, wanted.segments.clone());
             Ok(Connecting::Pending(Box::pin(async move {
                 timeout(limit, stream.connected()).await.map_err(|_| ConnectError::TimedOut(limit))??;
-                Ok(Stream::Plain(stream))
+                Ok(Stream::Plain(stream).cut(segments.as_deref()))
             })))
         }
     }

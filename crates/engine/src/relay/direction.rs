@@ -247,6 +247,7 @@ impl Direction {
             && most > TURN_BYTES
             && source.is_plain()
             && sink.is_plain()
+            && !sink.is_cut()
             && let Some(pipe) = buffers.take_pipe()
         {
             tap.missed();

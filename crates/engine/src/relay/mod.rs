@@ -8,6 +8,7 @@ mod settle;
 mod tests;
 
 use std::future::Future;
+use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,7 +23,7 @@ use towpath_config::Pool;
 
 use crate::buffers::Buffers;
 use crate::first_flight::{FirstFlight, Kept};
-use crate::flow::{End, Meter, Side};
+use crate::flow::{End, Flow, Meter, Side};
 use crate::stream::Stream;
 use crate::throttle::Throttle;
 
@@ -59,7 +60,9 @@ impl Relay {
         pool: &Arc<Pool>,
     ) -> Self {
         let idle = idle_timeout.map(IdleTimer::new);
-        let kept = Kept::new(&first, pool.replay);
+        let leaves_early =
+            pool.via.is_empty() && pool.socket.segments.as_ref().is_some_and(|segments| segments.fastopen);
+        let kept = Kept::new(&first, pool.replay, leaves_early);
         Self {
             client,
             server,
@@ -173,7 +176,15 @@ impl Relay {
             return None; // it is gone, or was told the end already
         }
         let unsent = if carried == 0 { self.up.take_unsent() } else { None };
-        self.kept.take().and_then(|kept| kept.into_bytes()).or(unsent).map(FirstFlight)
+        // Only a first packet is refused.
+        let was_refused = self.server.broken() == Some(ErrorKind::ConnectionRefused);
+        self.kept.take().and_then(|kept| kept.into_bytes(was_refused)).or(unsent).map(FirstFlight)
+    }
+
+    /// Shows the sockets to the story of their connection, which knows whether they are of interest.
+    pub(crate) fn show_sockets(&self, flow: &mut Flow) {
+        flow.look_at_client(&self.client);
+        flow.look_at_server(&self.server);
     }
 
     /// The client alone; the server is reset.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -24,6 +25,11 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
 
     /// The address of this end.
     fn local_address(&self) -> Option<SocketAddr>;
+
+    /// The socket that carries it alone, if there is one.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Bytes written and not yet acknowledged by the peer's kernel.
     fn unacknowledged(&self) -> usize;

@@ -2,29 +2,36 @@
 
 mod gathered;
 mod h2;
+mod laden;
 mod layered;
+mod pieces;
 mod plain;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
-use towpath_config::SocketOptions;
+use towpath_config::{Segments, SocketOptions};
 use towpath_sys::path::TcpPath;
 use towpath_sys::pipe::Pipe;
+use towpath_sys::segments::SocketFacts;
 
 pub(crate) use self::gathered::{Flusher, Gathered};
 pub(crate) use self::h2::H2Stream;
+use laden::Handshake;
+pub(crate) use laden::Laden;
 pub(crate) use layered::{Io, Layered};
+use pieces::Pieces;
 pub(crate) use plain::Plain;
 
 use crate::error::HopFault;
+use crate::options::interest;
 use crate::pool::Lease;
 
 /// How long a peer may take for the end of a stream that is not a socket of its own.
@@ -40,16 +47,6 @@ pub(crate) enum Stream {
     Laden(Box<Laden>),
     /// A stream within another protocol.
     Layered(Box<Layered>),
-}
-
-/// A socket of its own, and what few sockets have.
-#[derive(Debug)]
-pub(crate) struct Laden {
-    plain: Plain,
-    /// What is to be read before all else.
-    ahead: Vec<u8>,
-    /// Places at proxies that it goes through.
-    leases: Vec<Lease>,
 }
 
 /// What a read took.
@@ -77,11 +74,60 @@ impl Stream {
         Self::Layered(Box::new(Layered::new(Box::new(io))))
     }
 
+    /// Takes a new connection as its listener or pool wants it cut and acknowledged.
+    pub(crate) fn cut(self, wanted: Option<&Segments>) -> Self {
+        match (self, wanted) {
+            (Self::Plain(plain), Some(wanted)) => {
+                if wanted.quickack {
+                    plain.acknowledge_at_once();
+                }
+                let Some(pieces) = wanted.pieces else { return Self::Plain(plain) };
+                let mut laden = Laden::new(plain);
+                laden.pieces = Some(Pieces::new(pieces));
+                Self::Laden(laden)
+            }
+            (stream, _) => stream,
+        }
+    }
+
+    /// Takes a socket whose first packet leaves with its first bytes.
+    pub(crate) fn sends_early(self) -> Self {
+        match self {
+            Self::Plain(plain) => {
+                let mut laden = Laden::new(plain);
+                laden.handshake = Handshake::Due;
+                Self::Laden(laden)
+            }
+            Self::Laden(mut laden) => {
+                laden.handshake = Handshake::Due;
+                Self::Laden(laden)
+            }
+            stream @ Self::Layered(_) => stream,
+        }
+    }
+
+    /// What the kernel has made of its socket, if it has one of its own that is of TCP.
+    pub(crate) fn facts(&self, wanted: &Segments) -> Option<SocketFacts> {
+        SocketFacts::read(self.descriptor()?, interest(wanted)).ok()
+    }
+
+    /// The socket that carries it, where that is known.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self.as_plain() {
+            Ok(plain) => Some(plain.as_fd()),
+            Err(layered) => layered.io().descriptor(),
+        }
+    }
+
     /// Keeps places at proxies for as long as this lives.
     pub(crate) fn holding(self, held: Vec<Lease>) -> Self {
         match self {
             stream if held.is_empty() => stream,
-            Self::Plain(plain) => Self::Laden(Box::new(Laden { plain, ahead: Vec::new(), leases: held })),
+            Self::Plain(plain) => {
+                let mut laden = Laden::new(plain);
+                laden.leases = held;
+                Self::Laden(laden)
+            }
             Self::Laden(mut laden) => {
                 laden.leases.extend(held);
                 Self::Laden(laden)
@@ -98,7 +144,9 @@ impl Stream {
         match self {
             stream if bytes.is_empty() => stream,
             Self::Plain(plain) => {
-                Self::Laden(Box::new(Laden { plain, ahead: bytes.to_vec(), leases: Vec::new() }))
+                let mut laden = Laden::new(plain);
+                laden.ahead = bytes.to_vec();
+                Self::Laden(laden)
             }
             Self::Laden(mut laden) => {
                 laden.ahead.splice(0..0, bytes.iter().copied());
@@ -132,8 +180,18 @@ impl Stream {
         !matches!(self, Self::Layered(_))
     }
 
+    /// Whether it is written in pieces.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self, Self::Laden(laden) if laden.pieces.is_some())
+    }
+
     /// Leaves the event loop, for that of another worker. Only plain ones can.
     pub(crate) fn leave(&mut self) {
+        if let Self::Laden(laden) = self
+            && let Some(pieces) = &mut laden.pieces
+        {
+            pieces.leave();
+        }
         if let Ok(plain) = self.as_plain_mut() {
             plain.leave();
         }
@@ -158,14 +216,10 @@ impl Stream {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<Received>> {
-        if let Self::Laden(laden) = self
-            && let Some(received) = layered::take_ahead(&mut laden.ahead, buffer)
-        {
-            return Poll::Ready(Ok(received));
-        }
-        match self.as_plain_mut() {
-            Ok(plain) => plain.poll_recv(cx, buffer),
-            Err(layered) => layered.poll_recv(cx, buffer),
+        match self {
+            Self::Plain(plain) => plain.poll_recv(cx, buffer),
+            Self::Laden(laden) => laden.poll_recv(cx, buffer),
+            Self::Layered(layered) => layered.poll_recv(cx, buffer),
         }
     }
 
@@ -183,9 +237,10 @@ impl Stream {
     /// # Errors
     /// When the connection is broken.
     pub(crate) fn try_send(&mut self, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> io::Result<usize> {
-        match self.as_plain_mut() {
-            Ok(plain) => plain.try_send(bytes, last),
-            Err(layered) => match layered.poll_send(cx, bytes) {
+        match self {
+            Self::Plain(plain) => plain.try_send(bytes, last),
+            Self::Laden(laden) => laden.try_send(cx, bytes, last),
+            Self::Layered(layered) => match layered.poll_send(cx, bytes) {
                 Poll::Ready(result) => result,
                 Poll::Pending => Ok(0),
             },
@@ -206,17 +261,19 @@ impl Stream {
 
     /// Waits for room and writes.
     pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.as_plain_mut() {
-            Ok(plain) => plain.poll_send(cx, bytes),
-            Err(layered) => layered.poll_send(cx, bytes),
+        match self {
+            Self::Plain(plain) => plain.poll_send(cx, bytes),
+            Self::Laden(laden) => laden.poll_send(cx, bytes),
+            Self::Layered(layered) => layered.poll_send(cx, bytes),
         }
     }
 
     /// Waits until what was written is on its way, and the end of it once that was asked for.
     pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.as_plain_mut() {
-            Ok(_) => Poll::Ready(Ok(())),
-            Err(layered) => layered.poll_flushed(cx),
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Laden(laden) => laden.poll_flushed(cx),
+            Self::Layered(layered) => layered.poll_flushed(cx),
         }
     }
 

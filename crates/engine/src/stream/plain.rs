@@ -199,6 +199,37 @@ impl Plain {
         Poll::Ready(self.note(result))
     }
 
+    /// Writes a piece that is to leave by itself, as far as there is room, without waiting.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub(super) fn try_send_piece(&mut self, piece: &[u8]) -> io::Result<usize> {
+        match sys::send_piece(self.socket.as_fd(), piece) {
+            Ok(count) => {
+                self.queue_full = count < piece.len();
+                Ok(count)
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.queue_full = true;
+                Ok(0)
+            }
+            result => self.note(result),
+        }
+    }
+
+    /// Waits for room and writes a piece that is to leave by itself.
+    pub(super) fn poll_send_piece(&mut self, cx: &mut Context<'_>, piece: &[u8]) -> Poll<io::Result<usize>> {
+        let send = |fd: BorrowedFd<'_>| sys::send_piece(fd, piece);
+        let result = ready!(self.poll_write(cx, send, |count| count < piece.len()));
+        Poll::Ready(self.note(result))
+    }
+
+    /// Acknowledges what has come without waiting for something to send.
+    pub(super) fn acknowledge_at_once(&self) {
+        // A socket of MPTCP has no such option.
+        let _ = options::acknowledge_at_once(&self.socket);
+    }
+
     /// Waits for room and moves the content of the pipe to the socket, as far as there is room.
     pub(crate) fn poll_drain(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<io::Result<usize>> {
         let result = ready!(self.poll_write(cx, |fd| pipe.drain(fd), |_| false));
@@ -259,6 +290,14 @@ impl Plain {
                 Err(_) => return Poll::Pending,
             }
         }
+    }
+
+    /// Waits until a connection that is under way is made or has failed.
+    pub(super) fn poll_connected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.register_for_writes(cx)?;
+        ready!(self.socket.poll_write_ready(cx))?.retain_ready();
+        let result = sys::take_error(self.socket.as_fd());
+        Poll::Ready(self.note(result))
     }
 
     /// Ends the stream that is written; what was written before is delivered first.

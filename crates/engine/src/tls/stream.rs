@@ -1,6 +1,7 @@
 //! A stream within TLS, as a layer. Its end in order is told by an alert (close_notify), so that a cut shows as such.
 
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use tokio_rustls::{client, server};
@@ -22,6 +23,10 @@ macro_rules! io_of_tls {
 
             fn local_address(&self) -> Option<SocketAddr> {
                 self.get_ref().0.local_address()
+            }
+
+            fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+                self.get_ref().0.descriptor()
             }
 
             fn unacknowledged(&self) -> usize {

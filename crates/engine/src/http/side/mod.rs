@@ -53,7 +53,11 @@ impl From<HeadFault> for Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        Self::Broken(error.kind())
+        match error.kind() {
+            // The request left with the first packet, and nobody was there (TCP Fast Open).
+            ErrorKind::ConnectionRefused => Self::Refused,
+            kind => Self::Broken(kind),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
-use towpath_config::{Pool, Relay as Settings};
+use towpath_config::{Pieces, Pool, Relay as RelaySettings, Segments};
 use towpath_sys::options::reset_on_close;
 
 use crate::buffers::Buffers;
@@ -24,15 +24,30 @@ const LIMIT: Duration = Duration::from_secs(60);
 const VIRTUAL_LIMIT: Duration = Duration::from_secs(100_000);
 
 /// How bytes are moved.
-pub(super) const METHODS: [(&str, Settings); 4] = [
+pub(super) const METHODS: [(&str, Settings); 5] = [
     ("as shipped", settings(256 * 1024, Some(128 * 1024))),
     ("copied", settings(256 * 1024, None)),
     ("copied in small pieces", settings(4096, None)),
     ("spliced at once", settings(4096, Some(0))),
+    ("cut into segments", settings(256 * 1024, Some(0)).cut(1448, None)),
 ];
 
-const fn settings(buffer_bytes: usize, splice_after_bytes: Option<u64>) -> Settings {
-    Settings { buffer_bytes, splice_after_bytes, pipe_bytes: 1024 * 1024 }
+/// How a relay moves bytes, and how both its sockets are written.
+pub(super) struct Settings {
+    relay: RelaySettings,
+    pieces: Option<Pieces>,
+}
+
+impl Settings {
+    /// The same in pieces of so many bytes.
+    pub(super) const fn cut(self, bytes: usize, gap: Option<Duration>) -> Self {
+        Self { pieces: Some(Pieces { bytes, gap }), ..self }
+    }
+}
+
+pub(super) const fn settings(buffer_bytes: usize, splice_after_bytes: Option<u64>) -> Settings {
+    let relay = RelaySettings { buffer_bytes, splice_after_bytes, pipe_bytes: 1024 * 1024 };
+    Settings { relay, pieces: None }
 }
 
 /// One outer end.
@@ -97,11 +112,12 @@ pub(super) async fn play<P: Peer, T>(
 ) -> (T, End, Count) {
     let (client, client_inner) = P::pair().await;
     let (server, server_inner) = P::pair().await;
-    let buffers = Buffers::new(settings, 8);
+    let buffers = Buffers::new(&settings.relay, 8);
+    let segments = Segments { pieces: settings.pieces, ..Segments::default() };
     let count = Count::default();
     let mut relay = Relay::new(
-        P::stream(client_inner),
-        P::stream(server_inner),
+        P::stream(client_inner).cut(Some(&segments)),
+        P::stream(server_inner).cut(Some(&segments)),
         FirstFlight::default(),
         idle,
         None,
