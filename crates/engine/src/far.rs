@@ -87,7 +87,6 @@ impl Far {
 
     /// Hears which session a lane is of.
     async fn greet(&self, client: Stream, is_leaving: bool) -> Result<Taken, TunnelFault> {
-        client.prepare_lane();
         let mut stream = match &self.key {
             Some(key) => key.accept(client).await.map_err(|_| TunnelFault::Key)?,
             None => client,
@@ -155,6 +154,7 @@ pub(crate) async fn serve(
     far: Arc<Far>,
 ) {
     let Some(limit) = flow.seat.listener.proxy.as_ref().map(|proxy| proxy.header_timeout) else { return };
+    client.prepare_lane(&flow.seat.listener.socket);
     let greeting = far.greet(client.unread(&first.0), worker.is_draining());
     let taken = match timeout(limit, greeting).await.unwrap_or(Err(TunnelFault::Late)) {
         Ok(taken) => taken,

@@ -282,7 +282,7 @@ async fn open_lane(
 ) -> Result<(Stream, Terms), Failed> {
     let near = near.upgrade().ok_or(Failed::Fault(HopFault::Closed))?;
     let mut stream = chain::reach_hop(hops, place, LANE_TIME).await.map_err(Failed::Fault)?;
-    stream.prepare_lane();
+    stream.prepare_lane(&hops[place].pool.config.socket);
     stream.keep_alive(&hops[place].pool.config.socket);
     if let Some(key) = &near.key {
         stream = key.connect(stream).await.map_err(|error| match error.kind() {

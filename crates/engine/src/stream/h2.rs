@@ -110,7 +110,7 @@ impl<K: Unpin + Send> Io for H2Stream<K> {
         None
     }
 
-    fn prepare_lane(&self) {}
+    fn prepare_lane(&self, _options: &SocketOptions) {}
 
     fn pace(&self, _rate: u64) {}
 

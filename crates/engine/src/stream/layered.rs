@@ -43,7 +43,7 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
     fn path(&self) -> Option<TcpPath>;
 
     /// Is about to be the lane of a tunnel, which keeps what waits to be sent short.
-    fn prepare_lane(&self);
+    fn prepare_lane(&self, options: &SocketOptions);
 
     /// Sends at most so many bytes a second; 0 is no limit.
     fn pace(&self, rate: u64);

@@ -348,11 +348,11 @@ impl Stream {
         }
     }
 
-    /// Is about to be the lane of a tunnel, which keeps what waits to be sent short.
-    pub(crate) fn prepare_lane(&self) {
+    /// Is about to be the lane of a tunnel, which keeps what waits to be sent short; `options` were set already.
+    pub(crate) fn prepare_lane(&self, options: &SocketOptions) {
         match self.as_plain() {
-            Ok(plain) => plain.prepare_lane(),
-            Err(layered) => layered.io().prepare_lane(),
+            Ok(plain) => plain.prepare_lane(options),
+            Err(layered) => layered.io().prepare_lane(options),
         }
     }
 

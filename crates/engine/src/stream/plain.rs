@@ -104,11 +104,18 @@ impl Plain {
         }
     }
 
-    /// Is about to be the lane of a tunnel: what waits to be sent is kept short, and a lost packet costs little.
-    pub(crate) fn prepare_lane(&self) {
-        if !self.is_unix {
-            // Where the kernel lacks one of both, the lane is slower, and no more.
+    /// Is about to be the lane of a tunnel: what waits to be sent is kept short, and a lost packet costs little, where `wanted` says
+    /// nothing else of that.
+    pub(crate) fn prepare_lane(&self, wanted: &SocketOptions) {
+        if self.is_unix {
+            return;
+        }
+        let wanted = wanted.segments.as_deref();
+        // Where the kernel lacks one of both, the lane is slower, and no more.
+        if wanted.is_none_or(|wanted| wanted.notsent_lowat.is_none()) {
             let _ = keep_short(self.socket.as_fd(), LANE_UNSENT);
+        }
+        if wanted.is_none_or(|wanted| wanted.congestion.is_none()) {
             let _ = options::choose_congestion(self.socket.as_fd(), LANE_CONGESTION);
         }
     }

@@ -37,8 +37,8 @@ macro_rules! io_of_tls {
                 self.get_ref().0.path()
             }
 
-            fn prepare_lane(&self) {
-                self.get_ref().0.prepare_lane();
+            fn prepare_lane(&self, options: &SocketOptions) {
+                self.get_ref().0.prepare_lane(options);
             }
 
             fn pace(&self, rate: u64) {

@@ -201,7 +201,7 @@ impl Io for TunnelStream {
         None
     }
 
-    fn prepare_lane(&self) {}
+    fn prepare_lane(&self, _options: &SocketOptions) {}
 
     fn pace(&self, _rate: u64) {}
 
