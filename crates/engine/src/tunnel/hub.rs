@@ -14,6 +14,7 @@ use towpath_wire::tunnel::hello::Terms;
 use towpath_wire::tunnel::session::{Event, Limits, Role, Session};
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
+use super::pace::Pacing;
 use crate::error::HopFault;
 
 /// What waits to be written to a lane: so many bytes at least, and at most, and in between what it carries in a moment.
@@ -25,21 +26,6 @@ const MOMENT: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const AWAKE: Duration = Duration::from_millis(50);
-
-/// A lane sends at most so many times its share of what all carry: more at a time would only be lost on the way.
-const HASTE: f64 = 1.5;
-
-/// What is carried is looked at so often.
-const PACE_TIME: Duration = Duration::from_millis(500);
-
-/// Lanes that carry so much more each time have not found out yet what they can; they have once that stops for so long.
-const GROWTH: f64 = 1.1;
-const GROWTH_TIME: Duration = Duration::from_millis(1500);
-
-/// So long counts what was carried best, and then so much of it; and so slow is no lane held.
-const BEST_TIME: Duration = Duration::from_secs(10);
-const FADING: f64 = 0.8;
-const PACE_MIN: f64 = 250_000.0;
 
 /// What a lane has told of its way is old after so long.
 const STALE: Duration = Duration::from_millis(15);
@@ -80,9 +66,7 @@ pub(crate) struct State {
     failure: Option<HopFault>,
     /// When the rate was measured last, what was delivered by then, and what it was.
     measured: (Duration, u64, f64),
-    /// The same for the pace of lanes: when and what was delivered, and the best rate.
-    paced: (Duration, u64),
-    best: Best,
+    pacing: Pacing,
 }
 
 /// A lane, as those see it that have something for it.
@@ -150,8 +134,7 @@ impl Hub {
             is_leaving: false,
             failure: None,
             measured: (Duration::ZERO, 0, 0.0),
-            paced: (Duration::ZERO, 0),
-            best: Best::default(),
+            pacing: Pacing::default(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -196,7 +179,10 @@ impl Hub {
                 state.session.tick(now);
                 let at = state.session.deadline()?;
                 state.refresh(now);
-                find_pace(&hub.pace, state, now);
+                let (delivered, lanes) = (state.session.delivered_bytes(), state.lanes.len());
+                if let Some(pace) = state.pacing.look(now, delivered, lanes) {
+                    hub.pace.store(pace, Relaxed);
+                }
                 let pause = at.saturating_sub(now).clamp(PAUSE_MIN, PAUSE_MAX);
                 // Whoever begins something that may be due sooner tells.
                 state.is_awake = pause <= AWAKE;
@@ -355,39 +341,6 @@ impl Hub {
     pub(crate) fn failure(&self) -> Option<HopFault> {
         self.with(|state, _| state.failure)
     }
-}
-
-/// Finds out what each lane may send at most, by what all have carried.
-fn find_pace(pace: &AtomicU64, state: &mut State, now: Duration) {
-    let (since, had) = state.paced;
-    let time = now.saturating_sub(since);
-    if time < PACE_TIME {
-        return;
-    }
-    let delivered = state.session.delivered_bytes();
-    let rate = (delivered - had) as f64 / time.as_secs_f64();
-    state.paced = (now, delivered);
-    let Best { rate: best, since, is_found } = state.best;
-    if rate > best * GROWTH || (is_found && rate > best) {
-        state.best = Best { rate, since: now, is_found };
-    } else if now >= since + if is_found { BEST_TIME } else { GROWTH_TIME } {
-        // It grows no more, or was better long ago.
-        let rate = if is_found { rate.max(best * FADING) } else { best };
-        state.best = Best { rate, since: now, is_found: true };
-    }
-    let share = state.best.rate * HASTE / state.lanes.len().max(1) as f64;
-    let is_known = state.best.is_found && state.lanes.len() > 1 && share >= PACE_MIN;
-    pace.store(if is_known { share as u64 } else { 0 }, Relaxed);
-}
-
-/// What all lanes together have carried at their best.
-#[derive(Clone, Copy, Debug, Default)]
-struct Best {
-    /// Bytes a second.
-    rate: f64,
-    since: Duration,
-    /// Whether it is as much as they can, rather than what they have come to so far.
-    is_found: bool,
 }
 
 impl State {

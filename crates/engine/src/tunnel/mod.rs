@@ -5,6 +5,7 @@
 
 mod hub;
 mod lane;
+mod pace;
 mod squeeze;
 mod stream;
 
