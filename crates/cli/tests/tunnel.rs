@@ -328,6 +328,18 @@ fn what_the_far_end_cannot_reach_is_told() {
 }
 
 #[test]
+fn a_target_that_the_far_end_cannot_reach_is_passed_over() {
+    let (nobody, echo) = (free_address(), echo_server());
+    let targets = format!("{nobody},{echo}");
+    let tunnel = Tunnel::to(&targets, "lanes=1", &[]);
+    for _ in 0..4 {
+        let mut client = connect(&tunnel.listen);
+        client.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        assert_eq!(read_exactly(&mut client, 16), b"GET / HTTP/1.1\r\n");
+    }
+}
+
+#[test]
 fn a_far_end_that_is_told_to_end_finishes_what_is_under_way() {
     let tunnel = Tunnel::to(&echo_server(), "lanes=2", &[]);
     let mut client = connect(&tunnel.listen);

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +33,12 @@ use crate::worker::Worker;
 /// Longest name of a destination, in bytes.
 const DESTINATION_BYTES: usize = 512;
 
+/// The last frames of a drain have so long to leave.
+const PARTING: Duration = Duration::from_secs(2);
+
+/// So many lanes of a session are known one by one.
+const LANES_KNOWN: usize = 1024;
+
 /// How often a tunnel in a drain is looked at.
 const LOOKS: Duration = Duration::from_millis(50);
 
@@ -48,7 +55,21 @@ pub(crate) struct Far {
 #[derive(Debug)]
 struct Member {
     hub: Arc<Hub>,
+    /// The latest of them.
     lanes: BTreeSet<LaneId>,
+    /// Those below are all taken.
+    oldest: LaneId,
+}
+
+impl Member {
+    /// Whether there was no such lane before: a hello that was heard before is somebody else's.
+    fn is_new(&mut self, lane: LaneId) -> bool {
+        let is_new = lane >= self.oldest && self.lanes.insert(lane);
+        if self.lanes.len() > LANES_KNOWN {
+            self.oldest = self.lanes.pop_first().map_or(0, |first| first.saturating_add(1));
+        }
+        is_new
+    }
 }
 
 /// A lane that was taken.
@@ -128,9 +149,7 @@ impl Far {
             if member.hub.lanes() >= self.config.lanes_max {
                 return Err(Refusal::Full);
             }
-            // A hello that was heard before is somebody else's.
-            let is_new = member.lanes.insert(hello.lane);
-            return if is_new { Ok(member.hub.clone()) } else { Err(Refusal::Repeated) };
+            return if member.is_new(hello.lane) { Ok(member.hub.clone()) } else { Err(Refusal::Repeated) };
         }
         if !hello.may_begin {
             return Err(Refusal::UnknownSession);
@@ -140,7 +159,7 @@ impl Far {
         }
         let hub = Hub::new(Role::Far, &self.config.end, self.config.streams_max, hello.terms);
         spawn_local(Hub::keep_time(Arc::downgrade(&hub)));
-        sessions.insert(hello.session, Member { hub: hub.clone(), lanes: BTreeSet::from([hello.lane]) });
+        sessions.insert(hello.session, Member { hub: hub.clone(), lanes: BTreeSet::from([hello.lane]), oldest: 0 });
         Ok(hub)
     }
 }
@@ -174,9 +193,15 @@ pub(crate) async fn serve(
             serve_stream(worker.clone(), source.clone(), (flow.client, flow.offset), Stream::layered(stream));
         spawn_local(Box::pin(serving));
     };
+    let segments = flow.seat.listener.socket.segments.as_deref();
+    let may_pace = segments.is_none_or(|segments| segments.pacing_rate.is_none());
+    let mut carrying = pin!(carry(&hub, lane, stream, may_pace, opened));
     let ended = tokio::select! {
-        ended = carry(&hub, lane, stream, opened) => ended,
-        () = leave(&worker, &hub) => Ended::Closed,
+        ended = carrying.as_mut() => ended,
+        () = leave(&worker, &hub) => {
+            hub.retire();
+            timeout(PARTING, carrying).await.unwrap_or(Ended::Closed)
+        }
     };
     hub.remove_lane(lane);
     if let Ended::Fault(fault) = ended {
@@ -192,8 +217,6 @@ async fn leave(worker: &Worker, hub: &Hub) {
     while hub.with(|state, _| state.session.streams()) > 0 {
         sleep(LOOKS).await;
     }
-    // What was said last is still on its way.
-    sleep(LOOKS).await;
 }
 
 /// Brings one stream to where it wants to go.

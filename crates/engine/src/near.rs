@@ -36,6 +36,12 @@ const REST: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(3);
 
+/// A lane that has lived for so long was of use.
+const WORTH_TIME: Duration = Duration::from_secs(1);
+
+/// So long a far end that has no room for more lanes is not asked again.
+const FULL_TIME: Duration = Duration::from_secs(60);
+
 /// How long a lane may take to be there.
 const LANE_TIME: Duration = Duration::from_secs(10);
 
@@ -90,8 +96,18 @@ impl Near {
         let hub = Hub::new(Role::Near, &self.config.end, STREAMS, LEAST);
         *kept = Some(hub.clone());
         spawn_local(Hub::keep_time(Arc::downgrade(&hub)));
-        let keeper =
-            Keeper { near: Arc::downgrade(self), hub: hub.clone(), hops: hops.clone(), place, name: name() };
+        // The way to it, without itself: whoever keeps lanes keeps no tunnel that a reload has replaced.
+        let mut way = hops[..=place].to_vec();
+        way[place].tunnel = None;
+        let keeper = Keeper {
+            near: Arc::downgrade(self),
+            hub: hub.clone(),
+            hops: way.into(),
+            place,
+            name: name(),
+            lanes: self.config.lanes,
+            key: self.key.clone(),
+        };
         spawn_local(keeper.run());
         hub
     }
@@ -129,6 +145,9 @@ struct Keeper {
     hops: Arc<[Hop]>,
     place: usize,
     name: SessionId,
+    lanes: Lanes,
+    /// `None` if it is plain.
+    key: Option<SharedKey>,
 }
 
 /// What the lanes of a session have in common.
@@ -139,7 +158,24 @@ struct Dials {
     /// Whether the far end has taken one.
     is_welcome: Cell<bool>,
     failures: Cell<u32>,
+    /// What the far end has room for, and until when that is believed.
+    most: Cell<Option<(usize, Instant)>>,
     not_before: RefCell<Option<Instant>>,
+}
+
+impl Dials {
+    /// A lane has ended that was of use, or failed: then the next has to wait.
+    fn note(&self, was_of_use: bool) {
+        if was_of_use {
+            self.failures.set(0);
+            *self.not_before.borrow_mut() = None;
+            return;
+        }
+        let failures = self.failures.get();
+        self.failures.set(failures + 1);
+        let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(failures.min(8)));
+        *self.not_before.borrow_mut() = Some(Instant::now() + pause);
+    }
 }
 
 impl Keeper {
@@ -152,7 +188,7 @@ impl Keeper {
         let hub = &self.hub;
         let dials = Rc::new(Dials::default());
         let mut next: LaneId = 1;
-        let Some(lanes) = self.near.upgrade().map(|near| near.config.lanes) else { return };
+        let lanes = self.lanes;
         let mut growth = match lanes {
             Lanes::Auto(most) => Some(Growth::new(most, hub.now())),
             Lanes::Fixed(_) => None,
@@ -171,6 +207,8 @@ impl Keeper {
                 (Some(growth), _) => growth.look(hub.now(), open, rtt, delivered, is_hungry),
                 (None, Lanes::Fixed(count) | Lanes::Auto(count)) => count,
             };
+            let most = dials.most.get().filter(|(_, until)| Instant::now() < *until);
+            let wanted = most.map_or(wanted, |(most, _)| wanted.min(most));
             let may_dial = dials.not_before.borrow().is_none_or(|at| at <= Instant::now());
             if may_dial && open + dials.under_way.get() < wanted {
                 for _ in open + dials.under_way.get()..wanted {
@@ -198,33 +236,41 @@ impl Keeper {
             lane,
             terms: Terms { features: hello::LZ4 | hello::ZSTD, window: FIRST_WINDOW, streams: 1 },
         };
-        let (near, hops, place) = (self.near.clone(), self.hops.clone(), self.place);
+        let (key, hops, place) = (self.key.clone(), self.hops.clone(), self.place);
         let dialing = async move {
-            let opened = timeout(LANE_TIME, open_lane(near, &hops, place, &hello)).await;
+            let opened = timeout(LANE_TIME, open_lane(key, &hops, place, &hello)).await;
             dials.under_way.set(dials.under_way.get() - 1);
             let result = opened.unwrap_or(Err(Failed::Fault(HopFault::TimedOut)));
             match result {
                 Ok((stream, terms)) => {
-                    dials.failures.set(0);
-                    *dials.not_before.borrow_mut() = None;
+                    let begun = Instant::now();
                     if !dials.is_welcome.replace(true) {
                         hub.with(|state, _| state.session.set_terms(terms));
                     }
                     hub.add_lane(lane);
-                    match carry(&hub, lane, stream, |_| {}).await {
+                    let segments = hops[place].pool.config.socket.segments.as_deref();
+                    let may_pace = segments.is_none_or(|segments| segments.pacing_rate.is_none());
+                    match carry(&hub, lane, stream, may_pace, |_| {}).await {
                         Ended::Closed => tracing::debug!("tunnel: lane {lane} has ended"),
                         Ended::Broken(kind) => tracing::debug!("tunnel: lane {lane} broke: {kind}"),
                         Ended::Fault(fault) => tracing::warn!("tunnel: the far end is at fault: {fault}"),
                     }
+                    // A way that lets lanes come and cuts them at once is no better than one that does not.
+                    dials.note(begun.elapsed() >= WORTH_TIME);
+                    hub.changed.notify_waiters();
                 }
                 Err(failed) => {
-                    let failures = dials.failures.get();
-                    dials.failures.set(failures + 1);
-                    let pause = PAUSE_MAX.min(PAUSE_MIN * 2_u32.saturating_pow(failures.min(8)));
-                    *dials.not_before.borrow_mut() = Some(Instant::now() + pause);
+                    dials.note(false);
                     note(&hops[place], &failed);
                     match failed {
-                        Failed::Refused(Refusal::UnknownSession | Refusal::Repeated) => hub.finish(),
+                        Failed::Refused(Refusal::UnknownSession | Refusal::Repeated) if hub.lanes() == 0 => {
+                            hub.finish();
+                        }
+                        // Those that are there go on, as behind a reload of the far end.
+                        Failed::Refused(Refusal::UnknownSession) => hub.leave_off(),
+                        Failed::Refused(Refusal::Full) if hub.lanes() > 0 => {
+                            dials.most.set(Some((hub.lanes(), Instant::now() + FULL_TIME)));
+                        }
                         // Who never got in is told at once why.
                         failed if !dials.is_welcome.get() => {
                             hub.fails(failed.fault());
@@ -275,16 +321,15 @@ fn note(hop: &Hop, failed: &Failed) {
 
 /// Connects to the far end, and says hello.
 async fn open_lane(
-    near: Weak<Near>,
+    key: Option<SharedKey>,
     hops: &Arc<[Hop]>,
     place: usize,
     hello: &Hello,
 ) -> Result<(Stream, Terms), Failed> {
-    let near = near.upgrade().ok_or(Failed::Fault(HopFault::Closed))?;
     let mut stream = chain::reach_hop(hops, place, LANE_TIME).await.map_err(Failed::Fault)?;
     stream.prepare_lane(&hops[place].pool.config.socket);
     stream.keep_alive(&hops[place].pool.config.socket);
-    if let Some(key) = &near.key {
+    if let Some(key) = &key {
         stream = key.connect(stream).await.map_err(|error| match error.kind() {
             ErrorKind::InvalidData => Failed::Fault(HopFault::Tls),
             _ => Failed::Fault(HopFault::Closed),

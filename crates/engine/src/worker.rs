@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::sleep;
 use towpath_config::{Config, Dns};
 
 use crate::buffers::Buffers;
@@ -30,6 +31,9 @@ use crate::stream::Stream;
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
 /// hundred busy connections need once.
 const EVENT_INTERVAL: u32 = 256;
+
+/// How often a worker without connections looks whether its colleagues have any, in a drain.
+const LOOKS: Duration = Duration::from_millis(20);
 
 /// What one connection sees of the worker that it lives on.
 pub(crate) struct Worker {
@@ -286,7 +290,8 @@ async fn read_mail(inbox: &mut mpsc::UnboundedReceiver<Mail>, doors: &mut Doors,
     }
 }
 
-/// The same, and then waits until no connection is left. Doors that open now close with the worker.
+/// The same, and then waits until no connection is left, of its colleagues either: theirs may go over lanes of a tunnel that are here.
+/// Doors that open now close with the worker.
 async fn read_mail_and_end(
     inbox: &mut mpsc::UnboundedReceiver<Mail>,
     doors: &mut Doors,
@@ -295,7 +300,10 @@ async fn read_mail_and_end(
     read_mail(inbox, doors, worker).await;
     doors.close(worker, |_| true);
     let here = &worker.colleagues[worker.id];
-    while here.counters.live() > 0 {
-        here.ended.notified().await;
+    while worker.colleagues.iter().any(|colleague| colleague.counters.live() > 0) {
+        tokio::select! {
+            () = here.ended.notified() => {}
+            () = sleep(LOOKS) => {}
+        }
     }
 }

@@ -94,6 +94,10 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         return Err(no_socket(is_pool));
     }
     let login = self::login(login, password)?;
+    if tunnel.is_some() && (login.is_some() || is_pool) {
+        let hint = "write towpath://HOST:PORT?key-file=FILE";
+        return Err(Bad::new("a tunnel has neither users nor a pool of its own: its key is all", hint));
+    }
     if is_pool {
         let hint =
             "behind pool+SCHEME:// and the user write the name of a [[pool]] that has no `via` of its own";

@@ -12,6 +12,7 @@ mod tests;
 mod tls;
 mod watch;
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -202,10 +203,14 @@ async fn connect_through(
         ConnectError::Io(error) => CheckError::Io(error),
         error => CheckError::Bad(error.to_string()),
     };
-    match chain::connect(address, member, pool, None, true).map_err(bad)? {
-        Connecting::Done(stream) => Ok(stream),
-        Connecting::Pending(pending) => pending.await.map_err(bad),
-    }
+    let mut stream = match chain::connect(address, member, pool, None, true).map_err(bad)? {
+        Connecting::Done(stream) => stream,
+        Connecting::Pending(pending) => pending.await.map_err(bad)?,
+    };
+    // A tunnel comes before its far end has connected.
+    let granted = poll_fn(|cx| stream.poll_granted(cx)).await;
+    granted.map_err(|fault| CheckError::Bad(fault.to_string()))?;
+    Ok(stream)
 }
 
 async fn connect_tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {

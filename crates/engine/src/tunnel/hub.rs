@@ -180,7 +180,8 @@ impl Hub {
                 let at = state.session.deadline()?;
                 state.refresh(now);
                 let (delivered, lanes) = (state.session.delivered_bytes(), state.lanes.len());
-                if let Some(pace) = state.pacing.look(now, delivered, lanes) {
+                let is_hungry = state.session.is_hungry();
+                if let Some(pace) = state.pacing.look(now, delivered, lanes, is_hungry) {
                     hub.pace.store(pace, Relaxed);
                 }
                 let pause = at.saturating_sub(now).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -230,6 +231,13 @@ impl Hub {
                 state.session.set_lane(id, false, path, now);
             }
         });
+    }
+
+    /// Has all lanes close, once what they have is written.
+    pub(crate) fn retire(&self) {
+        while self.lanes() > 0 {
+            self.retire_lane();
+        }
     }
 
     /// How many lanes there are that take blocks.
@@ -295,6 +303,11 @@ impl Hub {
     /// Ends the session: every stream is reset.
     pub(crate) fn finish(&self) {
         self.with(|state, _| state.session.end());
+    }
+
+    /// Opens no more streams: another session is for those that come.
+    pub(crate) fn leave_off(&self) {
+        self.with(|state, _| state.is_leaving = true);
     }
 
     /// Whether it is over.

@@ -25,11 +25,13 @@ pub(crate) enum Ended {
     Fault(Fault),
 }
 
-/// Carries the frames of a lane until it ends; `opened` takes the streams that the other end opens.
+/// Carries the frames of a lane until it ends; `opened` takes the streams that the other end opens. `may_pace` says that nobody has
+/// said how fast it may send.
 pub(crate) async fn carry(
     hub: &Arc<Hub>,
     id: LaneId,
     stream: Stream,
+    may_pace: bool,
     mut opened: impl FnMut(StreamId),
 ) -> Ended {
     let mut carrier = Carrier {
@@ -61,6 +63,7 @@ struct Carrier<'a> {
     sent: usize,
     is_flushed: bool,
     pace: u64,
+    may_pace: bool,
 }
 
 impl Carrier<'_> {
@@ -96,6 +99,9 @@ impl Carrier<'_> {
             if !self.is_flushed {
                 match self.stream.poll_flushed(cx)? {
                     Poll::Ready(()) => self.is_flushed = true,
+                    Poll::Pending if self.hub.is_dead(self.id, cx) => {
+                        return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+                    }
                     Poll::Pending => return Poll::Pending,
                 }
             }
@@ -106,7 +112,7 @@ impl Carrier<'_> {
                 return Poll::Pending;
             }
             let pace = self.hub.pace();
-            if pace.abs_diff(self.pace) > self.pace / 10 {
+            if self.may_pace && pace.abs_diff(self.pace) > self.pace / 10 {
                 self.pace = pace;
                 self.stream.pace(pace);
             }

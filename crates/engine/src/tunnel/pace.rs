@@ -32,14 +32,18 @@ pub(super) struct Pacing {
 
 impl Pacing {
     /// Bytes a second that each of the `lanes` may send from now on, 0 for no limit, if that is to be said again. `delivered` is how
-    /// much was carried in all.
-    pub(super) fn look(&mut self, now: Duration, delivered: u64, lanes: usize) -> Option<u64> {
+    /// much was carried in all; only while more waits (`is_hungry`) does that tell what they can.
+    pub(super) fn look(&mut self, now: Duration, delivered: u64, lanes: usize, is_hungry: bool) -> Option<u64> {
         let time = now.saturating_sub(self.looked);
         if time < LOOKS {
             return None;
         }
         let rate = delivered.saturating_sub(self.delivered) as f64 / time.as_secs_f64();
         (self.looked, self.delivered) = (now, delivered);
+        if !is_hungry {
+            self.since = now;
+            return None;
+        }
         let limit = if self.is_found { BEST_TIME } else { GROWTH_TIME };
         if rate > self.best * GROWTH || (self.is_found && rate > self.best) {
             (self.best, self.since) = (rate, now);
@@ -64,7 +68,7 @@ mod tests {
         let at = (1..).map(|half| Duration::from_millis(500 * half));
         let look = |(now, bytes): (Duration, &u64)| {
             delivered += bytes;
-            pacing.look(now, delivered, 2).unwrap()
+            pacing.look(now, delivered, 2, true).unwrap()
         };
         at.zip(carried).map(look).collect()
     }
@@ -77,6 +81,14 @@ mod tests {
         assert_eq!(settled[..3], [0; 3]);
         assert_eq!(settled[3..], [12 * MEGA, 13_500_000], "1.5 times the share, and more when there is more");
         assert!(paces(&[100_000; 10]).iter().all(|pace| *pace == 0), "slow ones are not held");
+    }
+
+    #[test]
+    fn who_has_little_to_send_shows_nothing() {
+        let mut pacing = Pacing::default();
+        let seconds = (1..60).map(|second| (Duration::from_secs(second), 1_000_000 * second));
+        assert!(seconds.into_iter().all(|(now, delivered)| pacing.look(now, delivered, 4, false).is_none()));
+        assert!(!pacing.is_found);
     }
 
     #[test]

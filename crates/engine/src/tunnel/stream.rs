@@ -108,6 +108,9 @@ impl AsyncRead for TunnelStream {
     ) -> Poll<io::Result<()>> {
         if self.standing == Standing::Asked {
             ready!(self.poll_more(cx))?;
+            if self.standing == Standing::Asked {
+                return Poll::Ready(Err(ErrorKind::ConnectionReset.into()));
+            }
         }
         ready!(self.poll_more(cx))?;
         if let Standing::Refused(_) = self.standing {

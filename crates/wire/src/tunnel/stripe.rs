@@ -19,7 +19,7 @@ pub struct Path {
 
 impl Path {
     /// When what is sent now arrives.
-    fn delay(&self) -> Duration {
+    pub(super) fn delay(&self) -> Duration {
         let waiting = match self.rate {
             0 => Duration::ZERO,
             rate => Duration::from_secs_f64(self.unsent as f64 / rate as f64),
@@ -37,8 +37,8 @@ pub(super) struct Lane {
     pub(super) full_since: Option<Duration>,
     /// When something came of it last.
     pub(super) heard: Duration,
-    /// When a ping was sent that nothing has answered.
-    pub(super) pinged: Option<Duration>,
+    /// When a ping was sent that nothing has answered, and how long the answer may take.
+    pub(super) pinged: Option<(Duration, Duration)>,
 }
 
 impl Lane {

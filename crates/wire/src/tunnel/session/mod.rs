@@ -28,6 +28,9 @@ const LOOKS: Duration = Duration::from_millis(20);
 /// A lane that says nothing for so long while something is under way is asked whether it lives.
 const SILENCE: Duration = Duration::from_secs(1);
 
+/// The first lane may take so long, however long a session lives on without one later.
+const FIRST_LANE: Duration = Duration::from_secs(15);
+
 /// A reader that takes more than half a window in so long, or in two round trips, gets a larger one.
 const QUICK: Duration = Duration::from_millis(20);
 
@@ -121,7 +124,8 @@ pub struct Session {
     /// Bytes that all windows together have grown by.
     grown: u64,
     events: VecDeque<Event>,
-    lost_since: Option<Duration>,
+    /// When all is over, unless there is a lane by then.
+    lost_at: Option<Duration>,
     /// Whether the other end takes no more streams.
     is_leaving: bool,
     /// Whether this end takes no more.
@@ -157,7 +161,7 @@ impl Session {
             laned: now,
             grown: 0,
             events: VecDeque::new(),
-            lost_since: Some(now),
+            lost_at: Some(now + limits.resume.max(FIRST_LANE)),
             is_leaving: false,
             is_refusing: false,
             is_over: false,
@@ -269,7 +273,7 @@ impl Session {
     pub fn add_lane(&mut self, id: LaneId, now: Duration) {
         self.lanes.push(Lane::new(id, now));
         self.laned = now;
-        self.lost_since = None;
+        self.lost_at = None;
         self.busy_until = self.busy_until.max(now + 2 * LOOKS);
     }
 
@@ -281,7 +285,7 @@ impl Session {
             return;
         }
         if self.lanes.is_empty() {
-            self.lost_since = Some(now);
+            self.lost_at = Some(now + self.limits.resume);
         }
         self.notes.retain(|(only, _)| *only != Some(id));
         self.tell_session_again();
@@ -361,7 +365,7 @@ impl Session {
 
     /// Whether something is to be acknowledged soon.
     pub fn is_telling(&self) -> bool {
-        self.tell_at.is_some()
+        self.tell_at.is_some() && !self.lanes.is_empty()
     }
 
     /// Bytes of streams that are kept here, sent or received.

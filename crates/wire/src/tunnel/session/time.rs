@@ -20,9 +20,8 @@ impl Session {
         if self.is_over {
             return None;
         }
-        let lost = self.lost_since.map(|since| since + self.limits.resume);
         let pings = self.lanes.iter().map(|lane| match lane.pinged {
-            Some(at) => at + ANSWER + 4 * lane.path.rtt,
+            Some((at, patience)) => at + patience,
             None => lane.heard + REST,
         });
         // Not before it would be looked for.
@@ -30,12 +29,12 @@ impl Session {
         let is_busy = self.busy_until > self.looked && !self.lanes.is_empty();
         let look = is_busy.then(|| self.looked + LOOKS);
         let tell = self.tell_at.filter(|_| !self.lanes.is_empty());
-        pings.chain(lost).chain(look).chain(tell).min()
+        pings.chain(self.lost_at).chain(look).chain(tell).min()
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Duration) {
-        if self.lost_since.is_some_and(|since| since + self.limits.resume <= now) {
+        if self.lost_at.is_some_and(|at| at <= now) {
             self.end();
             return;
         }
@@ -51,13 +50,14 @@ impl Session {
         let quiet = if now < self.busy_until { SILENCE } else { REST };
         for lane in &mut self.lanes {
             match lane.pinged {
-                Some(at) if at + ANSWER + 4 * lane.path.rtt <= now => {
+                Some((at, patience)) if at + patience <= now => {
                     // Said once.
-                    lane.pinged = Some(now);
+                    lane.pinged = Some((now, patience));
                     self.events.push_back(Event::Silent(lane.id));
                 }
                 None if lane.heard + quiet <= now => {
-                    lane.pinged = Some(now);
+                    // It stands in line behind what was sent before.
+                    lane.pinged = Some((now, ANSWER + 4 * lane.path.rtt + 4 * lane.path.delay()));
                     self.notes.push_back((Some(lane.id), Frame::Ping(u64::from(lane.id))));
                 }
                 _ => {}
