@@ -203,6 +203,31 @@ fn streams_outlive_all_lanes_for_a_while() {
 }
 
 #[test]
+fn a_session_without_lanes_costs_others_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, echo, far_listen) = (new_key(&folder, "key"), echo_server(), free_address());
+    let _far = far(&far_listen, &["--key-file", &key, "--workers", "1"]);
+    let middle = Middle::to(&far_listen);
+    let near = |far: &str, words: &str| {
+        let listen = free_address();
+        let url = format!("towpath://{far}?key-file={key}&lanes=2{words}");
+        let near = Towpath::tcp(&listen, &echo, &["--via", &url, "--workers", "1"]);
+        (connect(&listen), listen, near)
+    };
+    let (mut cut, cut_listen, _cut_near) = near(&middle.address, "");
+    let (mut whole, _, _whole_near) = near(&far_listen, "&resume=off");
+    assert_echo(&mut cut, "before");
+    assert_echo(&mut whole, "before");
+    middle.cut();
+    for _ in 0..20 {
+        assert_echo(&mut whole, "meanwhile");
+    }
+    middle.heal();
+    assert_echo(&mut cut, "behind");
+    assert_echo(&mut connect(&cut_listen), "anew");
+}
+
+#[test]
 fn streams_that_outlive_their_time_are_reset_at_both_ends() {
     let server = Server::start();
     let tunnel = Tunnel::to(&server.address(), "lanes=2&resume_timeout=1s", &["--resume-timeout", "1s"]);

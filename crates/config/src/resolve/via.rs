@@ -94,6 +94,10 @@ fn from_url(url: &str, pool: &Pool, known: &Known, number: usize) -> Result<Opti
         return Err(no_socket(is_pool));
     }
     let login = self::login(login, password)?;
+    if number > 1 && tunnel.as_ref().is_some_and(|tunnel| !tunnel.bind.is_empty()) {
+        let hint = "leave `bind` out: the hop before this one connects";
+        return Err(Bad::new("the lanes of this tunnel begin at another hop", hint));
+    }
     if tunnel.is_some() && (login.is_some() || is_pool) {
         let hint = "write towpath://HOST:PORT?key-file=FILE";
         return Err(Bad::new("a tunnel has neither users nor a pool of its own: its key is all", hint));
