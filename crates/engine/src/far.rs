@@ -159,7 +159,10 @@ impl Far {
         }
         let hub = Hub::new(Role::Far, &self.config.end, self.config.streams_max, hello.terms);
         spawn_local(Hub::keep_time(Arc::downgrade(&hub)));
-        sessions.insert(hello.session, Member { hub: hub.clone(), lanes: BTreeSet::from([hello.lane]), oldest: 0 });
+        sessions.insert(
+            hello.session,
+            Member { hub: hub.clone(), lanes: BTreeSet::from([hello.lane]), oldest: 0 },
+        );
         Ok(hub)
     }
 }
@@ -187,10 +190,10 @@ pub(crate) async fn serve(
     flow.speaks_for_others();
     let source = Arc::new(flow.seat.source().within());
     hub.add_lane(lane);
+    let whose = (flow.client, flow.offset);
     let opened = |id: StreamId| {
         let stream = TunnelStream::new(hub.clone(), id, Standing::There);
-        let serving =
-            serve_stream(worker.clone(), source.clone(), (flow.client, flow.offset), Stream::layered(stream));
+        let serving = serve_stream(worker.clone(), source.clone(), whose, Stream::layered(stream));
         spawn_local(Box::pin(serving));
     };
     let segments = flow.seat.listener.socket.segments.as_deref();

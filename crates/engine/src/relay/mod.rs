@@ -63,7 +63,8 @@ impl Relay {
         // What goes through a tunnel leaves before its far end has connected.
         let is_tunnelled = pool.via.iter().any(|hop| hop.protocol == HopProtocol::Tunnel);
         let leaves_early = is_tunnelled
-            || (pool.via.is_empty() && pool.socket.segments.as_ref().is_some_and(|segments| segments.fastopen));
+            || (pool.via.is_empty()
+                && pool.socket.segments.as_ref().is_some_and(|segments| segments.fastopen));
         let kept = Kept::new(&first, pool.replay, leaves_early);
         Self {
             client,

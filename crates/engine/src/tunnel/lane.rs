@@ -43,6 +43,7 @@ pub(crate) async fn carry(
         sent: 0,
         is_flushed: true,
         pace: 0,
+        may_pace,
     };
     let ended = poll_fn(|cx| carrier.poll(cx, &mut opened)).await;
     hub.remove_lane(id);

@@ -33,7 +33,13 @@ pub(super) struct Pacing {
 impl Pacing {
     /// Bytes a second that each of the `lanes` may send from now on, 0 for no limit, if that is to be said again. `delivered` is how
     /// much was carried in all; only while more waits (`is_hungry`) does that tell what they can.
-    pub(super) fn look(&mut self, now: Duration, delivered: u64, lanes: usize, is_hungry: bool) -> Option<u64> {
+    pub(super) fn look(
+        &mut self,
+        now: Duration,
+        delivered: u64,
+        lanes: usize,
+        is_hungry: bool,
+    ) -> Option<u64> {
         let time = now.saturating_sub(self.looked);
         if time < LOOKS {
             return None;

@@ -29,7 +29,7 @@ const LOOKS: Duration = Duration::from_millis(20);
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// The first lane may take so long, however long a session lives on without one later.
-const FIRST_LANE: Duration = Duration::from_secs(15);
+const FIRST_LANE: Duration = Duration::from_secs(10);
 
 /// A reader that takes more than half a window in so long, or in two round trips, gets a larger one.
 const QUICK: Duration = Duration::from_millis(20);
