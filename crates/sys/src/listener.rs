@@ -11,6 +11,7 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
+use crate::path::tcp_info;
 use crate::stream::tcp_socket;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
@@ -156,20 +157,8 @@ pub fn waiting(socket: BorrowedFd<'_>) -> usize {
 /// The length of the queue of a TCP socket that listens, which TCP_INFO tells in place of unacknowledged segments.
 fn tcp_waiting(socket: BorrowedFd<'_>) -> Option<usize> {
     const LENGTH: usize = mem::offset_of!(libc::tcp_info, tcpi_unacked) + size_of::<u32>();
-    let mut info = [0_u8; LENGTH];
-    let mut length = LENGTH as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes, the size of `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    let waiting = info.last_chunk().copied().map(u32::from_ne_bytes)?;
-    (result == 0 && length as usize == LENGTH).then_some(waiting as usize)
+    let info = tcp_info::<LENGTH>(socket)?;
+    info.last_chunk().copied().map(|waiting| u32::from_ne_bytes(waiting) as usize)
 }
 
 /// Has the kernel refuse new clients of a TCP socket, by tying it to an interface that does not exist

@@ -30,8 +30,20 @@ const RECOVERY: u8 = 3;
 
 /// How the way of a connected TCP socket is; `None` if the kernel does not tell.
 pub fn tcp_path(socket: BorrowedFd<'_>) -> Option<TcpPath> {
-    let mut info = [0_u8; INFO_BYTES];
-    let mut length = INFO_BYTES as libc::socklen_t;
+    let info = tcp_info::<INFO_BYTES>(socket)?;
+    let number = |at: usize| info[at..].first_chunk().copied().map_or(0, u32::from_ne_bytes);
+    Some(TcpPath {
+        unsent: u64::from(number(UNSENT_BYTES)),
+        window: u64::from(number(SEND_WINDOW_SEGMENTS)) * u64::from(number(SEND_MSS)),
+        rtt: Duration::from_micros(u64::from(number(RTT_MICROS))),
+        is_recovering: info[CONGESTION_STATE] >= RECOVERY,
+    })
+}
+
+/// The first bytes of what the kernel knows of a TCP socket (TCP_INFO, tcp(7)); `None` if it does not tell as many.
+pub(crate) fn tcp_info<const BYTES: usize>(socket: BorrowedFd<'_>) -> Option<[u8; BYTES]> {
+    let mut info = [0_u8; BYTES];
+    let mut length = BYTES as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes, the size of `info`.
     let result = unsafe {
         libc::getsockopt(
@@ -42,16 +54,7 @@ pub fn tcp_path(socket: BorrowedFd<'_>) -> Option<TcpPath> {
             &raw mut length,
         )
     };
-    if result != 0 || (length as usize) < INFO_BYTES {
-        return None;
-    }
-    let number = |at: usize| info[at..].first_chunk().copied().map_or(0, u32::from_ne_bytes);
-    Some(TcpPath {
-        unsent: u64::from(number(UNSENT_BYTES)),
-        window: u64::from(number(SEND_WINDOW_SEGMENTS)) * u64::from(number(SEND_MSS)),
-        rtt: Duration::from_micros(u64::from(number(RTT_MICROS))),
-        is_recovering: info[CONGESTION_STATE] >= RECOVERY,
-    })
+    (result == 0 && length as usize == BYTES).then_some(info)
 }
 
 /// Has a socket count as writable only while less than so many bytes wait to be sent (TCP_NOTSENT_LOWAT, tcp(7)).
