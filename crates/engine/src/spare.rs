@@ -59,6 +59,9 @@ thread_local! {
     static READS: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
+/// Such buffers that a worker keeps, for as many answers that wait to leave.
+const KEPT_READS: usize = 96;
+
 /// A buffer to read into, which becomes bytes that may be kept.
 pub(crate) struct ReadBuffer {
     buffer: Box<[u8]>,
@@ -94,7 +97,7 @@ impl Drop for ReadBuffer {
         let buffer = std::mem::take(&mut self.buffer);
         let _ = READS.try_with(|reads| {
             let mut reads = reads.borrow_mut();
-            if reads.len() < KEPT {
+            if reads.len() < KEPT_READS {
                 reads.push(buffer);
             }
         });
