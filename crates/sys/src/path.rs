@@ -14,16 +14,25 @@ pub struct TcpPath {
     pub rtt: Duration,
     /// Whether something that was lost is being sent again.
     pub is_recovering: bool,
+    /// Bytes that were sent in all.
+    pub sent: u64,
+    /// Those among them that had been sent before.
+    pub sent_again: u64,
+    /// Bytes that the peer has, in order or not, to a segment. It begins anew behind 2^32 segments.
+    pub arrived: u64,
 }
 
 /// How many bytes of the kernel's `struct tcp_info` are asked for (include/uapi/linux/tcp.h).
-const INFO_BYTES: usize = 152;
+const INFO_BYTES: usize = 216;
 /// Where things are in it.
 const CONGESTION_STATE: usize = 1;
 const SEND_MSS: usize = 16;
 const RTT_MICROS: usize = 68;
 const SEND_WINDOW_SEGMENTS: usize = 80;
 const UNSENT_BYTES: usize = 144;
+const ARRIVED_SEGMENTS: usize = 192;
+const SENT_BYTES: usize = 200;
+const SENT_AGAIN_BYTES: usize = 208;
 
 /// The first of the states in which something that was lost is sent again (`enum tcp_ca_state`, the same file).
 const RECOVERY: u8 = 3;
@@ -32,11 +41,15 @@ const RECOVERY: u8 = 3;
 pub fn tcp_path(socket: BorrowedFd<'_>) -> Option<TcpPath> {
     let info = tcp_info::<INFO_BYTES>(socket)?;
     let number = |at: usize| info[at..].first_chunk().copied().map_or(0, u32::from_ne_bytes);
+    let large = |at: usize| info[at..].first_chunk().copied().map_or(0, u64::from_ne_bytes);
     Some(TcpPath {
         unsent: u64::from(number(UNSENT_BYTES)),
         window: u64::from(number(SEND_WINDOW_SEGMENTS)) * u64::from(number(SEND_MSS)),
         rtt: Duration::from_micros(u64::from(number(RTT_MICROS))),
         is_recovering: info[CONGESTION_STATE] >= RECOVERY,
+        sent: large(SENT_BYTES),
+        sent_again: large(SENT_AGAIN_BYTES),
+        arrived: u64::from(number(ARRIVED_SEGMENTS)) * u64::from(number(SEND_MSS)),
     })
 }
 
@@ -110,7 +123,8 @@ mod tests {
         keep_short(client.as_fd(), 64 * 1024).unwrap();
         client.write_all(b"x").unwrap();
         let path = tcp_path(client.as_fd()).unwrap();
-        assert_eq!(path.unsent, 0);
+        assert_eq!((path.unsent, path.sent, path.sent_again), (0, 1, 0));
+        assert!(path.arrived > 0, "at least the handshake");
         assert!(
             path.window >= 1000 && path.rtt > Duration::ZERO && path.rtt < Duration::from_secs(1),
             "{path:?}"

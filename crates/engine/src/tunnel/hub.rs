@@ -1,7 +1,6 @@
 //! The session of a tunnel, and all who wait for something of it.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -14,7 +13,6 @@ use towpath_wire::tunnel::hello::Terms;
 use towpath_wire::tunnel::session::{Event, Limits, Role, Session};
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
-use super::pace::Pacing;
 use crate::error::HopFault;
 
 /// What waits to be written to a lane: so many bytes at least, and at most, and in between what it carries in a moment.
@@ -47,8 +45,6 @@ pub(crate) struct Hub {
     /// Told when lanes come and go, or all is over.
     pub(crate) changed: Notify,
     pub(crate) end: TunnelEnd,
-    /// Bytes a second that each lane may send at most; 0 is no limit.
-    pace: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -66,7 +62,6 @@ pub(crate) struct State {
     failure: Option<HopFault>,
     /// When the rate was measured last, what was delivered by then, and what it was.
     measured: (Duration, u64, f64),
-    pacing: Pacing,
 }
 
 /// A lane, as those see it that have something for it.
@@ -134,7 +129,6 @@ impl Hub {
             is_leaving: false,
             failure: None,
             measured: (Duration::ZERO, 0, 0.0),
-            pacing: Pacing::default(),
         };
         Arc::new(Self {
             state: Mutex::new(state),
@@ -142,7 +136,6 @@ impl Hub {
             awake: Notify::new(),
             changed: Notify::new(),
             end: end.clone(),
-            pace: AtomicU64::new(0),
         })
     }
 
@@ -179,11 +172,6 @@ impl Hub {
                 state.session.tick(now);
                 let at = state.session.deadline()?;
                 state.refresh(now);
-                let (delivered, lanes) = (state.session.delivered_bytes(), state.lanes.len());
-                let is_hungry = state.session.is_hungry();
-                if let Some(pace) = state.pacing.look(now, delivered, lanes, is_hungry) {
-                    hub.pace.store(pace, Relaxed);
-                }
                 let pause = at.saturating_sub(now).clamp(PAUSE_MIN, PAUSE_MAX);
                 // Whoever begins something that may be due sooner tells.
                 state.is_awake = pause <= AWAKE;
@@ -197,11 +185,6 @@ impl Hub {
                 () = hub.awake.notified() => {}
             }
         }
-    }
-
-    /// Bytes a second that each lane may send at most; 0 is no limit.
-    pub(crate) fn pace(&self) -> u64 {
-        self.pace.load(Relaxed)
     }
 
     /// Takes a lane in.

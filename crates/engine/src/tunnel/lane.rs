@@ -5,10 +5,12 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use towpath_sys::path::TcpPath;
 use towpath_wire::tunnel::frame::Decoder;
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
 use super::hub::{Hub, Out};
+use super::pace::Pacing;
 use crate::stream::Stream;
 
 /// After so many bytes of one lane the others have their turn.
@@ -42,8 +44,7 @@ pub(crate) async fn carry(
         out: Vec::new(),
         sent: 0,
         is_flushed: true,
-        pace: 0,
-        may_pace,
+        pacing: may_pace.then(Pacing::default),
     };
     let ended = poll_fn(|cx| carrier.poll(cx, &mut opened)).await;
     hub.remove_lane(id);
@@ -63,8 +64,13 @@ struct Carrier<'a> {
     out: Vec<u8>,
     sent: usize,
     is_flushed: bool,
-    pace: u64,
-    may_pace: bool,
+    pacing: Option<Pacing>,
+}
+
+/// How its way is, as the session wants to know.
+fn way(path: &TcpPath) -> Path {
+    let rate = path.window as f64 / path.rtt.as_secs_f64().max(1e-6);
+    Path { unsent: path.unsent, rate: rate as u64, rtt: path.rtt, is_recovering: path.is_recovering }
 }
 
 impl Carrier<'_> {
@@ -112,29 +118,19 @@ impl Carrier<'_> {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            let pace = self.hub.pace();
-            if self.may_pace && pace.abs_diff(self.pace) > self.pace / 10 {
-                self.pace = pace;
+            let path = self.stream.path();
+            if let (Some(pacing), Some(path)) = (&mut self.pacing, &path)
+                && let Some(pace) = pacing.look(self.hub.now(), path)
+            {
                 self.stream.pace(pace);
             }
-            match self.hub.poll_out(self.id, self.path(), cx) {
+            match self.hub.poll_out(self.id, path.as_ref().map(way), cx) {
                 Poll::Ready(Out::Bytes(bytes)) => (self.out, self.is_flushed) = (bytes, false),
                 Poll::Ready(Out::Close) => return Poll::Ready(Ok(())),
                 Poll::Ready(Out::Drop) => return Poll::Ready(Err(ErrorKind::TimedOut.into())),
                 Poll::Pending => return Poll::Pending,
             }
         }
-    }
-
-    fn path(&self) -> Option<Path> {
-        let path = self.stream.path()?;
-        let rate = path.window as f64 / path.rtt.as_secs_f64().max(1e-6);
-        Some(Path {
-            unsent: path.unsent,
-            rate: rate as u64,
-            rtt: path.rtt,
-            is_recovering: path.is_recovering,
-        })
     }
 
     fn poll_read(

@@ -1,66 +1,92 @@
-//! How fast a lane may send at most: what leaves faster than all lanes together carry is only lost on the way.
+//! How fast a lane may send at most: where somebody drops what is above a rate, to send more is only to send it again.
 
 use std::time::Duration;
 
-/// A lane sends at most so many times its share of what all carry.
-const HASTE: f64 = 1.5;
+use towpath_sys::path::TcpPath;
 
-/// What is carried is looked at so often.
-const LOOKS: Duration = Duration::from_millis(500);
+/// What has become of what was sent is looked at so often, but for ways that are longer than half of it.
+const LOOKS: Duration = Duration::from_millis(100);
 
-/// Lanes that carry so much more each time have not found out yet what they can; they have once that stops for so long.
-const GROWTH: f64 = 1.1;
-const GROWTH_TIME: Duration = Duration::from_millis(1500);
+/// What arrived at best in so many looks is what a way can carry.
+const REMEMBERED: usize = 8;
 
-/// So long counts what was carried best, and then so much of it; and so slow is no lane held.
-const BEST_TIME: Duration = Duration::from_secs(10);
-const FADING: f64 = 0.8;
-const PACE_MIN: f64 = 250_000.0;
+/// Less than so much tells nothing.
+const LEAST_BYTES: u64 = 32 * 1024;
 
-/// What all lanes of a session have carried at their best.
-#[derive(Clone, Copy, Debug, Default)]
+/// When more than this share was lost, the lane is held to a little more than what arrives.
+const LOSSY: f64 = 0.08;
+const HASTE: f64 = 1.02;
+
+/// When less than this share is lost, and the pace is what it sends, it may send a little more.
+const CLEAN: f64 = 0.02;
+const USED: f64 = 0.85;
+const GROWTH: f64 = 1.015;
+
+/// A way that still loses as much, that often, loses it however fast it is used; it is not held for so long.
+const STRIKES: u32 = 12;
+const TRUST: Duration = Duration::from_secs(60);
+
+/// So slow is no lane held.
+const PACE_MIN: f64 = 100_000.0;
+
+/// What a lane has sent, and what of it arrived.
+#[derive(Debug, Default)]
 pub(super) struct Pacing {
-    /// When this was looked at last, and how much was delivered by then.
-    looked: Duration,
-    delivered: u64,
-    /// Bytes a second, and since when.
-    best: f64,
-    since: Duration,
-    /// Whether it is as much as they can, rather than what they have come to so far.
-    is_found: bool,
+    /// When this was looked at last, and what was counted by then.
+    looked: Option<(Duration, TcpPath)>,
+    /// Bytes a second that arrived lately.
+    rates: [f64; REMEMBERED],
+    /// Bytes a second; 0 is no limit.
+    pace: f64,
+    strikes: u32,
+    trusted_until: Duration,
 }
 
 impl Pacing {
-    /// Bytes a second that each of the `lanes` may send from now on, 0 for no limit, if that is to be said again. `delivered` is how
-    /// much was carried in all; only while more waits (`is_hungry`) does that tell what they can.
-    pub(super) fn look(
-        &mut self,
-        now: Duration,
-        delivered: u64,
-        lanes: usize,
-        is_hungry: bool,
-    ) -> Option<u64> {
-        let time = now.saturating_sub(self.looked);
-        if time < LOOKS {
+    /// Bytes a second that the lane may send from now on, 0 for no limit, if that has changed.
+    pub(super) fn look(&mut self, now: Duration, path: &TcpPath) -> Option<u64> {
+        let Some((looked, before)) = &self.looked else {
+            self.looked = Some((now, *path));
+            return None;
+        };
+        let time = now.saturating_sub(*looked);
+        if time < LOOKS.max(path.rtt) {
             return None;
         }
-        let rate = delivered.saturating_sub(self.delivered) as f64 / time.as_secs_f64();
-        (self.looked, self.delivered) = (now, delivered);
-        if !is_hungry {
-            self.since = now;
+        let since = |count: fn(&TcpPath) -> u64| count(path).saturating_sub(count(before));
+        let (sent, again) = (since(|path| path.sent), since(|path| path.sent_again));
+        let rate = since(|path| path.arrived) as f64 / time.as_secs_f64();
+        self.looked = Some((now, *path));
+        if sent < LEAST_BYTES {
             return None;
         }
-        let limit = if self.is_found { BEST_TIME } else { GROWTH_TIME };
-        if rate > self.best * GROWTH || (self.is_found && rate > self.best) {
-            (self.best, self.since) = (rate, now);
-        } else if now >= self.since + limit {
-            // It grows no more, or was better long ago.
-            self.best = if self.is_found { rate.max(self.best * FADING) } else { self.best };
-            (self.since, self.is_found) = (now, true);
+        self.rates.rotate_right(1);
+        self.rates[0] = rate;
+        let before = self.pace;
+        self.judge(now, again as f64 / sent as f64);
+        (self.pace != before).then_some(self.pace as u64)
+    }
+
+    /// Sets the pace by the share that was `lost`.
+    fn judge(&mut self, now: Duration, lost: f64) {
+        let best = self.rates.iter().copied().fold(0.0, f64::max);
+        let is_held = self.pace > 0.0;
+        if lost > LOSSY {
+            if now < self.trusted_until {
+                return;
+            }
+            self.strikes += 1;
+            if self.strikes > STRIKES {
+                (self.pace, self.strikes, self.trusted_until) = (0.0, 0, now + TRUST);
+            } else {
+                self.pace = (best * HASTE).max(PACE_MIN);
+            }
+            return;
         }
-        let share = self.best * HASTE / lanes.max(1) as f64;
-        let is_known = self.is_found && lanes > 1 && share >= PACE_MIN;
-        Some(if is_known { share as u64 } else { 0 })
+        self.strikes = 0;
+        if is_held && lost < CLEAN && self.rates[0] > self.pace * USED {
+            self.pace *= GROWTH;
+        }
     }
 }
 
@@ -68,41 +94,65 @@ impl Pacing {
 mod tests {
     use super::*;
 
-    /// The pace after each half second in which so many bytes were carried by two lanes.
-    fn paces(carried: &[u64]) -> Vec<u64> {
-        let (mut pacing, mut delivered) = (Pacing::default(), 0);
-        let at = (1..).map(|half| Duration::from_millis(500 * half));
-        let look = |(now, bytes): (Duration, &u64)| {
-            delivered += bytes;
-            pacing.look(now, delivered, 2, true).unwrap()
+    const TICK: Duration = Duration::from_millis(100);
+
+    /// A lane that sends as fast as it may, at most `wants` bytes a second, and a way of which `carry` tells how much arrives of what is
+    /// sent in a second. The pace after each tick.
+    fn paces(ticks: u32, wants: f64, carry: impl Fn(u32, f64) -> f64) -> Vec<u64> {
+        let (mut pacing, mut now) = (Pacing::default(), Duration::ZERO);
+        let (mut sent, mut arrived, mut pace) = (0.0, 0.0, 0);
+        let mut path = TcpPath {
+            unsent: 0,
+            window: 1_000_000,
+            rtt: Duration::from_millis(50),
+            is_recovering: false,
+            sent: 0,
+            sent_again: 0,
+            arrived: 0,
         };
-        at.zip(carried).map(look).collect()
+        pacing.look(now, &path);
+        let step = |tick: u32| {
+            let rate = if pace == 0 { wants } else { wants.min(pace as f64) };
+            sent += rate / 10.0;
+            arrived += carry(tick, rate) / 10.0;
+            (path.sent, path.arrived, path.sent_again) =
+                (sent as u64, arrived as u64, (sent - arrived) as u64);
+            now += TICK;
+            pace = pacing.look(now, &path).unwrap_or(pace);
+            pace
+        };
+        (0..ticks).map(step).collect()
     }
 
     #[test]
-    fn lanes_are_held_once_they_carry_no_more() {
-        const MEGA: u64 = 1_000_000;
-        assert_eq!(paces(&[MEGA, 2 * MEGA, 4 * MEGA, 8 * MEGA]), [0; 4], "they grow");
-        let settled = paces(&[8 * MEGA, 8 * MEGA, 7 * MEGA, 8 * MEGA, 9 * MEGA]);
-        assert_eq!(settled[..3], [0; 3]);
-        assert_eq!(settled[3..], [12 * MEGA, 13_500_000], "1.5 times the share, and more when there is more");
-        assert!(paces(&[100_000; 10]).iter().all(|pace| *pace == 0), "slow ones are not held");
+    fn a_lane_that_is_policed_sends_little_more_than_passes() {
+        let paces = paces(100, 5e6, |_, rate| rate.min(2e6));
+        assert!(paces[20..].iter().all(|pace| (2_000_000..2_200_000).contains(pace)), "{paces:?}");
+    }
+
+    #[test]
+    fn it_follows_a_rate_that_grows() {
+        let paces = paces(300, 5e6, |tick, rate| rate.min(if tick < 30 { 1e6 } else { 3e6 }));
+        assert!((1_000_000..1_200_000).contains(&paces[25]), "{paces:?}");
+        assert!((3_000_000..3_300_000).contains(paces.last().unwrap()), "{paces:?}");
+    }
+
+    #[test]
+    fn losses_that_no_pace_ends_do_not_slow_it_down_for_long() {
+        let paces = paces(600, 5e6, |_, rate| rate * 0.85);
+        let held = paces.iter().filter(|pace| **pace > 0).count();
+        assert!(held <= 30 && paces[30..500].iter().all(|pace| *pace == 0), "{paces:?}");
+        let least = paces.iter().filter(|pace| **pace > 0).min().unwrap();
+        assert!(*least > 1_000_000, "{paces:?}");
+    }
+
+    #[test]
+    fn a_few_losses_hold_nothing_back() {
+        assert!(paces(100, 5e6, |_, rate| rate * 0.97).iter().all(|pace| *pace == 0));
     }
 
     #[test]
     fn who_has_little_to_send_shows_nothing() {
-        let mut pacing = Pacing::default();
-        let seconds = (1..60).map(|second| (Duration::from_secs(second), 1_000_000 * second));
-        assert!(seconds.into_iter().all(|(now, delivered)| pacing.look(now, delivered, 4, false).is_none()));
-        assert!(!pacing.is_found);
-    }
-
-    #[test]
-    fn what_was_carried_long_ago_counts_less_and_less() {
-        let mut carried = vec![8_000_000; 4];
-        carried.extend([1_000_000; 60]);
-        let paces = paces(&carried);
-        assert_eq!(paces[10], 12_000_000);
-        assert!(*paces.last().unwrap() < 8_000_000 && *paces.last().unwrap() > 3_000_000, "{paces:?}");
+        assert!(paces(100, 1e5, |_, rate| rate * 0.5).iter().all(|pace| *pace == 0));
     }
 }

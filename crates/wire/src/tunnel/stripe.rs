@@ -47,11 +47,20 @@ impl Lane {
     }
 }
 
-/// The lane for a block; `None` if it is better to wait for one that takes nothing now. Not `avoided`, while there is another.
-pub(super) fn choose(lanes: &[Lane], now: Duration, avoided: Option<LaneId>) -> Option<LaneId> {
+/// The lane for a block; `None` if it is better to wait for one that takes nothing now, which it is never while there `is_more` than
+/// all lanes take. Not `avoided`, while there is another.
+pub(super) fn choose(
+    lanes: &[Lane],
+    now: Duration,
+    avoided: Option<LaneId>,
+    is_more: bool,
+) -> Option<LaneId> {
     let is_avoided = |lane: &Lane| avoided == Some(lane.id) && lanes.len() > 1;
     let open = lanes.iter().filter(|lane| lane.full_since.is_none() && !is_avoided(lane));
     let best = open.min_by_key(|lane| lane.path.delay())?;
+    if is_more {
+        return Some(best.id);
+    }
     // One that takes nothing for long is not to be waited for.
     let is_worth =
         |lane: &Lane, since: Duration| lane.path.delay() + 2 * now.saturating_sub(since) < best.path.delay();

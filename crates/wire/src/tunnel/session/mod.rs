@@ -31,6 +31,9 @@ const SILENCE: Duration = Duration::from_secs(1);
 /// The first lane may take so long, however long a session lives on without one later.
 const FIRST_LANE: Duration = Duration::from_secs(10);
 
+/// A window below this is short on most long ways.
+const SMALL_WINDOW: u64 = 2 * 1024 * 1024;
+
 /// A reader that takes more than half a window in so long, or in two round trips, gets a larger one.
 const QUICK: Duration = Duration::from_millis(20);
 
@@ -440,5 +443,7 @@ impl Session {
 
 /// How much a window grows that is too small, if it may become so large at most, and there is so much free.
 fn growth(window: u64, max: u64, free: u64) -> u64 {
-    window.min(max.saturating_sub(window)).min(free)
+    // Each step costs a round trip, so the first is a long one, as far as others need the rest less.
+    let more = if window < SMALL_WINDOW { (15 * window).min(free / 8) } else { window };
+    more.min(max.saturating_sub(window)).min(free)
 }

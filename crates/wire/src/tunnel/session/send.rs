@@ -71,7 +71,7 @@ impl Session {
             };
             self.busy_until = self.busy_until.max(now + 2 * LOOKS);
             let avoided = stream.outflow.avoids();
-            let Some(lane) = stripe::choose(&self.lanes, now, avoided) else {
+            let Some(lane) = stripe::choose(&self.lanes, now, avoided, stream.outflow.room() == 0) else {
                 // Others may go where this one, which was there before, should not.
                 avoided?;
                 self.ready.rotate_left(1);
