@@ -48,7 +48,8 @@ pub(crate) struct Far {
     config: TunnelIn,
     /// `None` if it is plain.
     key: Option<SharedKey>,
-    sessions: Mutex<HashMap<SessionId, Member>>,
+    /// Those that a reload has found go on.
+    sessions: Arc<Mutex<HashMap<SessionId, Member>>>,
 }
 
 /// A session, and the lanes that it has had.
@@ -72,11 +73,23 @@ impl Member {
     }
 }
 
-/// A lane that was taken.
-struct Taken {
+/// The place of a lane in its session, until this is dropped.
+struct Place {
     hub: Arc<Hub>,
     lane: LaneId,
-    stream: Stream,
+}
+
+impl Place {
+    fn take(hub: &Arc<Hub>, lane: LaneId) -> Self {
+        hub.add_lane(lane);
+        Self { hub: hub.clone(), lane }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.hub.remove_lane(self.lane);
+    }
 }
 
 impl Far {
@@ -86,12 +99,14 @@ impl Far {
     /// When its key cannot be used.
     pub(crate) fn new(config: &TunnelIn) -> Result<Self, TlsError> {
         let key = config.end.key.as_ref().map(SharedKey::new).transpose()?;
-        Ok(Self { config: config.clone(), key, sessions: Mutex::default() })
+        Ok(Self { config: config.clone(), key, sessions: Arc::default() })
     }
 
-    /// Whether it is as this configuration wants it.
-    pub(crate) fn is_as(&self, config: &TunnelIn) -> bool {
-        self.config == *config
+    /// What a new configuration makes of this one: who has the same key finds the sessions that there are.
+    pub(crate) fn renewed(&self, new: &Self) -> Self {
+        let is_same = self.config.end.key == new.config.end.key;
+        let sessions = if is_same { self.sessions.clone() } else { Arc::default() };
+        Self { config: new.config.clone(), key: new.key.clone(), sessions }
     }
 
     fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Member>> {
@@ -107,7 +122,7 @@ impl Far {
     }
 
     /// Hears which session a lane is of.
-    async fn greet(&self, client: Stream, is_leaving: bool) -> Result<Taken, TunnelFault> {
+    async fn greet(&self, client: Stream, is_leaving: bool) -> Result<(Place, Stream), TunnelFault> {
         let mut stream = match &self.key {
             Some(key) => key.accept(client).await.map_err(|_| TunnelFault::Key)?,
             None => client,
@@ -116,7 +131,7 @@ impl Far {
         stream.read_exact(&mut hello).await.map_err(|_| TunnelFault::Ended)?;
         let taken = match Hello::read(&hello) {
             Ok(hello) if is_leaving && hello.may_begin => Err(TunnelFault::Refused(Refusal::Leaving)),
-            Ok(hello) => self.join(&hello).map(|hub| (hub, hello.lane)).map_err(TunnelFault::Refused),
+            Ok(hello) => self.join(&hello).map_err(TunnelFault::Refused),
             Err(fault) => Err(TunnelFault::Hello(fault)),
         };
         let answer: [u8; ANSWER_BYTES] = match &taken {
@@ -130,9 +145,9 @@ impl Far {
         let told = stream.write_all(&answer).await;
         let flushed = stream.flush().await;
         match taken {
-            Ok((hub, lane)) => {
+            Ok(place) => {
                 told.and(flushed).map_err(|_| TunnelFault::Ended)?;
-                Ok(Taken { hub, lane, stream })
+                Ok((place, stream))
             }
             Err(fault) => {
                 stream.finish_in_order().await;
@@ -141,15 +156,16 @@ impl Far {
         }
     }
 
-    /// The session of a lane, which begins with it if there is none.
-    fn join(&self, hello: &Hello) -> Result<Arc<Hub>, Refusal> {
+    /// The place of a lane in its session, which begins with it if there is none.
+    fn join(&self, hello: &Hello) -> Result<Place, Refusal> {
         let mut sessions = self.sessions();
         sessions.retain(|_, member| !member.hub.is_over());
         if let Some(member) = sessions.get_mut(&hello.session) {
             if member.hub.lanes() >= self.config.lanes_max {
                 return Err(Refusal::Full);
             }
-            return if member.is_new(hello.lane) { Ok(member.hub.clone()) } else { Err(Refusal::Repeated) };
+            let is_new = member.is_new(hello.lane);
+            return if is_new { Ok(Place::take(&member.hub, hello.lane)) } else { Err(Refusal::Repeated) };
         }
         if !hello.may_begin {
             return Err(Refusal::UnknownSession);
@@ -159,11 +175,9 @@ impl Far {
         }
         let hub = Hub::new(Role::Far, &self.config.end, self.config.streams_max, hello.terms);
         spawn_local(Hub::keep_time(Arc::downgrade(&hub)));
-        sessions.insert(
-            hello.session,
-            Member { hub: hub.clone(), lanes: BTreeSet::from([hello.lane]), oldest: 0 },
-        );
-        Ok(hub)
+        let place = Place::take(&hub, hello.lane);
+        sessions.insert(hello.session, Member { hub, lanes: BTreeSet::from([hello.lane]), oldest: 0 });
+        Ok(place)
     }
 }
 
@@ -178,18 +192,17 @@ pub(crate) async fn serve(
     let Some(limit) = flow.seat.listener.proxy.as_ref().map(|proxy| proxy.header_timeout) else { return };
     client.prepare_lane(&flow.seat.listener.socket);
     let greeting = far.greet(client.unread(&first.0), worker.is_draining());
-    let taken = match timeout(limit, greeting).await.unwrap_or(Err(TunnelFault::Late)) {
+    let (place, stream) = match timeout(limit, greeting).await.unwrap_or(Err(TunnelFault::Late)) {
         Ok(taken) => taken,
         Err(fault) => {
             tracing::debug!("listener {}, client {:?}: {fault}", flow.seat.listener.name, flow.client);
             return flow.turned_away(Stage::Identify, Reason::Tunnel(fault));
         }
     };
-    let Taken { hub, lane, stream } = taken;
+    let (hub, lane) = (&place.hub, place.lane);
     // Streams leave records of their own.
     flow.speaks_for_others();
     let source = Arc::new(flow.seat.source().within());
-    hub.add_lane(lane);
     let whose = (flow.client, flow.offset);
     let opened = |id: StreamId| {
         let stream = TunnelStream::new(hub.clone(), id, Standing::There);
@@ -198,15 +211,14 @@ pub(crate) async fn serve(
     };
     let segments = flow.seat.listener.socket.segments.as_deref();
     let may_pace = segments.is_none_or(|segments| segments.pacing_rate.is_none());
-    let mut carrying = pin!(carry(&hub, lane, stream, may_pace, opened));
+    let mut carrying = pin!(carry(hub, lane, stream, may_pace, opened));
     let ended = tokio::select! {
         ended = carrying.as_mut() => ended,
-        () = leave(&worker, &hub) => {
+        () = leave(&worker, hub) => {
             hub.retire();
             timeout(PARTING, carrying).await.unwrap_or(Ended::Closed)
         }
     };
-    hub.remove_lane(lane);
     if let Ended::Fault(fault) = ended {
         flow.speaks_for_itself();
         flow.turned_away(Stage::Identify, Reason::Tunnel(TunnelFault::Frames(fault)));

@@ -194,11 +194,8 @@ impl Source {
         if new.listener.tls == self.listener.tls && new.listener.mode == self.listener.mode {
             new.tls.clone_from(&self.tls); // with the keys of its tickets
         }
-        // With the sessions that it has.
-        if let (Some(before), Some(tunnel)) = (&self.far, &new.listener.tunnel)
-            && before.is_as(tunnel)
-        {
-            new.far.clone_from(&self.far);
+        if let (Some(far), Some(before)) = (&new.far, &self.far) {
+            new.far = Some(Arc::new(before.renewed(far)));
         }
         if let (Some(users), Some(before)) = (&new.users, &self.users) {
             new.users = Some(Arc::new(before.renewed(users)));

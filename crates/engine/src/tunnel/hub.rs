@@ -60,6 +60,8 @@ pub(crate) struct State {
     has_moved: bool,
     is_leaving: bool,
     failure: Option<HopFault>,
+    /// What the other end did that it may not, until a lane has told of it.
+    fault: Option<Fault>,
     /// When the rate was measured last, what was delivered by then, and what it was.
     measured: (Duration, u64, f64),
 }
@@ -128,6 +130,7 @@ impl Hub {
             has_moved: false,
             is_leaving: false,
             failure: None,
+            fault: None,
             measured: (Duration::ZERO, 0, 0.0),
         };
         Arc::new(Self {
@@ -286,6 +289,21 @@ impl Hub {
     /// Ends the session: every stream is reset.
     pub(crate) fn finish(&self) {
         self.with(|state, _| state.session.end());
+    }
+
+    /// Ends the session for what a stream has found.
+    pub(super) fn condemn(&self, fault: Fault) {
+        self.with(|state, _| {
+            if !state.session.is_over() {
+                state.fault = Some(fault);
+                state.session.end();
+            }
+        });
+    }
+
+    /// What a stream has ended the session for; told once.
+    pub(super) fn take_fault(&self) -> Option<Fault> {
+        self.with(|state, _| state.fault.take())
     }
 
     /// Opens no more streams: another session is for those that come.

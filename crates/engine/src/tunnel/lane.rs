@@ -76,7 +76,11 @@ fn way(path: &TcpPath) -> Path {
 impl Carrier<'_> {
     fn poll(&mut self, cx: &mut Context<'_>, opened: &mut impl FnMut(StreamId)) -> Poll<Ended> {
         if let Poll::Ready(ended) = self.poll_write(cx) {
-            return Poll::Ready(ended.map_or_else(|error| Ended::Broken(error.kind()), |()| Ended::Closed));
+            let broken = |error: io::Error| match self.hub.take_fault() {
+                Some(fault) => Ended::Fault(fault),
+                None => Ended::Broken(error.kind()),
+            };
+            return Poll::Ready(ended.map_or_else(broken, |()| Ended::Closed));
         }
         let mut count = 0;
         while count < TURN_BYTES {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use towpath_config::Compression;
 use towpath_wire::tunnel::BLOCK_BYTES_MAX;
 use towpath_wire::tunnel::frame::{Block, Coding};
+use towpath_wire::tunnel::hello::{self, Features};
 
 /// Shorter parts are sent as they are.
 const WORTH_BYTES: usize = 1024;
@@ -28,7 +29,9 @@ thread_local! {
 /// Compresses the blocks of one stream.
 #[derive(Debug)]
 pub(super) struct Squeeze {
-    how: Compression,
+    coding: Option<Coding>,
+    /// Whether it is left where it would slow lanes down.
+    is_auto: bool,
     /// Blocks that are still not tried, and how many it were last time.
     skips: u32,
     last_skips: u32,
@@ -37,23 +40,26 @@ pub(super) struct Squeeze {
 }
 
 impl Squeeze {
-    pub(super) fn new(how: Compression) -> Self {
-        Self { how, skips: 0, last_skips: 0, speed: 0.0 }
+    /// As is wanted, as far as the other end can undo it.
+    pub(super) fn new(how: Compression, theirs: Features) -> Self {
+        let takes = |feature: Features| theirs & feature != 0;
+        let coding = match how {
+            Compression::Zstd | Compression::Auto if takes(hello::ZSTD) => Some(Coding::Zstd),
+            Compression::Lz4 | Compression::Auto if takes(hello::LZ4) => Some(Coding::Lz4),
+            _ => None,
+        };
+        Self { coding, is_auto: how == Compression::Auto, skips: 0, last_skips: 0, speed: 0.0 }
     }
 
     /// The block that some bytes make, if it is shorter than they are. `rate` is how many bytes a second the lanes take: what is
     /// quicker than compressing is not to be slowed down.
     pub(super) fn block(&mut self, data: &[u8], rate: Option<f64>) -> Option<(Bytes, Coding)> {
-        let coding = match self.how {
-            Compression::Off => return None,
-            Compression::Lz4 => Coding::Lz4,
-            Compression::Zstd | Compression::Auto => Coding::Zstd,
-        };
+        let coding = self.coding?;
         if data.len() < WORTH_BYTES || data.len() > BLOCK_BYTES_MAX {
             return None;
         }
         let is_slow = self.speed > 0.0 && rate.is_some_and(|rate| rate * 2.0 > self.speed);
-        if self.skips > 0 || (self.how == Compression::Auto && is_slow) {
+        if self.skips > 0 || (self.is_auto && is_slow) {
             self.skips = self.skips.saturating_sub(1);
             return None;
         }

@@ -12,7 +12,7 @@ use towpath_config::SocketOptions;
 use towpath_sys::path::TcpPath;
 use towpath_wire::tunnel::frame::{Last, Why};
 use towpath_wire::tunnel::session::Read;
-use towpath_wire::tunnel::{BLOCK_BYTES_MAX, StreamId};
+use towpath_wire::tunnel::{BLOCK_BYTES_MAX, Fault, StreamId};
 
 use super::hub::Hub;
 use super::squeeze::{Squeeze, unsqueeze};
@@ -44,7 +44,8 @@ pub(crate) struct TunnelStream {
 impl TunnelStream {
     /// A stream that was opened; `standing` says whether the other end still has to tell what became of it.
     pub(crate) fn new(hub: Arc<Hub>, id: StreamId, standing: Standing) -> Self {
-        let squeeze = Squeeze::new(hub.end.compress);
+        let theirs = hub.with(|state, _| state.session.terms().features);
+        let squeeze = Squeeze::new(hub.end.compress, theirs);
         Self { hub, id, unread: Bytes::new(), squeeze, standing, has_ended: false, is_finished: false }
     }
 
@@ -69,7 +70,7 @@ impl TunnelStream {
                 Read::Block(block) => match unsqueeze(block) {
                     Some(bytes) => self.unread = bytes,
                     None => {
-                        self.hub.finish();
+                        self.hub.condemn(Fault::Coding);
                         return Poll::Ready(Err(ErrorKind::InvalidData.into()));
                     }
                 },

@@ -52,6 +52,9 @@ pub enum Fault {
     /// An acknowledgement of what was never sent.
     #[error("an acknowledgement of what was not sent")]
     Ack,
+    /// A block that is not coded as it says.
+    #[error("a block that is not coded as it says")]
+    Coding,
     /// A stream beyond those that there is room for, one of an end that opens none, or room for some at an end that takes them.
     #[error("too many streams")]
     Streams,

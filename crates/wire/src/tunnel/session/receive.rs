@@ -131,7 +131,7 @@ impl Session {
         let (max, free) = (self.limits.window_max, self.limits.memory - self.grown);
         let is_full = stream.outflow.fills_window();
         if stream.outflow.acknowledge(received, limit)? {
-            stream.progress = now;
+            (stream.progress, self.progress) = (now, now);
             if is_full {
                 self.grown += stream.outflow.raise(|window| growth(window, max, free));
             }

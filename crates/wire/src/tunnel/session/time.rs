@@ -80,8 +80,8 @@ impl Session {
         for id in ids {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let is_overdue = stream.progress.max(self.laned) + LINGER <= now;
-            if is_overdue && stream.outflow.waits() {
-                // Lanes come and go, and yet nothing is acknowledged: there is nobody who would.
+            if is_overdue && self.progress + LINGER <= now && stream.outflow.waits() {
+                // Lanes come and go, and yet nothing is acknowledged of any stream: there is nobody who would.
                 self.end();
                 return;
             }
