@@ -7,7 +7,7 @@ mod support;
 use std::collections::HashSet;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use support::odd::silent;
 use support::ports::{free_address, free_ports};
 use support::proxies::read_head;
 use support::raw_web::{Client, Request, Web, balancer, balancer_file, echo};
+use support::tools::Certificate;
 use support::towpath::Towpath;
 use support::{PATIENCE, wait_for, wait_for_within};
 
@@ -55,6 +56,31 @@ fn a_connection_of_http_2_is_made_before_there_is_a_request() {
     }
     assert!(server.connected.try_recv().is_err(), "one is enough");
     towpath.stop(3);
+}
+
+#[test]
+fn requests_that_come_at_once_share_a_new_connection_of_http_2() {
+    const MANY: usize = 24;
+    let (web, certificate) = (Web::start(), Certificate::make());
+    // Its handshakes take a moment, in which all the others come.
+    let tls = format!("tls = {{ cert = {:?}, key = {:?} }}", certificate.file(), certificate.key());
+    let (secure, far) = alone(&[&web.address], &tls, "");
+    let pool = format!("http_version = \"2\"\ntls = {{ ca = {:?} }}", certificate.file());
+    let (listen, near) = alone(&[&secure], "", &pool);
+    let together = Barrier::new(MANY);
+    thread::scope(|scope| {
+        for _ in 0..MANY {
+            scope.spawn(|| {
+                let mut client = Client::connect(&listen);
+                together.wait();
+                assert_eq!(client.ask(GET).status, 200);
+            });
+        }
+    });
+    let clients: HashSet<_> =
+        far.records(MANY).iter().map(|record| record.text("client").to_owned()).collect();
+    assert_eq!(clients.len(), 1, "{clients:?}");
+    near.stop(MANY);
 }
 
 /// What a server of HTTP/2 tells of itself.
