@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -264,6 +264,28 @@ fn an_end_that_starts_again_is_told_from_the_one_before() {
     let _second = far(&far_listen, &["--key-file", &key]);
     assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
     assert_echo(&mut connect(&listen), "behind");
+}
+
+#[test]
+fn lanes_are_tried_for_what_goes_down_as_for_what_goes_up() {
+    for is_down in [true, false] {
+        let server = Server::start();
+        let tunnel = Tunnel::to(&server.address(), "lanes=auto&compress=off", &[]);
+        let client = connect(&tunnel.listen);
+        (&client).write_all(b"x").unwrap();
+        let (far, near) = (server.accept(), client);
+        let (from, to) = if is_down { (far, near) } else { (near, far) };
+        let (mut writer, mut reader) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+        let writes = thread::spawn(move || while writer.write_all(&[7; 100_000]).is_ok() {});
+        let reads =
+            thread::spawn(move || while reader.read(&mut [0; 100_000]).is_ok_and(|count| count > 0) {});
+        wait_for("a second lane", || (tunnel.middle.count() > 1).then_some(()));
+        for stream in [from, to] {
+            stream.shutdown(Shutdown::Both).unwrap();
+        }
+        writes.join().unwrap();
+        reads.join().unwrap();
+    }
 }
 
 #[test]

@@ -32,6 +32,9 @@ const STREAMS: usize = 4096;
 const LOOKS: Duration = Duration::from_millis(100);
 const REST: Duration = Duration::from_secs(1);
 
+/// So much has to come from one look to the next for more lanes to be tried.
+const BUSY_BYTES: u64 = 16 * 1024;
+
 /// How long nobody tries to open a lane after one that failed: twice as long each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(3);
@@ -163,6 +166,25 @@ struct Dials {
     not_before: RefCell<Option<Instant>>,
 }
 
+/// What comes, which may be more with more lanes: how much more waits at the far end, nobody tells.
+#[derive(Debug, Default)]
+struct Intake {
+    /// When this was looked at last, and what had come by then.
+    looked: (Duration, u64),
+    is_busy: bool,
+}
+
+impl Intake {
+    fn is_busy(&mut self, now: Duration, received: u64) -> bool {
+        let (at, before) = self.looked;
+        if now >= at + LOOKS {
+            self.is_busy = received - before >= BUSY_BYTES;
+            self.looked = (now, received);
+        }
+        self.is_busy
+    }
+}
+
 impl Dials {
     /// A lane has ended that was of use, or failed: then the next has to wait.
     fn note(&self, was_of_use: bool) {
@@ -189,6 +211,7 @@ impl Keeper {
         let dials = Rc::new(Dials::default());
         let mut next: LaneId = 1;
         let lanes = self.lanes;
+        let mut intake = Intake::default();
         let mut growth = match lanes {
             Lanes::Auto(most) => Some(Growth::new(most, hub.now())),
             Lanes::Fixed(_) => None,
@@ -196,15 +219,19 @@ impl Keeper {
         loop {
             let mut changed = pin!(hub.changed.notified());
             changed.as_mut().enable();
-            let (streams, delivered, is_hungry, rtt) = hub.measures();
-            if hub.is_over() || (self.near.upgrade().is_none() && streams == 0) {
+            let measures = hub.measures();
+            if hub.is_over() || (self.near.upgrade().is_none() && measures.streams == 0) {
                 hub.finish();
                 return;
             }
             let open = hub.lanes();
             let wanted = match (&mut growth, lanes) {
                 _ if !dials.is_welcome.get() => 1,
-                (Some(growth), _) => growth.look(hub.now(), open, rtt, delivered, is_hungry),
+                (Some(growth), _) => {
+                    let is_hungry = measures.is_hungry || intake.is_busy(hub.now(), measures.received);
+                    let carried = measures.sent + measures.received;
+                    growth.look(hub.now(), open, measures.rtt, carried, is_hungry)
+                }
                 (None, Lanes::Fixed(count) | Lanes::Auto(count)) => count,
             };
             let most = dials.most.get().filter(|(_, until)| Instant::now() < *until);
@@ -218,7 +245,7 @@ impl Keeper {
             } else if open > wanted {
                 hub.retire_lane();
             }
-            let pause = if streams > 0 || open < wanted { LOOKS } else { REST };
+            let pause = if measures.streams > 0 || open < wanted { LOOKS } else { REST };
             tokio::select! {
                 () = changed => {}
                 () = sleep(pause) => {}

@@ -106,6 +106,19 @@ pub(crate) enum Out {
     Drop,
 }
 
+/// How much a session has to do, and has done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Measures {
+    pub(crate) streams: usize,
+    /// Bytes of all streams that the other end has, and that this one has had of it.
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    /// Whether more waits than the lanes take.
+    pub(crate) is_hungry: bool,
+    /// The time there and back, of the slowest lane.
+    pub(crate) rtt: Duration,
+}
+
 /// What a session keeps to.
 pub(crate) fn limits(end: &TunnelEnd, streams: usize) -> Limits {
     Limits {
@@ -336,13 +349,17 @@ impl Hub {
         self.with(|state, _| !state.is_leaving && !state.session.is_over())
     }
 
-    /// How many streams there are, how many bytes were delivered in all, whether more waits than the lanes take, and the time there
-    /// and back.
-    pub(crate) fn measures(&self) -> (usize, u64, bool, Duration) {
+    /// How much it has to do, and has done.
+    pub(crate) fn measures(&self) -> Measures {
         self.with(|state, _| {
-            let rtt = state.lanes.values().map(|lane| lane.path.rtt).max().unwrap_or_default();
             let session = &state.session;
-            (session.streams(), session.delivered_bytes(), session.is_hungry(), rtt)
+            Measures {
+                streams: session.streams(),
+                sent: session.delivered_bytes(),
+                received: session.received_bytes(),
+                is_hungry: session.is_hungry(),
+                rtt: state.lanes.values().map(|lane| lane.path.rtt).max().unwrap_or_default(),
+            }
         })
     }
 

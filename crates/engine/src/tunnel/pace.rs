@@ -10,17 +10,23 @@ const LOOKS: Duration = Duration::from_millis(100);
 /// What arrived at best in so many looks is what a way can carry.
 const REMEMBERED: usize = 8;
 
-/// Less than so much tells nothing.
+/// Less than so much tells nothing, and fewer losses than so many bytes are chance.
 const LEAST_BYTES: u64 = 32 * 1024;
+const LEAST_LOST: u64 = 24 * 1024;
 
 /// When more than this share was lost, the lane is held to a little more than what arrives.
 const LOSSY: f64 = 0.08;
 const HASTE: f64 = 1.02;
 
-/// When less than this share is lost, and the pace is what it sends, it may send a little more.
+/// When little more than at best is lost while it is held, and the pace is what it sends, it may send more: a little at first, and
+/// step by step more of it.
 const CLEAN: f64 = 0.02;
 const USED: f64 = 0.85;
-const GROWTH: f64 = 1.015;
+const STEP: f64 = 0.01;
+const STEPS_MAX: u32 = 10;
+
+/// How quickly it is forgotten that less was lost.
+const FORGETS: f64 = 0.005;
 
 /// A way that still loses as much, that often, loses it however fast it is used; it is not held for so long.
 const STRIKES: u32 = 12;
@@ -38,6 +44,10 @@ pub(super) struct Pacing {
     rates: [f64; REMEMBERED],
     /// Bytes a second; 0 is no limit.
     pace: f64,
+    /// The share that is lost at best while it is held.
+    floor: f64,
+    /// How often in a row it was let send more.
+    steps: u32,
     strikes: u32,
     trusted_until: Duration,
 }
@@ -63,19 +73,18 @@ impl Pacing {
         self.rates.rotate_right(1);
         self.rates[0] = rate;
         let before = self.pace;
-        self.judge(now, again as f64 / sent as f64);
+        self.judge(now, again as f64 / sent as f64, again >= LEAST_LOST);
         (self.pace != before).then_some(self.pace as u64)
     }
 
-    /// Sets the pace by the share that was `lost`.
-    fn judge(&mut self, now: Duration, lost: f64) {
-        let best = self.rates.iter().copied().fold(0.0, f64::max);
-        let is_held = self.pace > 0.0;
-        if lost > LOSSY {
+    /// Sets the pace by the share that was `lost`, if that is enough to tell something.
+    fn judge(&mut self, now: Duration, lost: f64, is_enough: bool) {
+        if lost > LOSSY && is_enough {
             if now < self.trusted_until {
                 return;
             }
-            self.strikes += 1;
+            let best = self.rates.iter().copied().fold(0.0, f64::max);
+            (self.strikes, self.steps, self.floor) = (self.strikes + 1, 0, lost);
             if self.strikes > STRIKES {
                 (self.pace, self.strikes, self.trusted_until) = (0.0, 0, now + TRUST);
             } else {
@@ -84,8 +93,16 @@ impl Pacing {
             return;
         }
         self.strikes = 0;
-        if is_held && lost < CLEAN && self.rates[0] > self.pace * USED {
-            self.pace *= GROWTH;
+        if self.pace == 0.0 {
+            return;
+        }
+        let is_clean = lost < self.floor + CLEAN;
+        self.floor = if lost < self.floor { lost } else { self.floor + (lost - self.floor) * FORGETS };
+        if is_clean && self.rates[0] > self.pace * USED {
+            self.steps = (self.steps + 1).min(STEPS_MAX);
+            self.pace *= 1.0 + STEP * f64::from(self.steps);
+        } else {
+            self.steps = 0;
         }
     }
 }
@@ -144,6 +161,14 @@ mod tests {
         assert!(held <= 30 && paces[30..500].iter().all(|pace| *pace == 0), "{paces:?}");
         let least = paces.iter().filter(|pace| **pace > 0).min().unwrap();
         assert!(*least > 1_000_000, "{paces:?}");
+    }
+
+    #[test]
+    fn losses_of_the_way_itself_do_not_keep_a_lane_slow() {
+        // At first a queue on the way overflows.
+        let paces = paces(100, 5e6, |tick, rate| rate * if tick < 5 { 0.3 } else { 0.95 });
+        assert!((1..2_000_000).contains(&paces[5]), "{paces:?}");
+        assert!(*paces.last().unwrap() > 5_000_000, "{paces:?}");
     }
 
     #[test]

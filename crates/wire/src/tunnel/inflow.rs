@@ -219,6 +219,11 @@ impl Inflow {
         self.is_untold |= self.received_with_end() > 0;
     }
 
+    /// Bytes that have come in order.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
     fn received_with_end(&self) -> u64 {
         self.received + u64::from(self.is_over_in_order())
     }

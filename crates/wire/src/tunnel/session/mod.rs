@@ -134,6 +134,7 @@ pub struct Session {
     is_over: bool,
     /// Bytes of streams that the other end has acknowledged.
     delivered: u64,
+    received: u64,
 }
 
 impl Session {
@@ -168,6 +169,7 @@ impl Session {
             is_refusing: false,
             is_over: false,
             delivered: 0,
+            received: 0,
         }
     }
 
@@ -273,6 +275,11 @@ impl Session {
     /// Bytes of streams that the other end has acknowledged, in all.
     pub fn delivered_bytes(&self) -> u64 {
         self.delivered
+    }
+
+    /// Bytes of all streams that have come in order.
+    pub fn received_bytes(&self) -> u64 {
+        self.received
     }
 
     /// Whether blocks wait for a lane to take them.

@@ -72,7 +72,9 @@ impl Session {
             self.note_gone(id);
             return Ok(());
         };
+        let before = stream.inflow.received();
         let is_more = stream.inflow.take(block)?;
+        self.received += stream.inflow.received() - before;
         if stream.is_released {
             stream.inflow.discard();
         }
