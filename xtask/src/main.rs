@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod bench;
+mod haul;
 mod packages;
 mod test;
 mod tidy;
@@ -28,6 +29,10 @@ enum Chore {
     Tidy,
     /// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path
     Bench(bench::Args),
+    #[command(hide = true)]
+    Haul(haul::Args),
+    #[command(hide = true)]
+    Take(haul::TakerArgs),
     /// Join two network namespaces by links with a rate, a delay, a queue and losses
     Wan(wan::Args),
 }
@@ -42,6 +47,7 @@ Examples:
   cargo xtask bench --only nginx,go connect   chosen contenders
   cargo xtask bench --save                    keep the figures in docs/bench.json and docs/bench.svg
   cargo xtask bench http1k h2to1k --save      the same for two kinds; those of the others stay
+  cargo xtask bench wan                       tunnels over long ways, as root, about 15 minutes
   cargo xtask wan --loss 0.1% -- sh           a shell on the near side of 200 Mb/s, 100 ms and losses";
 
 fn main() -> ExitCode {
@@ -49,6 +55,8 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args).map(|()| ExitCode::SUCCESS),
         Chore::Tidy => tidy::run(&root()).map(|()| ExitCode::SUCCESS),
         Chore::Bench(args) => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Chore::Haul(args) => haul::run(&args).map(|()| ExitCode::SUCCESS),
+        Chore::Take(args) => haul::take(&args).map(|()| ExitCode::SUCCESS),
         Chore::Wan(args) => wan::run(&args),
     };
     match outcome {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 /// # Errors
 ///
 /// When the kernel does not tell, or a process is gone.
-pub(super) fn cpu_seconds(pids: &[u32]) -> Result<f64> {
+pub(crate) fn cpu_seconds(pids: &[u32]) -> Result<f64> {
     let mut seconds = 0.0;
     for pid in pids {
         let mut nanoseconds = 0;

@@ -25,13 +25,20 @@ mod plot;
 mod process;
 mod report;
 mod tunnel;
+mod wan;
+
+pub(crate) use measure::cpu_seconds;
+pub(crate) use process::is_listening;
 
 /// Measure towpath against HAProxy, nginx, a Go forwarder and the direct path; as a proxy against tinyproxy, squid and one in Go; as a balancer of HTTP against HAProxy and nginx
 ///
 /// CPU is user and system time of all threads of the forwarder, memory is that of its own (RssAnon), without
 /// sockets. Writes target/bench/bench.json, bench.svg and, as tables, bench.md.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// What to measure; all by default
     #[arg(value_name = "KIND")]
     kinds: Vec<Kind>,
@@ -55,6 +62,13 @@ pub(crate) struct Args {
     no_install: bool,
 }
 
+/// What is measured in another way.
+#[derive(clap::Subcommand)]
+enum Other {
+    /// Measure tunnels over long, lossy and policed ways, beside straight ones
+    Wan(wan::Args),
+}
+
 /// Measures, prints tables and writes the figures.
 ///
 /// # Errors
@@ -62,6 +76,9 @@ pub(crate) struct Args {
 /// When a contender or a client cannot be built, started or understood.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let root = root();
+    if let Some(Other::Wan(args)) = &args.other {
+        return wan::run(&root, args);
+    }
     if !args.no_install {
         packages::install_missing(packages::FOR_BENCH)?;
     }

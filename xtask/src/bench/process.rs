@@ -105,7 +105,7 @@ impl Drop for Process {
 }
 
 /// Whether the kernel has a listening socket for `address`, or for its port on all addresses.
-fn is_listening(address: SocketAddrV4) -> Result<bool> {
+pub(crate) fn is_listening(address: SocketAddrV4) -> Result<bool> {
     const LISTEN: &str = "0A";
     let table = fs::read_to_string("/proc/net/tcp").context("cannot read /proc/net/tcp")?;
     let local = |ip: Ipv4Addr| format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), address.port());
