@@ -7,6 +7,7 @@ use clap::builder::Resettable;
 use clap::{Args as ClapArgs, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 
 use crate::sockets::Sockets;
+use crate::tune::{self, Tune};
 use crate::tunnel::{self, Tunnel};
 
 /// TCP forwarder: carries connections faithfully to where they should go.
@@ -45,6 +46,7 @@ Examples:
   towpath proxy :3128 --auth-file users                 be an HTTP and SOCKS proxy
   towpath tunnel :7000 --key-file key                   be the far end of a tunnel
   towpath tcp :5432 db:5432 --via 'towpath://far:7000?key-file=key'
+  towpath tune http://db/large --via 'towpath://far:7000?key-file=key'
   towpath tcp :5432 db:5432 --print-config              the same as a file
   towpath run towpath.toml                              everything from a file
   towpath demo                                          see it work
@@ -66,6 +68,9 @@ pub(crate) enum Command {
     /// Be the far end of tunnels that make long ways quick, or make their key
     #[command(after_help = tunnel::EXAMPLES)]
     Tunnel(Box<Tunnel>),
+    /// Measure what makes a tunnel faster, and print what to keep
+    #[command(after_help = tune::EXAMPLES)]
+    Tune(Tune),
     /// Make a line of a proxy's file of users
     #[command(after_help = PASSWD_EXAMPLES)]
     Passwd(Passwd),

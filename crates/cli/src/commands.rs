@@ -9,7 +9,7 @@ use towpath_control::{Instance, Question};
 
 use crate::args::{Check, Command, Explain, Format, Reload, Run};
 use crate::exit::Failure;
-use crate::{demo, log, passwd, shorthand, tunnel};
+use crate::{demo, log, passwd, shorthand, tune, tunnel};
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -20,6 +20,7 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             Some(path) => tunnel::new_key(path),
             None => one_liner(&shorthand::tunnel(&args), args.print_config),
         },
+        Command::Tune(args) => tune::run(&args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Run(args) => file(&args),
         Command::Check(args) => check(&args),

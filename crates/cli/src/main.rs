@@ -8,6 +8,7 @@ mod log;
 mod passwd;
 mod shorthand;
 mod sockets;
+mod tune;
 mod tunnel;
 
 use std::process::ExitCode;

@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::net::reset;
 
@@ -20,6 +21,11 @@ pub(crate) struct Middle {
 impl Middle {
     /// A way to `target`.
     pub(crate) fn to(target: &str) -> Self {
+        Self::with_delay(target, Duration::ZERO)
+    }
+
+    /// The same with so long a time for each way, once the connection is there.
+    pub(crate) fn with_delay(target: &str, delay: Duration) -> Self {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let middle = Self {
             address: server.local_addr().unwrap().to_string(),
@@ -43,8 +49,8 @@ impl Middle {
                 count.fetch_add(1, SeqCst);
                 live.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || pass(from, to));
-                thread::spawn(move || pass(server, client));
+                thread::spawn(move || pass(from, to, delay));
+                thread::spawn(move || pass(server, client, delay));
             }
         });
         middle
@@ -78,12 +84,24 @@ impl Middle {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) {
+fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+    let (sender, parts) = mpsc::sync_channel::<(Instant, Vec<u8>)>(1024);
+    let writes = thread::spawn(move || {
+        for (due, part) in parts {
+            // sleep: that is how long the way is.
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            if to.write_all(&part).is_err() {
+                break;
+            }
+        }
+        let _ = to.shutdown(Shutdown::Write);
+    });
     let mut buffer = [0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..count]).is_err() {
+        if sender.send((Instant::now() + delay, buffer[..count].to_vec())).is_err() {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Write);
+    drop(sender);
+    let _ = writes.join();
 }

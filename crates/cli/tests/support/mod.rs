@@ -17,6 +17,7 @@ pub(crate) mod raw_web;
 pub(crate) mod services;
 pub(crate) mod tools;
 pub(crate) mod towpath;
+pub(crate) mod tunnel;
 pub(crate) mod turns;
 pub(crate) mod web;
 pub(crate) mod wire;

@@ -10,23 +10,16 @@ use tokio::time::sleep;
 use towpath_config::TunnelEnd;
 use towpath_wire::tunnel::frame::Frame;
 use towpath_wire::tunnel::hello::Terms;
-use towpath_wire::tunnel::session::{Event, Limits, Role, Session};
+use towpath_wire::tunnel::session::{Limits, Role, Session};
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
+use super::state::{Lane, State};
 use crate::error::HopFault;
-
-/// What waits to be written to a lane: so many bytes at least, and at most, and in between what it carries in a moment.
-const BACKLOG_MIN: u64 = 64 * 1024;
-const BACKLOG_MAX: u64 = 256 * 1024;
-const MOMENT: Duration = Duration::from_millis(10);
 
 /// The time is looked at so often at least, and at most; and closely if within so much something is due.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const AWAKE: Duration = Duration::from_millis(50);
-
-/// What a lane has told of its way is old after so long.
-const STALE: Duration = Duration::from_millis(15);
 
 /// How long the rate is measured.
 const MEASURE: Duration = Duration::from_millis(250);
@@ -45,55 +38,6 @@ pub(crate) struct Hub {
     /// Told when lanes come and go, or all is over.
     pub(crate) changed: Notify,
     pub(crate) end: TunnelEnd,
-}
-
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) session: Session,
-    lanes: BTreeMap<LaneId, Lane>,
-    waiting: HashMap<StreamId, Waiting>,
-    /// Streams that the other end has opened, and that nobody has taken yet.
-    opened: VecDeque<StreamId>,
-    /// Whether the time is kept closely.
-    is_awake: bool,
-    /// Whether frames have gone out, or are about to.
-    has_moved: bool,
-    is_leaving: bool,
-    failure: Option<HopFault>,
-    /// What the other end did that it may not, until a lane has told of it.
-    fault: Option<Fault>,
-    /// When the rate was measured last, what was delivered by then, and what it was.
-    measured: (Duration, u64, f64),
-}
-
-/// A lane, as those see it that have something for it.
-#[derive(Debug, Default)]
-struct Lane {
-    out: Vec<u8>,
-    path: Path,
-    /// When that was.
-    heard: Duration,
-    /// Bytes that it has taken and not written yet.
-    taken: u64,
-    waker: Option<Waker>,
-    /// Whether it takes no more blocks, and is to close.
-    is_retired: bool,
-    is_dead: bool,
-}
-
-impl Lane {
-    fn is_full(&self) -> bool {
-        let moment = (self.path.rate as f64 * MOMENT.as_secs_f64()) as u64;
-        self.is_retired || self.out.len() as u64 + self.taken >= moment.clamp(BACKLOG_MIN, BACKLOG_MAX)
-    }
-}
-
-/// Who waits for a stream.
-#[derive(Debug, Default)]
-struct Waiting {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    watcher: Option<Waker>,
 }
 
 /// What a lane gets to write.
@@ -371,95 +315,5 @@ impl Hub {
     /// Why there is no lane, where that is known.
     pub(crate) fn failure(&self) -> Option<HopFault> {
         self.with(|state, _| state.failure)
-    }
-}
-
-impl State {
-    /// Hands what may be sent to the lanes, and tells those who wait; true when lanes or all has changed.
-    fn settle(&mut self, now: Duration, wakers: &mut Vec<Waker>) -> bool {
-        self.pump(now);
-        let is_changed = self.settle_events(wakers);
-        // What has happened may have made room.
-        self.pump(now);
-        self.has_moved |= self.session.is_telling();
-        // One that still writes asks for more by itself.
-        let has_work =
-            |lane: &&mut Lane| lane.is_dead || (lane.taken == 0 && (lane.is_retired || !lane.out.is_empty()));
-        wakers.extend(self.lanes.values_mut().filter(has_work).filter_map(|lane| lane.waker.take()));
-        is_changed
-    }
-
-    fn pump(&mut self, now: Duration) {
-        while let Some((id, frame)) = self.session.next_frame(now) {
-            let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            frame.write(&mut lane.out);
-            self.has_moved = true;
-            let is_full = lane.is_full();
-            let path = Path { unsent: lane.path.unsent + lane.taken + lane.out.len() as u64, ..lane.path };
-            self.session.set_lane(id, !is_full, path, now);
-        }
-    }
-
-    /// Has lanes tell how their ways are, of which that was heard long ago: one that seemed bad may be good by now.
-    fn refresh(&mut self, now: Duration) {
-        let is_old = |lane: &&mut Lane| lane.heard + STALE <= now && lane.taken == 0;
-        for lane in self.lanes.values_mut().filter(is_old) {
-            if let Some(waker) = lane.waker.take() {
-                waker.wake();
-            }
-        }
-    }
-
-    fn settle_events(&mut self, wakers: &mut Vec<Waker>) -> bool {
-        let mut is_changed = false;
-        while let Some(event) = self.session.poll_event() {
-            match event {
-                Event::Opened(id) => self.opened.push_back(id),
-                Event::Readable(id) => {
-                    if let Some(waiting) = self.waiting.get_mut(&id) {
-                        wakers.extend(waiting.reader.take());
-                        wakers.extend(waiting.watcher.take());
-                    }
-                }
-                Event::Writable(id) => {
-                    let waiting = self.waiting.get_mut(&id);
-                    wakers.extend(waiting.and_then(|waiting| waiting.writer.take()));
-                }
-                Event::Silent(id) => {
-                    if let Some(lane) = self.lanes.get_mut(&id) {
-                        lane.is_dead = true;
-                    }
-                }
-                Event::Leaving => {
-                    self.is_leaving = true;
-                    is_changed = true;
-                }
-                Event::Over => {
-                    self.lanes.values_mut().for_each(|lane| lane.is_dead = true);
-                    is_changed = true;
-                }
-            }
-        }
-        is_changed
-    }
-
-    /// Has the reader of a stream told when there is something.
-    pub(crate) fn wait_to_read(&mut self, id: StreamId, cx: &Context<'_>) {
-        self.waiting.entry(id).or_default().reader = Some(cx.waker().clone());
-    }
-
-    /// Has the writer of a stream told when there is room.
-    pub(crate) fn wait_to_write(&mut self, id: StreamId, cx: &Context<'_>) {
-        self.waiting.entry(id).or_default().writer = Some(cx.waker().clone());
-    }
-
-    /// Has somebody told when there is something of a stream, beside its reader.
-    pub(crate) fn watch(&mut self, id: StreamId, cx: &Context<'_>) {
-        self.waiting.entry(id).or_default().watcher = Some(cx.waker().clone());
-    }
-
-    /// Nobody waits for a stream any more.
-    pub(crate) fn forget(&mut self, id: StreamId) {
-        self.waiting.remove(&id);
     }
 }

@@ -7,6 +7,7 @@ mod hub;
 mod lane;
 mod pace;
 mod squeeze;
+mod state;
 mod stream;
 
 pub(crate) use hub::{FIRST_WINDOW, Hub};

@@ -1,0 +1,176 @@
+//! What is fetched, or sent, to measure a way: HTTP/1.1, one request after another.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+/// How long nothing may come.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The longest head of an answer.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// What is read or written at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// A server, and what of it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// HOST:PORT.
+    pub(super) authority: String,
+    path: String,
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "http://{}{}", self.authority, self.path)
+    }
+}
+
+/// What a transfer came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fetched {
+    pub(super) bytes: u64,
+    pub(super) time: Duration,
+}
+
+impl Fetched {
+    /// Bytes a second.
+    pub(super) fn rate(self) -> f64 {
+        self.bytes as f64 / self.time.as_secs_f64().max(1e-6)
+    }
+}
+
+impl Target {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let rest = match text.split_once("://") {
+            None => text,
+            Some(("http", rest)) => rest,
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "`{scheme}://` cannot be measured: give http://HOST:PORT/PATH, or HOST:PORT"
+                ));
+            }
+        };
+        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+        let is_fine = !host.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_fine {
+            return Err(format!("`{text}` is no target: give http://HOST:PORT/PATH, or HOST:PORT"));
+        }
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let authority = if has_port { host.to_owned() } else { format!("{host}:80") };
+        Ok(Self { authority, path: path.to_owned() })
+    }
+
+    /// Fetches it again and again for so long, through whatever listens at `from`.
+    pub(super) fn fetch(&self, from: SocketAddr, limit: Duration) -> io::Result<Fetched> {
+        let (begun, mut bytes) = (Instant::now(), 0);
+        while begun.elapsed() < limit {
+            let mut stream = connect(from)?;
+            write!(
+                stream,
+                "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+                self.path, self.authority
+            )?;
+            let got = read_answer(&mut stream, begun, limit)?;
+            if got == 0 && begun.elapsed() < limit {
+                return Err(io::Error::other("the answer has no body: name something larger"));
+            }
+            bytes += got;
+        }
+        Ok(Fetched { bytes, time: begun.elapsed() })
+    }
+
+    /// Sends a body of so many bytes, and waits until the server has answered.
+    pub(super) fn send(&self, to: SocketAddr, bytes: u64) -> io::Result<Fetched> {
+        let begun = Instant::now();
+        let mut stream = connect(to)?;
+        write!(
+            stream,
+            "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {bytes}\r\nContent-Type: application/octet-stream\r\nConnection: close\r\n\r\n",
+            self.path, self.authority
+        )?;
+        let chunk = body();
+        let mut left = bytes;
+        while left > 0 {
+            let count = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            stream.write_all(&chunk[..count])?;
+            left -= count as u64;
+        }
+        read_answer(&mut stream, begun, PATIENCE)?;
+        Ok(Fetched { bytes, time: begun.elapsed() })
+    }
+}
+
+fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Bytes that do not shrink: what is sent should not be faster than what is real.
+fn body() -> Vec<u8> {
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let next = || {
+        // Xorshift, by Marsaglia.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    std::iter::repeat_with(next).take(CHUNK / 8).flatten().collect()
+}
+
+/// Reads an answer to its end, or for so long, and counts its body.
+fn read_answer(stream: &mut TcpStream, begun: Instant, limit: Duration) -> io::Result<u64> {
+    let (mut head, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    let mut body = loop {
+        let count = stream.read(&mut chunk).map_err(silent)?;
+        if count == 0 || head.len() > HEAD_BYTES {
+            return Err(io::Error::other("no answer of HTTP"));
+        }
+        head.extend_from_slice(&chunk[..count]);
+        if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
+            break (head.len() - end - 4) as u64;
+        }
+    };
+    let line = String::from_utf8_lossy(&head[..head.iter().position(|byte| *byte == b'\r').unwrap_or(0)])
+        .into_owned();
+    let status = line.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+    if !line.starts_with("HTTP/1.") || !status.is_some_and(|status| (200..300).contains(&status)) {
+        return Err(io::Error::other(format!("the server answers `{line}`")));
+    }
+    while begun.elapsed() < limit {
+        match stream.read(&mut chunk).map_err(silent)? {
+            0 => break,
+            count => body += count as u64,
+        }
+    }
+    Ok(body)
+}
+
+fn silent(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::other(format!("nothing came for {} s", PATIENCE.as_secs())),
+        io::ErrorKind::ConnectionReset => io::Error::other("the connection was reset"),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_have_a_port_and_a_path() {
+        let parsed = |text| Target::parse(text).map(|target| target.to_string());
+        assert_eq!(parsed("a.example").as_deref(), Ok("http://a.example:80/"));
+        assert_eq!(parsed("a.example:8080").as_deref(), Ok("http://a.example:8080/"));
+        assert_eq!(parsed("http://[::1]:81/large?x=1").as_deref(), Ok("http://[::1]:81/large?x=1"));
+        for text in ["", "https://a.example/", "http:///x", "http://a b/"] {
+            assert!(parsed(text).is_err(), "{text}");
+        }
+    }
+}
