@@ -42,7 +42,7 @@ fn one_liner(text: &str, print: bool) -> Result<(), Failure> {
 
 fn file(args: &Run) -> Result<(), Failure> {
     let config = load(args).map_err(Failure::File)?;
-    let _messages = log::start(config.log.format);
+    let _messages = log::start(config.log.format, log::USUAL);
     let mut instance = Instance::start(config)?;
     let (again, watched) = (args.clone(), args.watch.then(|| args.file.clone()));
     instance.reloads(move || load_again(&again), watched);
@@ -117,7 +117,7 @@ fn check(args: &Check) -> Result<(), Failure> {
 
 /// Runs what `text` says, again whenever a file that it names has changed.
 fn serve(config: Config, text: String) -> Result<(), Failure> {
-    let _messages = log::start(config.log.format);
+    let _messages = log::start(config.log.format, log::USUAL);
     let mut instance = Instance::start(config)?;
     instance.reloads(
         move || towpath_config::parse(&text, "command line").map_err(|mistakes| mistakes.to_string()),

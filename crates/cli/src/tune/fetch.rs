@@ -31,14 +31,50 @@ impl fmt::Display for Target {
 /// What a transfer came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fetched {
+    /// Bytes that count, and the time in which they came.
     pub(super) bytes: u64,
     pub(super) time: Duration,
+    /// All bytes.
+    pub(super) carried: u64,
 }
 
 impl Fetched {
     /// Bytes a second.
     pub(super) fn rate(self) -> f64 {
         self.bytes as f64 / self.time.as_secs_f64().max(1e-6)
+    }
+}
+
+/// What has come so far of what is wanted.
+struct Tally {
+    begun: Instant,
+    limit: Duration,
+    wanted: u64,
+    bytes: u64,
+    /// The first moment of the second half, and what had come by then.
+    half: Option<(Instant, u64)>,
+}
+
+impl Tally {
+    fn new(wanted: u64, limit: Duration) -> Self {
+        Self { begun: Instant::now(), limit, wanted, bytes: 0, half: None }
+    }
+
+    fn is_over(&self) -> bool {
+        self.bytes >= self.wanted || self.begun.elapsed() >= self.limit
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        let is_half = self.bytes >= self.wanted / 2 || self.begun.elapsed() >= self.limit / 2;
+        if self.half.is_none() && is_half {
+            self.half = Some((Instant::now(), self.bytes));
+        }
+    }
+
+    fn fetched(&self) -> Fetched {
+        let (since, before) = self.half.filter(|(_, before)| *before < self.bytes).unwrap_or((self.begun, 0));
+        Fetched { bytes: self.bytes - before, time: since.elapsed(), carried: self.bytes }
     }
 }
 
@@ -63,23 +99,26 @@ impl Target {
         Ok(Self { authority, path: path.to_owned() })
     }
 
-    /// Fetches it again and again for so long, through whatever listens at `from`.
-    pub(super) fn fetch(&self, from: SocketAddr, limit: Duration) -> io::Result<Fetched> {
-        let (begun, mut bytes) = (Instant::now(), 0);
-        while begun.elapsed() < limit {
+    /// Fetches so many bytes of it, again and again if it is shorter, through whatever listens at `from`. The first half does not count:
+    /// where the way lets more through for a moment, or takes one to get going, that says little of what it carries. After `limit` it is enough.
+    ///
+    /// A part is asked for, so that nothing is still on its way that would be in the way of what is measured next.
+    pub(super) fn fetch(&self, from: SocketAddr, wanted: u64, limit: Duration) -> io::Result<Fetched> {
+        let mut tally = Tally::new(wanted, limit);
+        while !tally.is_over() {
+            let before = tally.bytes;
             let mut stream = connect(from)?;
-            write!(
-                stream,
-                "GET {} HTTP/1.1\r\nHost: {}\r\nAccept: */*\r\nConnection: close\r\n\r\n",
-                self.path, self.authority
-            )?;
-            let got = read_answer(&mut stream, begun, limit)?;
-            if got == 0 && begun.elapsed() < limit {
+            let (path, host, last) = (&self.path, &self.authority, wanted - before - 1);
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes=0-{last}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes())?;
+            read_answer(&mut stream, &mut tally)?;
+            if tally.bytes == before {
                 return Err(io::Error::other("the answer has no body: name something larger"));
             }
-            bytes += got;
         }
-        Ok(Fetched { bytes, time: begun.elapsed() })
+        Ok(tally.fetched())
     }
 
     /// Sends a body of so many bytes, and waits until the server has answered.
@@ -98,8 +137,8 @@ impl Target {
             stream.write_all(&chunk[..count])?;
             left -= count as u64;
         }
-        read_answer(&mut stream, begun, PATIENCE)?;
-        Ok(Fetched { bytes, time: begun.elapsed() })
+        read_answer(&mut stream, &mut Tally::new(u64::MAX, PATIENCE))?;
+        Ok(Fetched { bytes, time: begun.elapsed(), carried: bytes })
     }
 }
 
@@ -123,17 +162,17 @@ fn body() -> Vec<u8> {
     std::iter::repeat_with(next).take(CHUNK / 8).flatten().collect()
 }
 
-/// Reads an answer to its end, or for so long, and counts its body.
-fn read_answer(stream: &mut TcpStream, begun: Instant, limit: Duration) -> io::Result<u64> {
+/// Reads an answer to its end, or until the time is over, and counts its body.
+fn read_answer(stream: &mut TcpStream, tally: &mut Tally) -> io::Result<()> {
     let (mut head, mut chunk) = (Vec::new(), vec![0; CHUNK]);
-    let mut body = loop {
+    let body = loop {
         let count = stream.read(&mut chunk).map_err(silent)?;
         if count == 0 || head.len() > HEAD_BYTES {
             return Err(io::Error::other("no answer of HTTP"));
         }
         head.extend_from_slice(&chunk[..count]);
         if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
-            break (head.len() - end - 4) as u64;
+            break head.len() - end - 4;
         }
     };
     let line = String::from_utf8_lossy(&head[..head.iter().position(|byte| *byte == b'\r').unwrap_or(0)])
@@ -142,13 +181,14 @@ fn read_answer(stream: &mut TcpStream, begun: Instant, limit: Duration) -> io::R
     if !line.starts_with("HTTP/1.") || !status.is_some_and(|status| (200..300).contains(&status)) {
         return Err(io::Error::other(format!("the server answers `{line}`")));
     }
-    while begun.elapsed() < limit {
+    tally.count(body);
+    while !tally.is_over() {
         match stream.read(&mut chunk).map_err(silent)? {
             0 => break,
-            count => body += count as u64,
+            count => tally.count(count),
         }
     }
-    Ok(body)
+    Ok(())
 }
 
 fn silent(error: io::Error) -> io::Error {

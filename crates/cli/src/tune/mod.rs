@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::Args as ClapArgs;
@@ -82,14 +82,15 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let url = Url::of_tunnel(&args.via).map_err(Failure::Usage)?;
     let changes = candidates::all(&url, &args.only, args.upload, !args.no_direct);
     let sample = sample_time(args.seconds, changes.len())?;
-    let _messages = log::start(LogFormat::Text);
+    let _messages = log::start(LogFormat::Text, "warn");
     let is_interrupted = watch_interrupts()?;
     let trial = Trial {
         target,
         is_upload: args.upload,
         sample,
-        amount: args.amount * 1_000_000,
+        amount: args.amount.saturating_mul(1_000_000),
         hops: args.via.clone(),
+        end: Instant::now() + Duration::from_secs(args.seconds.into()),
     };
     let report = measure(&trial, &url, &changes, &is_interrupted)?;
     io::stdout().write_all(report.text().as_bytes())?;
@@ -165,7 +166,7 @@ fn compare(
         return Ok(finding);
     }
     for pair in 0..PAIRS {
-        if is_interrupted.load(Relaxed) {
+        if is_interrupted.load(Relaxed) || trial.is_spent(0) {
             break;
         }
         // What comes first may find the way better or worse than what comes second.

@@ -48,7 +48,7 @@ impl Finding {
 
     pub(super) fn add(&mut self, before: Fetched, after: Fetched) {
         self.pairs.push((before.rate(), after.rate()));
-        self.bytes += before.bytes + after.bytes;
+        self.bytes += before.carried + after.carried;
     }
 
     pub(super) fn failed(&mut self, why: String) {
@@ -210,6 +210,7 @@ mod tests {
             is_upload: false,
             sample: Duration::from_secs(1),
             amount: 1,
+            end: std::time::Instant::now(),
             hops: vec!["http://proxy:3128".to_owned(), "towpath://far.example:7000?key-file=key".to_owned()],
         }
     }
@@ -221,7 +222,7 @@ mod tests {
         for change in candidates::all(&url, &[Group::Lanes, Group::Compress], false, false) {
             let known = times.iter().find(|(name, _)| *name == change.to_string());
             let mut finding = Finding::new(change);
-            let of = |bytes: f64| Fetched { bytes: bytes as u64, time: Duration::from_secs(1) };
+            let of = |bytes: f64| Fetched { bytes: bytes as u64, time: Duration::from_secs(1), carried: 0 };
             if let Some((_, times)) = known {
                 (0..4).for_each(|pair| finding.add(of(5e6 + 1e3 * f64::from(pair)), of(5e6 * times)));
             } else {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use towpath_control::Instance;
 
@@ -12,8 +12,11 @@ use super::fetch::{Fetched, Target};
 use crate::exit::Failure;
 use crate::shorthand;
 
-/// The first body that is sent, which tells how long the others may be.
-const FIRST_BODY: u64 = 256 * 1024;
+/// What is carried first, and at least.
+const FIRST_BYTES: u64 = 256 * 1024;
+
+/// So many times at most before it is measured.
+const WARMING: usize = 10;
 
 /// What is measured, and for how long.
 pub(super) struct Trial {
@@ -21,8 +24,9 @@ pub(super) struct Trial {
     pub(super) is_upload: bool,
     /// Of each sample.
     pub(super) sample: Duration,
-    /// Bytes that may be carried in all.
+    /// Bytes that may be carried in all, and until when.
     pub(super) amount: u64,
+    pub(super) end: Instant,
     /// All hops, the last of which is the tunnel.
     pub(super) hops: Vec<String>,
 }
@@ -32,8 +36,8 @@ pub(super) struct Way<'a> {
     trial: &'a Trial,
     listen: SocketAddr,
     instance: Instance,
-    /// Bytes a second, as far as that has shown.
-    rate: Cell<f64>,
+    /// How much the next measurement carries.
+    bytes: Cell<u64>,
 }
 
 /// Why a way cannot be measured.
@@ -47,8 +51,9 @@ impl fmt::Display for Trouble {
 }
 
 impl Trial {
+    /// Whether the time, or the amount, is over.
     pub(super) fn is_spent(&self, bytes: u64) -> bool {
-        bytes >= self.amount
+        bytes >= self.amount || Instant::now() >= self.end
     }
 
     /// The way through the tunnel of this URL, which came about by a change.
@@ -80,7 +85,7 @@ impl Trial {
         ))?;
         towpath_control::check(&config)?;
         let instance = Instance::start(config)?;
-        Ok(Way { trial: self, listen, instance, rate: Cell::new(0.0) })
+        Ok(Way { trial: self, listen, instance, bytes: Cell::new(FIRST_BYTES) })
     }
 
     /// The pool that leads to the target over these hops, as a file has it.
@@ -98,25 +103,27 @@ impl Trial {
 impl Way<'_> {
     /// Opens the tunnel and its lanes, and finds out roughly what it carries.
     pub(super) fn warm_up(&self) -> Result<(), Trouble> {
-        if self.trial.is_upload {
-            let first = self.trial.target.send(self.listen, FIRST_BODY).map_err(Trouble)?;
-            self.rate.set(first.rate());
+        for _ in 0..WARMING {
+            if self.sample()?.time >= self.trial.sample / 2 {
+                break;
+            }
         }
-        self.sample().map(drop)
+        Ok(())
     }
 
-    /// One measurement.
+    /// One measurement, of as much as should take the time of one.
     pub(super) fn sample(&self) -> Result<Fetched, Trouble> {
-        let Trial { target, sample, is_upload, .. } = self.trial;
-        let fetched = match is_upload {
-            true => {
-                target.send(self.listen, ((self.rate.get() * sample.as_secs_f64()) as u64).max(FIRST_BODY))
-            }
-            false => target.fetch(self.listen, *sample),
+        let Trial { target, is_upload, sample, .. } = self.trial;
+        let bytes = self.bytes.get();
+        let carried = match is_upload {
+            true => target.send(self.listen, bytes),
+            false => target.fetch(self.listen, bytes, *sample * 2),
         };
-        let fetched = fetched.map_err(Trouble)?;
-        self.rate.set(fetched.rate());
-        Ok(fetched)
+        let carried = carried.map_err(Trouble)?;
+        // Not too much more each time: what a way lets through for a moment is not what it carries.
+        let expected = (carried.rate() * sample.as_secs_f64()) as u64;
+        self.bytes.set(expected.clamp(FIRST_BYTES, 2 * bytes));
+        Ok(carried)
     }
 
     pub(super) fn stop(self) -> Result<(), Failure> {

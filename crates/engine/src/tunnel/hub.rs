@@ -87,6 +87,7 @@ impl Hub {
             has_moved: false,
             is_leaving: false,
             failure: None,
+            hungry: None,
             fault: None,
             measured: (Duration::ZERO, 0, 0.0),
         };

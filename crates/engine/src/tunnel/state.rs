@@ -17,6 +17,9 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// What a lane has told of its way is old after so long.
 const STALE: Duration = Duration::from_millis(15);
 
+/// Lanes that had too much to carry are taken for narrow so much longer.
+const NARROW: Duration = Duration::from_millis(500);
+
 /// What the mutex of a hub holds.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -33,6 +36,8 @@ pub(crate) struct State {
     pub(super) failure: Option<HopFault>,
     /// What the other end did that it may not, until a lane has told of it.
     pub(super) fault: Option<Fault>,
+    /// When more waited than the lanes took, last.
+    pub(super) hungry: Option<Duration>,
     /// When the rate was measured last, what was delivered by then, and what it was.
     pub(super) measured: (Duration, u64, f64),
 }
@@ -74,6 +79,9 @@ impl State {
         let is_changed = self.settle_events(wakers);
         // What has happened may have made room.
         self.pump(now);
+        if self.session.is_hungry() {
+            self.hungry = Some(now);
+        }
         self.has_moved |= self.session.is_telling();
         // One that still writes asks for more by itself.
         let has_work =
@@ -134,6 +142,11 @@ impl State {
             }
         }
         is_changed
+    }
+
+    /// Whether the lanes are narrow: more waited than they took, not long ago. What is compressed well may fit for a moment.
+    pub(super) fn is_narrow(&self, now: Duration) -> bool {
+        self.hungry.is_some_and(|at| now < at + NARROW)
     }
 
     /// Has the reader of a stream told when there is something.

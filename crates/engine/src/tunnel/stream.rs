@@ -128,21 +128,21 @@ impl AsyncWrite for TunnelStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let Self { hub, id, squeeze, .. } = &mut *self;
         let id = *id;
-        let room = hub.with(|state, _| {
+        let room = hub.with(|state, now| {
             let room = state.session.room(id);
             if room == Some(0) {
                 state.wait_to_write(id, cx);
             }
-            room.map(|room| (room, state.session.is_hungry()))
+            room.map(|room| (room, state.is_narrow(now)))
         });
-        let (room, is_hungry) = match room {
+        let (room, is_narrow) = match room {
             None => return Poll::Ready(Err(ErrorKind::ConnectionReset.into())),
             Some((0, _)) => return Poll::Pending,
             Some(found) => found,
         };
         let part = &bytes[..bytes.len().min(room).min(BLOCK_BYTES_MAX)];
         // Lanes that take more than there is gain nothing by less.
-        let rate = if is_hungry { hub.rate() } else { f64::MAX };
+        let rate = if is_narrow { hub.rate() } else { f64::MAX };
         let count = match squeeze.block(part, Some(rate)) {
             Some((payload, coding)) => {
                 hub.with(|state, _| state.session.write_coded(id, payload, part.len(), coding));
