@@ -31,9 +31,11 @@ impl Tunnel {
         let words =
             ["tunnel", &listen, "--key-file", &key, "--allow-dest", "127.0.0.0/8", "--log-format", "json"];
         let far = Towpath::start(command(words));
+        // Nothing waits in the middle, which would let more through at first than it carries.
+        const SHORT: &str = "receive_buffer = \"64KiB\"\nsend_buffer = \"64KiB\"\n";
         let throttle = Towpath::file(&format!(
-            "[[listener]]\nname = \"way\"\nbind = \"{way}\"\npool = \"far\"\nbandwidth_per_connection = \"2MiB/s\"\n\n\
-             [[pool]]\nname = \"far\"\nbackend = [\"{listen}\"]\n"
+            "[[listener]]\nname = \"way\"\nbind = \"{way}\"\npool = \"far\"\nbandwidth_per_connection = \"2MiB/s\"\n\
+             {SHORT}\n[[pool]]\nname = \"far\"\nbackend = [\"{listen}\"]\n{SHORT}"
         ));
         Self { far, throttle, way, key, folder }
     }
@@ -117,11 +119,12 @@ fn more_lanes_help_where_each_is_slow() {
 #[test]
 fn what_goes_up_is_measured_too() {
     let tunnel = Tunnel::start();
-    let flags = ["--only", "lanes", "--seconds", "16", "--upload"];
-    let (code, text, errors) = tunnel.tune(&server(), "lanes=4&compress=off", &flags);
+    let flags = ["--only", "lanes", "--seconds", "14", "--upload"];
+    let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
-    let one = text.lines().find(|line| line.starts_with("lanes=1 ")).unwrap();
-    assert!(one.ends_with("hurts"), "{text}");
+    let measured = text.lines().filter(|line| line.starts_with("lanes=") && line.contains(" to "));
+    assert!(measured.count() >= 3, "{text}");
+    assert!(!text.contains("not measured: "), "{text}");
 }
 
 #[test]

@@ -31,11 +31,8 @@ impl fmt::Display for Target {
 /// What a transfer came to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fetched {
-    /// Bytes that count, and the time in which they came.
     pub(super) bytes: u64,
     pub(super) time: Duration,
-    /// All bytes.
-    pub(super) carried: u64,
 }
 
 impl Fetched {
@@ -51,30 +48,15 @@ struct Tally {
     limit: Duration,
     wanted: u64,
     bytes: u64,
-    /// The first moment of the second half, and what had come by then.
-    half: Option<(Instant, u64)>,
 }
 
 impl Tally {
     fn new(wanted: u64, limit: Duration) -> Self {
-        Self { begun: Instant::now(), limit, wanted, bytes: 0, half: None }
+        Self { begun: Instant::now(), limit, wanted, bytes: 0 }
     }
 
     fn is_over(&self) -> bool {
         self.bytes >= self.wanted || self.begun.elapsed() >= self.limit
-    }
-
-    fn count(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        let is_half = self.bytes >= self.wanted / 2 || self.begun.elapsed() >= self.limit / 2;
-        if self.half.is_none() && is_half {
-            self.half = Some((Instant::now(), self.bytes));
-        }
-    }
-
-    fn fetched(&self) -> Fetched {
-        let (since, before) = self.half.filter(|(_, before)| *before < self.bytes).unwrap_or((self.begun, 0));
-        Fetched { bytes: self.bytes - before, time: since.elapsed(), carried: self.bytes }
     }
 }
 
@@ -99,8 +81,7 @@ impl Target {
         Ok(Self { authority, path: path.to_owned() })
     }
 
-    /// Fetches so many bytes of it, again and again if it is shorter, through whatever listens at `from`. The first half does not count:
-    /// where the way lets more through for a moment, or takes one to get going, that says little of what it carries. After `limit` it is enough.
+    /// Fetches so many bytes of it, again and again if it is shorter, through whatever listens at `from`. After `limit` it is enough.
     ///
     /// A part is asked for, so that nothing is still on its way that would be in the way of what is measured next.
     pub(super) fn fetch(&self, from: SocketAddr, wanted: u64, limit: Duration) -> io::Result<Fetched> {
@@ -118,7 +99,7 @@ impl Target {
                 return Err(io::Error::other("the answer has no body: name something larger"));
             }
         }
-        Ok(tally.fetched())
+        Ok(Fetched { bytes: tally.bytes, time: tally.begun.elapsed() })
     }
 
     /// Sends a body of so many bytes, and waits until the server has answered.
@@ -138,7 +119,7 @@ impl Target {
             left -= count as u64;
         }
         read_answer(&mut stream, &mut Tally::new(u64::MAX, PATIENCE))?;
-        Ok(Fetched { bytes, time: begun.elapsed(), carried: bytes })
+        Ok(Fetched { bytes, time: begun.elapsed() })
     }
 }
 
@@ -181,11 +162,11 @@ fn read_answer(stream: &mut TcpStream, tally: &mut Tally) -> io::Result<()> {
     if !line.starts_with("HTTP/1.") || !status.is_some_and(|status| (200..300).contains(&status)) {
         return Err(io::Error::other(format!("the server answers `{line}`")));
     }
-    tally.count(body);
+    tally.bytes += body as u64;
     while !tally.is_over() {
         match stream.read(&mut chunk).map_err(silent)? {
             0 => break,
-            count => tally.count(count),
+            count => tally.bytes += count as u64,
         }
     }
     Ok(())

@@ -48,7 +48,7 @@ impl Finding {
 
     pub(super) fn add(&mut self, before: Fetched, after: Fetched) {
         self.pairs.push((before.rate(), after.rate()));
-        self.bytes += before.carried + after.carried;
+        self.bytes += before.bytes + after.bytes;
     }
 
     pub(super) fn failed(&mut self, why: String) {
@@ -222,7 +222,7 @@ mod tests {
         for change in candidates::all(&url, &[Group::Lanes, Group::Compress], false, false) {
             let known = times.iter().find(|(name, _)| *name == change.to_string());
             let mut finding = Finding::new(change);
-            let of = |bytes: f64| Fetched { bytes: bytes as u64, time: Duration::from_secs(1), carried: 0 };
+            let of = |bytes: f64| Fetched { bytes: bytes as u64, time: Duration::from_secs(1) };
             if let Some((_, times)) = known {
                 (0..4).for_each(|pair| finding.add(of(5e6 + 1e3 * f64::from(pair)), of(5e6 * times)));
             } else {

@@ -11,6 +11,7 @@ use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
 use super::hub::{Hub, Out};
 use super::pace::Pacing;
+use crate::spare;
 use crate::stream::Stream;
 
 /// After so many bytes of one lane the others have their turn.
@@ -117,7 +118,8 @@ impl Carrier<'_> {
                 }
             }
             written += self.out.len();
-            (self.out, self.sent) = (Vec::new(), 0);
+            spare::give(std::mem::take(&mut self.out));
+            self.sent = 0;
             if written >= TURN_BYTES {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

@@ -8,6 +8,7 @@ use towpath_wire::tunnel::session::{Event, Session};
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
 use crate::error::HopFault;
+use crate::spare;
 
 /// What waits to be written to a lane: so many bytes at least, and at most, and in between what it carries in a moment.
 const BACKLOG_MIN: u64 = 64 * 1024;
@@ -93,6 +94,9 @@ impl State {
     pub(super) fn pump(&mut self, now: Duration) {
         while let Some((id, frame)) = self.session.next_frame(now) {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            if lane.out.capacity() == 0 {
+                lane.out = spare::take();
+            }
             frame.write(&mut lane.out);
             self.has_moved = true;
             let is_full = lane.is_full();
