@@ -137,6 +137,7 @@ impl<'a> Exchange<'a> {
         self.order.worker.budget(&self.order.pool.config.name).request(self.flow.start());
         loop {
             let (lease, way) = self.reach(takes_kept).await?;
+            let way = if takes_kept { self.shared(&lease, way) } else { way };
             let is_used = matches!(way, Way::Kept(_));
             let begun = match is_used && self.attempts == 0 {
                 true => {
@@ -188,6 +189,22 @@ impl<'a> Exchange<'a> {
                     self.failed(&lease, is_used, unheard)?;
                 }
             }
+        }
+    }
+
+    /// A connection that another request has made meanwhile, in place of a new one, where it takes several at a time.
+    fn shared(&self, backend: &Arc<Backend>, way: Way<Kept>) -> Way<Kept> {
+        let place = idle::Way { pool: self.order.pool, backend, offset: self.flow.offset };
+        match way {
+            Way::New(stream) if self.order.pool.config.http.is_h2 => match self.order.worker.idle.room(place)
+            {
+                Some(room) => {
+                    stream.finish_now();
+                    Way::Kept(Kept::H2(room))
+                }
+                None => Way::New(stream),
+            },
+            way => way,
         }
     }
 

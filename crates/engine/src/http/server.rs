@@ -82,14 +82,7 @@ impl Server {
         if !way.pool.config.http.is_h2 {
             return Ok(Self::h1(stream, request));
         }
-        let room = match worker.idle.room(way) {
-            // Another was there first, and one connection does for both.
-            Some(room) => {
-                stream.finish_now();
-                room
-            }
-            None => Self::open(worker, stream, way).await?,
-        };
+        let room = Self::open(worker, stream, way).await?;
         Self::h2(room, request).await.map_err(|(room, fault)| {
             worker.idle.leave_session(&room);
             fault
