@@ -183,7 +183,8 @@ impl Wanted {
 fn median(rounds: &[Hauled], figure: impl Fn(&Hauled) -> f64) -> f64 {
     let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
     figures.sort_by(f64::total_cmp);
-    figures.get(figures.len() / 2).copied().unwrap_or_default()
+    let (below, above) = (figures.get(figures.len().saturating_sub(1) / 2), figures.get(figures.len() / 2));
+    below.zip(above).map_or(0.0, |(below, above)| (below + above) / 2.0)
 }
 
 impl Way {
