@@ -6,6 +6,7 @@ mod demo;
 mod exit;
 mod log;
 mod passwd;
+mod port;
 mod shorthand;
 mod sockets;
 mod tune;

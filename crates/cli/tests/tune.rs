@@ -6,13 +6,18 @@ mod support;
 
 use std::fs;
 use std::io::{Read, Write};
+use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
+use rustix::process::Signal;
+use serde_json::Value;
 use support::net::Server;
 use support::ports::free_address;
 use support::proxies::read_head;
-use support::towpath::{Towpath, command, output};
+use support::towpath::{Guarded, Towpath, command, output};
+use support::wait_for;
 
 /// A far end, and a way to it that carries 2 MiB a second for each connection.
 struct Tunnel {
@@ -65,6 +70,12 @@ fn range(head: &str) -> Option<usize> {
 
 /// A server with a large page and a place for bodies.
 fn server() -> String {
+    counting_server(&Arc::default())
+}
+
+/// The same, which counts its requests.
+fn counting_server(requests: &Arc<AtomicUsize>) -> String {
+    let requests = requests.clone();
     let server = Server::start();
     let address = server.address();
     let noise = || (0..50_000_000_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as u8);
@@ -72,6 +83,7 @@ fn server() -> String {
     thread::spawn(move || {
         loop {
             let (mut stream, noise) = (server.accept(), noise.clone());
+            requests.fetch_add(1, SeqCst);
             thread::spawn(move || {
                 let Some(head) = read_head(&mut stream) else { return };
                 let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
@@ -130,6 +142,57 @@ fn what_goes_up_is_measured_too() {
 }
 
 #[test]
+fn text_is_compressed_where_the_way_is_slow() {
+    let tunnel = Tunnel::start();
+    let body = tunnel.folder.path().join("text").display().to_string();
+    fs::write(&body, "one line of a text that says nothing new\n".repeat(10_000)).unwrap();
+    let flags = ["--upload", "--body", &body, "--only", "compress", "--seconds", "24", "--json"];
+    let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
+    assert_eq!(code, Some(0), "{text}{errors}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert!(
+        report["findings"].as_array().unwrap().iter().all(|finding| finding["verdict"] == "helps"),
+        "{text}"
+    );
+    assert_eq!(report["once_more"]["verdict"], "helps", "{text}");
+    let keep = report["keep"].as_array().unwrap();
+    assert!(keep.len() == 1 && keep[0].as_str().unwrap().starts_with("compress="), "{text}");
+    assert!(report["file"].as_str().unwrap().contains("&compress="), "{text}");
+}
+
+#[test]
+fn hops_before_the_tunnel_carry_the_options_of_sockets() {
+    let tunnel = Tunnel::start();
+    let listen = free_address();
+    let _proxy = Towpath::start(command(["proxy", &listen, "--allow-dest", "127.0.0.0/8"]));
+    let (target, first) = (format!("http://{}/large", server()), format!("http://{listen}"));
+    let url = tunnel.url("lanes=8");
+    let words = ["tune", &target, "--via", &first, "--via", &url, "--only", "mss,window", "--seconds", "12"];
+    let (code, text, errors) = output(command(words));
+    assert_eq!(code, Some(0), "{text}{errors}");
+    assert!(text.contains("\nmss=536 ") && !text.contains("not measured"), "{text}");
+}
+
+#[test]
+fn signals_end_it_with_what_is_known() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let tunnel = Tunnel::start();
+        let url = tunnel.url("lanes=4");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let target = format!("http://{}/large", counting_server(&requests));
+        let mut command = command(["tune", &target, "--via", &url, "--only", "lanes", "--seconds", "60"]);
+        let mut child = Guarded::spawn(command.stdout(Stdio::piped()));
+        // The way as it is takes five or so to warm up.
+        wait_for("a change that is measured", || (requests.load(SeqCst) >= 10).then_some(()));
+        child.signal(signal);
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().code(), Some(0), "{text}");
+        assert!(text.contains("It was ended before all was measured") && text.contains("[[pool]]"), "{text}");
+    }
+}
+
+#[test]
 fn mistakes_are_told_before_anything_is_measured() {
     let tunnel = Tunnel::start();
     let refused = |target: &str, url: &str, flags: &[&str]| {
@@ -142,12 +205,14 @@ fn mistakes_are_told_before_anything_is_measured() {
     assert!(refused("https://a.example/", &url, &[]).contains("give http://HOST:PORT/PATH"));
     assert!(refused("127.0.0.1:1", &url, &["--seconds", "3"]).contains("give --seconds"));
     assert!(refused("127.0.0.1:1", &tunnel.url("lanes=1&lames=2"), &[]).contains("lames"));
+    assert!(refused("127.0.0.1:1", &url, &["--only", "compress"]).contains("--upload tries what goes up"));
+    assert!(refused("127.0.0.1:1", &url, &["--upload", "--body", "/dev/null"]).contains("is empty"));
 }
 
 #[test]
 fn a_target_that_is_not_to_be_had_is_told() {
     let tunnel = Tunnel::start();
-    let flags = ["--only", "compress", "--seconds", "20"];
+    let flags = ["--only", "mss", "--seconds", "20"];
     let (code, _, errors) = tunnel.tune(&format!("http://{}/nothing", server()), "lanes=1", &flags);
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("HTTP/1.1 404 Not Found"), "{errors}");
@@ -156,7 +221,7 @@ fn a_target_that_is_not_to_be_had_is_told() {
     assert!(errors.contains("is not to be had through the tunnel"), "{errors}");
     let other = new_key(&tunnel.folder, "other");
     let url = format!("towpath://{}?key-file={other}", tunnel.way);
-    let (code, _, errors) = output(command(["tune", "127.0.0.1:1", "--via", &url, "--only", "compress"]));
+    let (code, _, errors) = output(command(["tune", "127.0.0.1:1", "--via", &url, "--only", "mss"]));
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("another key"), "{errors}");
 }

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 
-use super::port::Port;
+use crate::port::Port;
 
 /// The header in which a backend tells its place.
 pub(super) const BACKEND: &str = "x-backend";

@@ -3,7 +3,6 @@
 mod backend;
 mod figures;
 mod load;
-mod port;
 mod summary;
 mod table;
 mod units;
@@ -24,11 +23,12 @@ use towpath_control::{Instance, raise_descriptor_limit};
 
 use crate::args::Demo;
 use crate::exit::Failure;
+use crate::port::Port;
 use crate::shorthand;
 
 use backend::Backend;
 use figures::{BACKENDS, Figures, Tally};
-use port::Port;
+
 use table::Table;
 
 /// The table moves so often; its figures are of whole seconds.

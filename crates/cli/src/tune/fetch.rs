@@ -5,6 +5,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::trial::interrupted;
+
 /// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -84,7 +86,16 @@ impl Target {
     /// Fetches so many bytes of it, again and again if it is shorter, through whatever listens at `from`. After `limit` it is enough.
     ///
     /// A part is asked for, so that nothing is still on its way that would be in the way of what is measured next.
-    pub(super) fn fetch(&self, from: SocketAddr, wanted: u64, limit: Duration) -> io::Result<Fetched> {
+    ///
+    /// # Errors
+    /// When nothing good comes, or it may not go on.
+    pub(super) fn fetch(
+        &self,
+        from: SocketAddr,
+        wanted: u64,
+        limit: Duration,
+        may_go_on: impl Fn() -> bool,
+    ) -> io::Result<Fetched> {
         let mut tally = Tally::new(wanted, limit);
         while !tally.is_over() {
             let before = tally.bytes;
@@ -94,7 +105,7 @@ impl Target {
                 "GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes=0-{last}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
             );
             stream.write_all(head.as_bytes())?;
-            read_answer(&mut stream, &mut tally)?;
+            read_answer(&mut stream, &mut tally, &may_go_on)?;
             if tally.bytes == before {
                 return Err(io::Error::other("the answer has no body: name something larger"));
             }
@@ -102,8 +113,17 @@ impl Target {
         Ok(Fetched { bytes: tally.bytes, time: tally.begun.elapsed() })
     }
 
-    /// Sends a body of so many bytes, and waits until the server has answered.
-    pub(super) fn send(&self, to: SocketAddr, bytes: u64) -> io::Result<Fetched> {
+    /// Sends a body of so many bytes, which are those of `body` over and over, and waits until the server has answered.
+    ///
+    /// # Errors
+    /// When no good answer comes, or it may not go on.
+    pub(super) fn send(
+        &self,
+        to: SocketAddr,
+        bytes: u64,
+        body: &[u8],
+        may_go_on: impl Fn() -> bool,
+    ) -> io::Result<Fetched> {
         let begun = Instant::now();
         let mut stream = connect(to)?;
         write!(
@@ -111,14 +131,22 @@ impl Target {
             "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: {bytes}\r\nContent-Type: application/octet-stream\r\nConnection: close\r\n\r\n",
             self.path, self.authority
         )?;
-        let chunk = body();
-        let mut left = bytes;
+        let (mut left, mut at) = (bytes, 0);
         while left > 0 {
-            let count = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            stream.write_all(&chunk[..count])?;
+            if !may_go_on() {
+                return Err(interrupted());
+            }
+            if left <= CHUNK as u64 && has_answer(&stream)? {
+                return Err(io::Error::other(
+                    "the server answers before it has the whole body: name one that reads it",
+                ));
+            }
+            let count = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK).min(body.len() - at);
+            stream.write_all(&body[at..at + count])?;
+            at = (at + count) % body.len();
             left -= count as u64;
         }
-        read_answer(&mut stream, &mut Tally::new(u64::MAX, PATIENCE))?;
+        read_answer(&mut stream, &mut Tally::new(u64::MAX, PATIENCE), &may_go_on)?;
         Ok(Fetched { bytes, time: begun.elapsed() })
     }
 }
@@ -130,8 +158,16 @@ fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Whether something has come by now.
+fn has_answer(stream: &TcpStream) -> io::Result<bool> {
+    stream.set_nonblocking(true)?;
+    let peeked = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    Ok(peeked.is_ok_and(|count| count > 0))
+}
+
 /// Bytes that do not shrink: what is sent should not be faster than what is real.
-fn body() -> Vec<u8> {
+pub(super) fn noise() -> Vec<u8> {
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let next = || {
         // Xorshift, by Marsaglia.
@@ -144,10 +180,10 @@ fn body() -> Vec<u8> {
 }
 
 /// Reads an answer to its end, or until the time is over, and counts its body.
-fn read_answer(stream: &mut TcpStream, tally: &mut Tally) -> io::Result<()> {
+fn read_answer(stream: &mut TcpStream, tally: &mut Tally, may_go_on: &impl Fn() -> bool) -> io::Result<()> {
     let (mut head, mut chunk) = (Vec::new(), vec![0; CHUNK]);
     let body = loop {
-        let count = stream.read(&mut chunk).map_err(silent)?;
+        let count = read(stream, &mut chunk, may_go_on)?;
         if count == 0 || head.len() > HEAD_BYTES {
             return Err(io::Error::other("no answer of HTTP"));
         }
@@ -164,12 +200,25 @@ fn read_answer(stream: &mut TcpStream, tally: &mut Tally) -> io::Result<()> {
     }
     tally.bytes += body as u64;
     while !tally.is_over() {
-        match stream.read(&mut chunk).map_err(silent)? {
+        match read(stream, &mut chunk, may_go_on)? {
             0 => break,
             count => tally.bytes += count as u64,
         }
     }
     Ok(())
+}
+
+/// Reads what there is. A signal that is not for us is no reason to stop.
+fn read(stream: &mut TcpStream, chunk: &mut [u8], may_go_on: &impl Fn() -> bool) -> io::Result<usize> {
+    loop {
+        if !may_go_on() {
+            return Err(interrupted());
+        }
+        match stream.read(chunk) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result.map_err(silent),
+        }
+    }
 }
 
 fn silent(error: io::Error) -> io::Error {

@@ -8,41 +8,45 @@ mod report;
 mod statistics;
 mod trial;
 
-use std::fs;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, value_parser};
 use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 use towpath_config::LogFormat;
 
 use crate::exit::Failure;
 use crate::log;
 
-use candidates::{Change, Group, Url};
+use candidates::{Candidates, Change, Group, Via};
 use fetch::Target;
 use progress::Progress;
 use report::{Finding, Report};
-use trial::Trial;
+use trial::{Trial, Trouble};
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
 TARGET is http://HOST:PORT/PATH, or HOST:PORT for its first page: something large, which is fetched again and again, over the tunnel as its URL
-says and with one word changed, in turn. With --upload it is what takes bodies by POST. The far end decides how it sends what goes down: its
-own --congestion and buffers are for `towpath tunnel` there.
+says and with one word changed, in turn. With --upload it is what takes bodies by POST, and answers once it has them. The far end decides how it
+sends what comes down: its own --compress, --congestion and --send-buffer are for `towpath tunnel` there.
+What helps is measured once more, all together, and kept if it helps again. Ctrl-C prints what is known by then.
 
 Examples:
   towpath tune http://files.internal/large.iso --via 'towpath://far:7000?key-file=key'
-  towpath tune files.internal:8080 --via 'towpath://far:7000?key-file=key' --seconds 30 --only lanes,compress
-  towpath tune http://files.internal/in --upload --via 'towpath://far:7000?key-file=key' --plot gain.svg";
+  towpath tune files.internal:8080 --via 'towpath://far:7000?key-file=key' --seconds 30 --only lanes
+  towpath tune http://files.internal/in --upload --body dump.sql --via 'towpath://far:7000?key-file=key'
+  towpath tune http://files.internal/large.iso --via 'towpath://far:7000?key-file=key' --plot gain.svg --json";
 
-/// Pairs of measurements of each change.
-const PAIRS: usize = 5;
+/// The most of a file that is sent.
+const BODY_BYTES: u64 = 64 << 20;
 
 /// A sample shorter than this says little.
 const SAMPLE_MIN: Duration = Duration::from_millis(200);
@@ -65,12 +69,21 @@ pub(crate) struct Tune {
     /// Change only these
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_enum)]
     only: Vec<Group>,
+    /// How often each change is measured, in turn with the tunnel as it is
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(2..=50))]
+    pairs: u32,
     /// Measure what goes up, in bodies of POST
     #[arg(long)]
     upload: bool,
+    /// What those bodies are made of, over and over [default: bytes that do not shrink]
+    #[arg(long, value_name = "FILE", requires = "upload")]
+    body: Option<PathBuf>,
     /// Do not try the way without the tunnel, for comparison
     #[arg(long)]
     no_direct: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
     /// Draw what was found
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
@@ -79,21 +92,27 @@ pub(crate) struct Tune {
 /// Measures, and prints what helps.
 pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let target = Target::parse(&args.target).map_err(Failure::Usage)?;
-    let url = Url::of_tunnel(&args.via).map_err(Failure::Usage)?;
-    let changes = candidates::all(&url, &args.only, args.upload, !args.no_direct);
-    let sample = sample_time(args.seconds, changes.len())?;
-    let _messages = log::start(LogFormat::Text, "warn");
-    let is_interrupted = watch_interrupts()?;
+    let via = Via::to_tunnel(&args.via).map_err(Failure::Usage)?;
+    let candidates =
+        candidates::all(&via, &args.only, args.upload, !args.no_direct).map_err(Failure::Usage)?;
+    let samples = samples(args.pairs, candidates.changes.len());
+    let amount = args.amount.saturating_mul(1_000_000);
     let trial = Trial {
         target,
         is_upload: args.upload,
-        sample,
-        amount: args.amount.saturating_mul(1_000_000),
-        hops: args.via.clone(),
+        body: args.body.as_deref().map_or_else(|| Ok(fetch::noise()), contents)?,
+        sample: sample_time(args.seconds, samples, candidates.changes.len())?,
+        sample_bytes: (amount / u64::from(samples)).max(1),
+        pairs: args.pairs as usize,
+        amount,
         end: Instant::now() + Duration::from_secs(args.seconds.into()),
+        carried: Cell::new(0),
+        is_interrupted: watch_interrupts()?,
     };
-    let report = measure(&trial, &url, &changes, &is_interrupted)?;
-    io::stdout().write_all(report.text().as_bytes())?;
+    let _messages = log::start(LogFormat::Text, "warn");
+    let report = measure(&trial, &via, candidates)?;
+    let text = if args.json { format!("{:#}\n", report.json()) } else { report.text() };
+    io::stdout().write_all(text.as_bytes())?;
     if let Some(path) = &args.plot {
         let written = fs::write(path, plot::svg(&report));
         written.with_context(|| format!("cannot write {}", path.display())).map_err(Failure::Other)?;
@@ -101,9 +120,24 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How long a sample may take, where each change has pairs of them and one to warm up, and so have all that help together.
-fn sample_time(seconds: u32, changes: usize) -> Result<Duration, Failure> {
-    let samples = u32::try_from((changes + 1) * (2 * PAIRS + 1)).unwrap_or(u32::MAX);
+/// What is in a file that is to be sent.
+fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
+    let bad = |why: String| Failure::Usage(format!("--body {} {why}", path.display()));
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|file| file.take(BODY_BYTES).read_to_end(&mut bytes)) {
+        Ok(0) => Err(bad("is empty".to_owned())),
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(bad(format!("cannot be read: {error}"))),
+    }
+}
+
+/// How many samples there are at most: each change has its pairs and one to warm up, and so have all that help together.
+fn samples(pairs: u32, changes: usize) -> u32 {
+    u32::try_from(changes + 1).unwrap_or(u32::MAX).saturating_mul(2 * pairs + 1)
+}
+
+/// How long a sample may take.
+fn sample_time(seconds: u32, samples: u32, changes: usize) -> Result<Duration, Failure> {
     let sample = Duration::from_secs(seconds.into()) / samples;
     if sample < SAMPLE_MIN {
         let least = (SAMPLE_MIN * samples).as_secs() + 1;
@@ -114,33 +148,28 @@ fn sample_time(seconds: u32, changes: usize) -> Result<Duration, Failure> {
     Ok(sample)
 }
 
-/// Goes through the changes, and at last through all that help together.
-fn measure<'a>(
-    trial: &'a Trial,
-    url: &Url,
-    changes: &[Change],
-    is_interrupted: &AtomicBool,
-) -> Result<Report<'a>, Failure> {
-    let mut progress = Progress::new(changes.len() + 1);
-    let base = trial.start(url, None)?;
+/// Goes through the changes, and at last once more through the best of them together.
+fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Report<'a>, Failure> {
+    let mut progress = Progress::new(candidates.changes.len() + 1);
+    let base = trial.start(&via.hops())?;
     base.warm_up().map_err(|error| error.of_base(trial))?;
-    let mut report = Report::new(trial, url.clone());
-    for change in changes {
-        progress.step(&change.to_string());
-        if is_interrupted.load(Relaxed) || trial.is_spent(report.bytes) {
-            report.is_cut_short = true;
+    let count = candidates.changes.len();
+    let mut report = Report::new(trial, via.clone(), candidates.notes);
+    for change in candidates.changes {
+        if trial.is_spent() {
             break;
         }
-        let changed = url.with(change);
-        let finding = compare(trial, &base, change.clone(), &changed, is_interrupted)?;
-        report.add(finding);
+        progress.step(&change.to_string());
+        let hops = if change.is_direct() { Vec::new() } else { via.with(&change).hops() };
+        report.findings.push(compare(trial, &base, change, &hops)?);
     }
     let best = report.best();
-    if best.len() > 1 && !report.is_cut_short {
-        progress.step("all that help together");
-        let together = best.iter().fold(url.clone(), |url, change| url.with(change));
-        report.together =
-            compare(trial, &base, Change::together(&best), &together, is_interrupted)?.into_seen();
+    report.is_cut_short = report.findings.len() < count || trial.is_spent();
+    if !best.is_empty() && !trial.is_spent() {
+        progress.step("what helps, once more");
+        let together = Change::together(&best);
+        let hops = via.with(&together).hops();
+        report.together = Some(compare(trial, &base, together, &hops)?);
     }
     progress.finish();
     base.stop()?;
@@ -152,55 +181,82 @@ fn compare(
     trial: &Trial,
     base: &trial::Way<'_>,
     change: Change,
-    changed: &Url,
-    is_interrupted: &AtomicBool,
+    hops: &[String],
 ) -> Result<Finding, Failure> {
-    let way = match &change.is_direct() {
-        true => trial.start_direct()?,
-        false => trial.start(changed, Some(&change))?,
-    };
     let mut finding = Finding::new(change);
-    if let Err(error) = way.warm_up() {
+    let way = match trial.start(hops) {
+        Ok(way) => way,
+        // One that this machine cannot do is no reason to give the others up.
+        Err(Failure::Usage(why)) => {
+            finding.failed(why);
+            return Ok(finding);
+        }
+        Err(Failure::Interrupted) => return Ok(finding),
+        Err(failure) => return Err(failure),
+    };
+    let outcome = take_turns(trial, base, &way, &mut finding);
+    if let Err(error) = outcome
+        && !trial.is_interrupted()
+    {
         finding.failed(error.to_string());
-        way.stop()?;
-        return Ok(finding);
-    }
-    for pair in 0..PAIRS {
-        if is_interrupted.load(Relaxed) || trial.is_spent(0) {
-            break;
-        }
-        // What comes first may find the way better or worse than what comes second.
-        let measured = match pair % 2 {
-            0 => base.sample().and_then(|before| Ok((before, way.sample()?))),
-            _ => way.sample().and_then(|after| Ok((base.sample()?, after))),
-        };
-        match measured {
-            Ok((before, after)) => finding.add(before, after),
-            Err(error) => {
-                finding.failed(error.to_string());
-                break;
-            }
-        }
     }
     way.stop()?;
     Ok(finding)
 }
 
-/// Notes Ctrl-C, at which what was found so far is told.
+/// Measures both ways in turn, for as long as there is time.
+fn take_turns(
+    trial: &Trial,
+    base: &trial::Way<'_>,
+    way: &trial::Way<'_>,
+    finding: &mut Finding,
+) -> Result<(), Trouble> {
+    way.warm_up()?;
+    for pair in 0..trial.pairs {
+        if trial.is_spent() {
+            break;
+        }
+        // What comes first may find the way better or worse than what comes second.
+        let (before, after) = match pair % 2 {
+            0 => {
+                let before = base.sample()?;
+                (before, way.sample()?)
+            }
+            _ => {
+                let after = way.sample()?;
+                (base.sample()?, after)
+            }
+        };
+        finding.add(before, after);
+    }
+    Ok(())
+}
+
+/// Notes Ctrl-C and SIGTERM, at which what was found so far is told.
 fn watch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
     let is_interrupted = Arc::new(AtomicBool::new(false));
     let noted = is_interrupted.clone();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     thread::Builder::new().name("interrupts".to_owned()).spawn(move || {
-        let heard = runtime.block_on(tokio::signal::ctrl_c());
+        let heard: io::Result<()> = runtime.block_on(async {
+            let (mut interrupt, mut terminate) =
+                (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            tokio::select! {
+                _ = interrupt.recv() => Ok(()),
+                _ = terminate.recv() => Ok(()),
+            }
+        });
         noted.store(heard.is_ok(), Relaxed);
     })?;
     Ok(is_interrupted)
 }
 
-impl trial::Trouble {
+impl Trouble {
     /// What it comes to when not even the way as it is works.
     fn of_base(self, trial: &Trial) -> Failure {
+        if trial.is_interrupted() {
+            return Failure::Interrupted;
+        }
         Failure::Other(anyhow!(
             "{} is not to be had through the tunnel: {self}; try `towpath tcp` with the same --via, which tells why",
             trial.target

@@ -2,14 +2,17 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use towpath_control::Instance;
 
-use super::candidates::{Change, Url};
+use super::candidates::Via;
 use super::fetch::{Fetched, Target};
 use crate::exit::Failure;
+use crate::port::Port;
 use crate::shorthand;
 
 /// What is carried first, and at least.
@@ -22,19 +25,27 @@ const WARMING: usize = 10;
 pub(super) struct Trial {
     pub(super) target: Target,
     pub(super) is_upload: bool,
+    /// What is sent.
+    pub(super) body: Vec<u8>,
     /// Of each sample.
     pub(super) sample: Duration,
+    /// Bytes that one sample may carry.
+    pub(super) sample_bytes: u64,
+    /// How often each change is measured.
+    pub(super) pairs: usize,
     /// Bytes that may be carried in all, and until when.
     pub(super) amount: u64,
     pub(super) end: Instant,
-    /// All hops, the last of which is the tunnel.
-    pub(super) hops: Vec<String>,
+    /// Bytes that were carried.
+    pub(super) carried: Cell<u64>,
+    /// Somebody wants it to end.
+    pub(super) is_interrupted: Arc<AtomicBool>,
 }
 
 /// A way to the target.
 pub(super) struct Way<'a> {
     trial: &'a Trial,
-    listen: SocketAddr,
+    port: Port,
     instance: Instance,
     /// How much the next measurement carries.
     bytes: Cell<u64>,
@@ -42,7 +53,7 @@ pub(super) struct Way<'a> {
 
 /// Why a way cannot be measured.
 #[derive(Debug)]
-pub(super) struct Trouble(std::io::Error);
+pub(super) struct Trouble(io::Error);
 
 impl fmt::Display for Trouble {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,45 +62,35 @@ impl fmt::Display for Trouble {
 }
 
 impl Trial {
-    /// Whether the time, or the amount, is over.
-    pub(super) fn is_spent(&self, bytes: u64) -> bool {
-        bytes >= self.amount || Instant::now() >= self.end
+    /// Whether the time, or the amount, is over, or somebody wants it to be.
+    pub(super) fn is_spent(&self) -> bool {
+        self.is_interrupted() || self.carried.get() >= self.amount || Instant::now() >= self.end
     }
 
-    /// The way through the tunnel of this URL, which came about by a change.
-    pub(super) fn start(&self, url: &Url, change: Option<&Change>) -> Result<Way<'_>, Failure> {
-        self.start_over(&self.hops_with(url)).map_err(|failure| match (failure, change) {
-            (Failure::Usage(message), Some(change)) => Failure::Usage(format!("{change}: {message}")),
-            (failure, _) => failure,
-        })
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Relaxed)
     }
 
-    /// All hops, with this tunnel as the last.
-    pub(super) fn hops_with(&self, url: &Url) -> Vec<String> {
-        let before = &self.hops[..self.hops.len().saturating_sub(1)];
-        before.iter().cloned().chain([url.to_string()]).collect()
-    }
-
-    /// The way without any hop.
-    pub(super) fn start_direct(&self) -> Result<Way<'_>, Failure> {
-        self.start_over(&[])
-    }
-
-    fn start_over(&self, hops: &[String]) -> Result<Way<'_>, Failure> {
-        // Free a moment ago, and taken again at once.
-        let listen = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    /// The way over these hops; with none it is straight.
+    pub(super) fn start(&self, hops: &[String]) -> Result<Way<'_>, Failure> {
+        let port = Port::reserve()?;
         let config = shorthand::parse(&format!(
             "workers = 1\n\n[log]\nrecords = false\n\n\
-             [[listener]]\nname = \"tune\"\nbind = \"{listen}\"\nmode = \"tcp\"\npool = \"target\"\n\n{}",
+             [[listener]]\nname = \"tune\"\nbind = \"{}\"\nmode = \"tcp\"\npool = \"target\"\n\n{}",
+            port.address(),
             self.pool(hops)
         ))?;
         towpath_control::check(&config)?;
         let instance = Instance::start(config)?;
-        Ok(Way { trial: self, listen, instance, bytes: Cell::new(FIRST_BYTES) })
+        Ok(Way { trial: self, port, instance, bytes: Cell::new(FIRST_BYTES) })
     }
 
-    /// The pool that leads to the target over these hops, as a file has it.
-    pub(super) fn pool(&self, hops: &[String]) -> String {
+    /// The pool that leads to the target through a tunnel, as a file has it.
+    pub(super) fn pool_through(&self, via: &Via) -> String {
+        self.pool(&via.hops())
+    }
+
+    fn pool(&self, hops: &[String]) -> String {
         let mut text = "[[pool]]\nname = \"target\"\n".to_owned();
         if !hops.is_empty() {
             let quoted: Vec<String> = hops.iter().map(|hop| shorthand::quoted(hop)).collect();
@@ -104,7 +105,8 @@ impl Way<'_> {
     /// Opens the tunnel and its lanes, and finds out roughly what it carries.
     pub(super) fn warm_up(&self) -> Result<(), Trouble> {
         for _ in 0..WARMING {
-            if self.sample()?.time >= self.trial.sample / 2 {
+            let is_enough = self.sample()?.time >= self.trial.sample / 2;
+            if is_enough || self.bytes.get() >= self.trial.sample_bytes || self.trial.is_spent() {
                 break;
             }
         }
@@ -113,20 +115,27 @@ impl Way<'_> {
 
     /// One measurement, of as much as should take the time of one.
     pub(super) fn sample(&self) -> Result<Fetched, Trouble> {
-        let Trial { target, is_upload, sample, .. } = self.trial;
-        let bytes = self.bytes.get();
-        let carried = match is_upload {
-            true => target.send(self.listen, bytes),
-            false => target.fetch(self.listen, bytes, *sample * 2),
+        let Trial { target, is_upload, body, sample, sample_bytes, carried, .. } = self.trial;
+        let (address, bytes) = (self.port.address(), self.bytes.get());
+        let may_go_on = || !self.trial.is_interrupted();
+        let fetched = match is_upload {
+            true => target.send(address, bytes, body, may_go_on),
+            false => target.fetch(address, bytes, *sample * 2, may_go_on),
         };
-        let carried = carried.map_err(Trouble)?;
+        let fetched = fetched.map_err(Trouble)?;
+        carried.set(carried.get() + fetched.bytes);
         // Not too much more each time: what a way lets through for a moment is not what it carries.
-        let expected = (carried.rate() * sample.as_secs_f64()) as u64;
-        self.bytes.set(expected.clamp(FIRST_BYTES, 2 * bytes));
-        Ok(carried)
+        let expected = (fetched.rate() * sample.as_secs_f64()) as u64;
+        self.bytes.set(expected.clamp(FIRST_BYTES, 2 * bytes).min(*sample_bytes));
+        Ok(fetched)
     }
 
     pub(super) fn stop(self) -> Result<(), Failure> {
         Ok(self.instance.stop()?)
     }
+}
+
+/// What a transfer comes to that somebody has ended.
+pub(super) fn interrupted() -> io::Error {
+    io::Error::new(ErrorKind::Interrupted, "ended by a signal")
 }

@@ -11,14 +11,14 @@ const BACKLOG: i32 = 1024;
 /// A port that is bound by a socket that does not listen: connections are refused, and none of this machine gets it as
 /// its own port, which would end in a connection to itself.
 #[derive(Debug)]
-pub(super) struct Port {
+pub(crate) struct Port {
     address: SocketAddr,
     _reserved: Socket,
 }
 
 impl Port {
     /// Takes any free port.
-    pub(super) fn reserve() -> io::Result<Self> {
+    pub(crate) fn reserve() -> io::Result<Self> {
         let socket = socket()?;
         // The workers of a forwarder share their port.
         socket.set_reuse_port(true)?;
@@ -27,12 +27,12 @@ impl Port {
         Ok(Self { address, _reserved: socket })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// A listening socket on it, non-blocking.
-    pub(super) fn listen(&self) -> io::Result<Socket> {
+    pub(crate) fn listen(&self) -> io::Result<Socket> {
         let socket = socket()?;
         socket.set_nonblocking(true)?;
         socket.bind(&self.address.into())?;
