@@ -150,8 +150,14 @@ fn text_is_compressed_where_the_way_is_slow() {
     let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
     let report: Value = serde_json::from_str(&text).unwrap();
-    assert!(
-        report["findings"].as_array().unwrap().iter().all(|finding| finding["verdict"] == "helps"),
+    let verdict = |change: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["change"] == change).unwrap()["verdict"].clone()
+    };
+    // Whether `auto` compresses is up to how fast the machine is beside the way.
+    assert_eq!(
+        (verdict("compress=zstd"), verdict("compress=lz4")),
+        ("helps".into(), "helps".into()),
         "{text}"
     );
     assert_eq!(report["once_more"]["verdict"], "helps", "{text}");

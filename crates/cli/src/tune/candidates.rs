@@ -111,6 +111,11 @@ impl Via {
         changed
     }
 
+    /// Whether its sessions find out how many lanes they need, while they carry something.
+    pub(super) fn finds_lanes(&self) -> bool {
+        self.value("lanes").is_none_or(|lanes| lanes == "auto")
+    }
+
     /// Which hop a word belongs to: the first one has the sockets that carry all.
     fn place(&self, key: &str) -> usize {
         if OF_TUNNEL.contains(&key) { self.hops.len().saturating_sub(1) } else { 0 }
@@ -272,6 +277,7 @@ mod tests {
         let text = "towpath://a.example:7000,b.example:7000?key-file=a key&plain&lanes=4";
         assert_eq!(via(text).hops(), ["http://proxy:3128", text]);
         let changed = via(text).with(&Change::new(Group::Lanes, "lanes", "8"));
+        assert!(via("towpath://a:7000").finds_lanes() && !changed.finds_lanes());
         assert_eq!(changed.hops()[1], "towpath://a.example:7000,b.example:7000?key-file=a key&plain&lanes=8");
     }
 

@@ -45,6 +45,11 @@ Examples:
   towpath tune http://files.internal/in --upload --body dump.sql --via 'towpath://far:7000?key-file=key'
   towpath tune http://files.internal/large.iso --via 'towpath://far:7000?key-file=key' --plot gain.svg --json";
 
+/// A session that finds out how many lanes it needs tries twice as many each time, up to 16; that takes so long, or this part of all
+/// time if that is less.
+const GROWTH_MAX: Duration = Duration::from_secs(6);
+const GROWTH_PART: u32 = 24;
+
 /// The most of a file that is sent.
 const BODY_BYTES: u64 = 64 << 20;
 
@@ -96,16 +101,20 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let candidates =
         candidates::all(&via, &args.only, args.upload, !args.no_direct).map_err(Failure::Usage)?;
     let samples = samples(args.pairs, candidates.changes.len());
+    let whole = Duration::from_secs(args.seconds.into());
+    let growth = GROWTH_MAX.min(whole / GROWTH_PART);
+    let time = whole.saturating_sub(growth * growing(&via, &candidates.changes));
     let amount = args.amount.saturating_mul(1_000_000);
     let trial = Trial {
         target,
         is_upload: args.upload,
         body: args.body.as_deref().map_or_else(|| Ok(fetch::noise()), contents)?,
-        sample: sample_time(args.seconds, samples, candidates.changes.len())?,
+        sample: sample_time(time, samples, whole, candidates.changes.len())?,
+        growth,
         sample_bytes: (amount / u64::from(samples)).max(1),
         pairs: args.pairs as usize,
         amount,
-        end: Instant::now() + Duration::from_secs(args.seconds.into()),
+        end: Instant::now() + whole,
         carried: Cell::new(0),
         is_interrupted: watch_interrupts()?,
     };
@@ -136,13 +145,21 @@ fn samples(pairs: u32, changes: usize) -> u32 {
     u32::try_from(changes + 1).unwrap_or(u32::MAX).saturating_mul(2 * pairs + 1)
 }
 
-/// How long a sample may take.
-fn sample_time(seconds: u32, samples: u32, changes: usize) -> Result<Duration, Failure> {
-    let sample = Duration::from_secs(seconds.into()) / samples;
+/// How many ways find out how many lanes they need: the one as it is, those of changes, and perhaps what helps together.
+fn growing(via: &Via, changes: &[Change]) -> u32 {
+    let changed = changes.iter().filter(|change| !change.is_direct() && via.with(change).finds_lanes());
+    changed.count() as u32 + 2 * u32::from(via.finds_lanes())
+}
+
+/// How long a sample may take, where they share this `time` of the `whole`.
+fn sample_time(time: Duration, samples: u32, whole: Duration, changes: usize) -> Result<Duration, Failure> {
+    let sample = time / samples;
     if sample < SAMPLE_MIN {
-        let least = (SAMPLE_MIN * samples).as_secs() + 1;
+        let share = time.as_secs_f64() / whole.as_secs_f64().max(1.0);
+        let least = (SAMPLE_MIN * samples).as_secs_f64() / share.max(0.1);
         return Err(Failure::Usage(format!(
-            "{changes} changes take at least {least} s to tell anything: give --seconds {least}, or --only some of them"
+            "{changes} changes take longer to tell anything: give --seconds {:.0}, or --only some of them",
+            least.ceil() + 1.0
         )));
     }
     Ok(sample)
@@ -151,7 +168,7 @@ fn sample_time(seconds: u32, samples: u32, changes: usize) -> Result<Duration, F
 /// Goes through the changes, and at last once more through the best of them together.
 fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Report<'a>, Failure> {
     let mut progress = Progress::new(candidates.changes.len() + 1);
-    let base = trial.start(&via.hops())?;
+    let base = trial.start(Some(via))?;
     base.warm_up().map_err(|error| error.of_base(trial))?;
     let count = candidates.changes.len();
     let mut report = Report::new(trial, via.clone(), candidates.notes);
@@ -160,16 +177,16 @@ fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Re
             break;
         }
         progress.step(&change.to_string());
-        let hops = if change.is_direct() { Vec::new() } else { via.with(&change).hops() };
-        report.findings.push(compare(trial, &base, change, &hops)?);
+        let changed = (!change.is_direct()).then(|| via.with(&change));
+        report.findings.push(compare(trial, &base, change, changed.as_ref())?);
     }
     let best = report.best();
     report.is_cut_short = report.findings.len() < count || trial.is_spent();
     if !best.is_empty() && !trial.is_spent() {
         progress.step("what helps, once more");
         let together = Change::together(&best);
-        let hops = via.with(&together).hops();
-        report.together = Some(compare(trial, &base, together, &hops)?);
+        let changed = via.with(&together);
+        report.together = Some(compare(trial, &base, together, Some(&changed))?);
     }
     progress.finish();
     base.stop()?;
@@ -181,10 +198,10 @@ fn compare(
     trial: &Trial,
     base: &trial::Way<'_>,
     change: Change,
-    hops: &[String],
+    changed: Option<&Via>,
 ) -> Result<Finding, Failure> {
     let mut finding = Finding::new(change);
-    let way = match trial.start(hops) {
+    let way = match trial.start(changed) {
         Ok(way) => way,
         // One that this machine cannot do is no reason to give the others up.
         Err(Failure::Usage(why)) => {

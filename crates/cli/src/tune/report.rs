@@ -268,6 +268,7 @@ mod tests {
             is_upload: false,
             body: Vec::new(),
             sample: Duration::from_secs(1),
+            growth: Duration::ZERO,
             sample_bytes: 1,
             pairs: 4,
             amount: 1,

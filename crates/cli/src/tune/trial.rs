@@ -29,6 +29,8 @@ pub(super) struct Trial {
     pub(super) body: Vec<u8>,
     /// Of each sample.
     pub(super) sample: Duration,
+    /// How long something is carried first where the number of lanes is found out meanwhile.
+    pub(super) growth: Duration,
     /// Bytes that one sample may carry.
     pub(super) sample_bytes: u64,
     /// How often each change is measured.
@@ -47,6 +49,7 @@ pub(super) struct Way<'a> {
     trial: &'a Trial,
     port: Port,
     instance: Instance,
+    finds_lanes: bool,
     /// How much the next measurement carries.
     bytes: Cell<u64>,
 }
@@ -71,18 +74,20 @@ impl Trial {
         self.is_interrupted.load(Relaxed)
     }
 
-    /// The way over these hops; with none it is straight.
-    pub(super) fn start(&self, hops: &[String]) -> Result<Way<'_>, Failure> {
+    /// The way through a tunnel; without one it is straight.
+    pub(super) fn start(&self, via: Option<&Via>) -> Result<Way<'_>, Failure> {
+        let hops = via.map(Via::hops).unwrap_or_default();
         let port = Port::reserve()?;
         let config = shorthand::parse(&format!(
             "workers = 1\n\n[log]\nrecords = false\n\n\
              [[listener]]\nname = \"tune\"\nbind = \"{}\"\nmode = \"tcp\"\npool = \"target\"\n\n{}",
             port.address(),
-            self.pool(hops)
+            self.pool(&hops)
         ))?;
         towpath_control::check(&config)?;
         let instance = Instance::start(config)?;
-        Ok(Way { trial: self, port, instance, bytes: Cell::new(FIRST_BYTES) })
+        let finds_lanes = via.is_some_and(Via::finds_lanes);
+        Ok(Way { trial: self, port, instance, finds_lanes, bytes: Cell::new(FIRST_BYTES) })
     }
 
     /// The pool that leads to the target through a tunnel, as a file has it.
@@ -109,6 +114,11 @@ impl Way<'_> {
             if is_enough || self.bytes.get() >= self.trial.sample_bytes || self.trial.is_spent() {
                 break;
             }
+        }
+        // Else the one that has had the longest time for it would be the fastest.
+        let begun = Instant::now();
+        while self.finds_lanes && begun.elapsed() < self.trial.growth && !self.trial.is_spent() {
+            self.sample()?;
         }
         Ok(())
     }
