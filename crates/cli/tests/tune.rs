@@ -109,7 +109,7 @@ fn more_lanes_help_where_each_is_slow() {
     let tunnel = Tunnel::start();
     let plot = tunnel.folder.path().join("plot.svg").display().to_string();
     let target = format!("http://{}/large", server());
-    let flags = ["--only", "lanes", "--seconds", "24", "--plot", &plot];
+    let flags = ["--only", "lanes", "--pairs", "4", "--seconds", "16", "--plot", &plot];
     let (code, text, errors) = tunnel.tune(&target, "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
     let line = |name: &str| {
@@ -133,7 +133,7 @@ fn more_lanes_help_where_each_is_slow() {
 #[test]
 fn what_goes_up_is_measured_too() {
     let tunnel = Tunnel::start();
-    let flags = ["--only", "lanes", "--seconds", "14", "--upload"];
+    let flags = ["--only", "lanes", "--pairs", "2", "--seconds", "8", "--upload"];
     let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
     let measured = text.lines().filter(|line| line.starts_with("lanes=") && line.contains(" to "));
@@ -146,7 +146,8 @@ fn text_is_compressed_where_the_way_is_slow() {
     let tunnel = Tunnel::start();
     let body = tunnel.folder.path().join("text").display().to_string();
     fs::write(&body, "one line of a text that says nothing new\n".repeat(10_000)).unwrap();
-    let flags = ["--upload", "--body", &body, "--only", "compress", "--seconds", "24", "--json"];
+    let flags =
+        ["--upload", "--body", &body, "--only", "compress", "--pairs", "4", "--seconds", "14", "--json"];
     let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
     let report: Value = serde_json::from_str(&text).unwrap();
@@ -173,7 +174,20 @@ fn hops_before_the_tunnel_carry_the_options_of_sockets() {
     let _proxy = Towpath::start(command(["proxy", &listen, "--allow-dest", "127.0.0.0/8"]));
     let (target, first) = (format!("http://{}/large", server()), format!("http://{listen}"));
     let url = tunnel.url("lanes=8");
-    let words = ["tune", &target, "--via", &first, "--via", &url, "--only", "mss,window", "--seconds", "12"];
+    let words = [
+        "tune",
+        &target,
+        "--via",
+        &first,
+        "--via",
+        &url,
+        "--only",
+        "mss,window",
+        "--pairs",
+        "2",
+        "--seconds",
+        "8",
+    ];
     let (code, text, errors) = output(command(words));
     assert_eq!(code, Some(0), "{text}{errors}");
     assert!(text.contains("\nmss=536 ") && !text.contains("not measured"), "{text}");

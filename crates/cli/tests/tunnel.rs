@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
@@ -19,7 +19,7 @@ use support::net::{
 };
 use support::ports::free_address;
 use support::towpath::{Towpath, command, output};
-use support::tunnel::{Tunnel, exchange, far, new_key};
+use support::tunnel::{Tunnel, exchange, far, fill, new_key};
 use support::{nightly, wait_for};
 
 /// What is carried where that is to take a while.
@@ -241,12 +241,7 @@ fn a_stream_that_nobody_reads_holds_up_no_other() {
     let mut stalled = connect(&tunnel.listen);
     stalled.write_all(b"x").unwrap();
     let _unread = server.accept();
-    stalled.set_nonblocking(true).unwrap();
-    let block = vec![7; 1 << 20];
-    wait_for("a stream that is full", || match stalled.write(&block) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Some(()),
-        _ => None,
-    });
+    fill(&mut stalled);
     server.try_clone().echo();
     let begun = Instant::now();
     for start in 0..20 {

@@ -4,8 +4,7 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,7 @@ use support::net::{Server, assert_echo, connect, echo_server};
 use support::ports::free_address;
 use support::proc::own_memory_bytes;
 use support::towpath::Towpath;
-use support::tunnel::{Tunnel, exchange, far, new_key};
-use support::wait_for;
+use support::tunnel::{Tunnel, exchange, far, fill, new_key};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -28,22 +26,6 @@ fn exchange_at_once(listen: &str, streams: u64) -> Duration {
         }
     });
     begun.elapsed()
-}
-
-/// Writes until nothing more is taken.
-fn fill(stream: &mut TcpStream) {
-    stream.set_nonblocking(true).unwrap();
-    let block = vec![7; 1 << 20];
-    let mut taken = Instant::now();
-    wait_for("a stream that is full", || match stream.write(&block) {
-        Err(error) if error.kind() == ErrorKind::WouldBlock => {
-            (taken.elapsed() > Duration::from_secs(1)).then_some(())
-        }
-        _ => {
-            taken = Instant::now();
-            None
-        }
-    });
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Both ends of a tunnel, over a way that a test can cut.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::data::Data;
 use super::middle::Middle;
 use super::net::{End, end_writes, read_exactly, read_to_end};
 use super::ports::free_address;
 use super::towpath::{Towpath, command, output};
+use super::wait_for;
 
 /// Both ends of a tunnel over a way that can be cut, and where the near one listens.
 pub(crate) struct Tunnel {
@@ -72,4 +74,20 @@ pub(crate) fn exchange(mut client: TcpStream, count: usize, start: u64) {
     }
     assert_eq!(read_to_end(&mut client), (Vec::new(), End::Fin));
     writes.join().unwrap();
+}
+
+/// Writes until nothing more is taken.
+pub(crate) fn fill(stream: &mut TcpStream) {
+    stream.set_nonblocking(true).unwrap();
+    let block = vec![7; 1 << 20];
+    let mut taken = Instant::now();
+    wait_for("a stream that is full", || match stream.write(&block) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => {
+            (taken.elapsed() > Duration::from_secs(1)).then_some(())
+        }
+        _ => {
+            taken = Instant::now();
+            None
+        }
+    });
 }
