@@ -126,6 +126,18 @@ fn lanes_that_are_cut_all_the_time_cost_no_stream() {
 }
 
 #[test]
+fn lanes_that_say_nothing_any_more_are_found_out() {
+    let tunnel = Tunnel::to(&echo_server(), "lanes=2", &[]);
+    let mut client = connect(&tunnel.listen);
+    assert_echo(&mut client, "before");
+    wait_for("both lanes", || (tunnel.middle.count() == 2).then_some(()));
+    tunnel.middle.silence();
+    // Nothing tells of it but that no answer comes.
+    exchange(client, 200_000, 1);
+    assert!(tunnel.middle.count() > 2, "other lanes");
+}
+
+#[test]
 fn streams_outlive_all_lanes_for_a_while() {
     let tunnel = Tunnel::to(&echo_server(), "lanes=3", &[]);
     let mut client = connect(&tunnel.listen);

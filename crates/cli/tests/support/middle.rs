@@ -16,6 +16,8 @@ pub(crate) struct Middle {
     live: Arc<Mutex<Vec<TcpStream>>>,
     is_cut: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
+    /// So many connections, the first ones, carry nothing any more.
+    silent: Arc<AtomicUsize>,
 }
 
 impl Middle {
@@ -32,9 +34,11 @@ impl Middle {
             live: Arc::default(),
             is_cut: Arc::default(),
             count: Arc::default(),
+            silent: Arc::default(),
         };
         let (target, live) = (target.to_owned(), middle.live.clone());
         let (is_cut, count) = (middle.is_cut.clone(), middle.count.clone());
+        let silent = middle.silent.clone();
         thread::spawn(move || {
             for client in server.incoming() {
                 let Ok(client) = client else { continue };
@@ -46,11 +50,13 @@ impl Middle {
                 for socket in [&client, &server] {
                     socket.set_nodelay(true).unwrap();
                 }
-                count.fetch_add(1, SeqCst);
+                let place = count.fetch_add(1, SeqCst);
                 live.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || pass(from, to, delay));
-                thread::spawn(move || pass(server, client, delay));
+                for (from, to) in [(from, to), (server, client)] {
+                    let silent = silent.clone();
+                    thread::spawn(move || pass(from, to, delay, || place < silent.load(SeqCst)));
+                }
             }
         });
         middle
@@ -70,6 +76,11 @@ impl Middle {
         }
     }
 
+    /// Has those that there are carry nothing any more, without a word to either end: as where a way has vanished.
+    pub(crate) fn silence(&self) {
+        self.silent.store(self.count(), SeqCst);
+    }
+
     /// Cuts all, and lets none through until [`Self::heal`].
     pub(crate) fn cut(&self) {
         self.is_cut.store(true, SeqCst);
@@ -84,7 +95,7 @@ impl Middle {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
+fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration, is_silent: impl Fn() -> bool) {
     let (sender, parts) = mpsc::sync_channel::<(Instant, Vec<u8>)>(1024);
     let writes = thread::spawn(move || {
         for (due, part) in parts {
@@ -98,6 +109,10 @@ fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
     });
     let mut buffer = [0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        while is_silent() {
+            // Both sockets stay open, until the test is over.
+            thread::park();
+        }
         if sender.send((Instant::now() + delay, buffer[..count].to_vec())).is_err() {
             break;
         }
