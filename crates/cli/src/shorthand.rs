@@ -10,24 +10,32 @@ use crate::tunnel::Tunnel;
 
 /// The file that says the same as `towpath tcp …`.
 pub(crate) fn tcp(args: &Tcp) -> String {
+    let target = if args.way.via.is_empty() { &*args.target } else { "" };
+    let (near, far) = with_options(&args.listen, target);
     let mut text = String::new();
     instance(&args.instance, &mut text);
     text.push_str("\n[[listener]]\nname = \"tcp\"\n");
     key("bind", list(&args.listen), &mut text);
     text.push_str("mode = \"tcp\"\npool = \"target\"\n");
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
-    args.sockets.write(&args.listen, &mut text);
+    if near {
+        args.sockets.write(&mut text);
+    }
     text.push_str("\n[[pool]]\nname = \"target\"\n");
     key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
     way(&args.way, &mut text);
-    args.sockets.write(if args.way.via.is_empty() { &args.target } else { "" }, &mut text);
+    if far {
+        args.sockets.write(&mut text);
+    }
     optional("hold", args.hold.as_deref(), &mut text);
     text.trim_start().to_owned()
 }
 
 /// The file that says the same as `towpath http …`.
 pub(crate) fn http(args: &Http) -> String {
+    let target = if args.way.via.is_empty() { &*args.target } else { "" };
+    let (near, far) = with_options(&args.listen, target);
     let mut text = String::new();
     instance(&args.instance, &mut text);
     text.push_str("\n[[listener]]\nname = \"http\"\n");
@@ -35,7 +43,9 @@ pub(crate) fn http(args: &Http) -> String {
     text.push_str("mode = \"http\"\npool = \"target\"\n");
     server_tls(args.tls_cert.as_deref(), args.tls_key.as_deref(), &mut text);
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
-    args.sockets.write(&args.listen, &mut text);
+    if near {
+        args.sockets.write(&mut text);
+    }
     text.push_str("\n[[pool]]\nname = \"target\"\n");
     key("balance", quoted(args.balance.as_deref().unwrap_or("round_robin")), &mut text);
     key("backend", list(&args.target), &mut text);
@@ -57,7 +67,9 @@ pub(crate) fn http(args: &Http) -> String {
         key("retry_on", list(statuses), &mut text);
     }
     way(&args.way, &mut text);
-    args.sockets.write(if args.way.via.is_empty() { &args.target } else { "" }, &mut text);
+    if far {
+        args.sockets.write(&mut text);
+    }
     optional("hold", args.hold.as_deref(), &mut text);
     text.trim_start().to_owned()
 }
@@ -79,10 +91,12 @@ pub(crate) fn proxy(args: &Proxy) -> String {
         key("open", true, &mut text);
     }
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
-    args.sockets.write(&args.listen, &mut text);
+    if has_tcp(&args.listen) {
+        args.sockets.write(&mut text);
+    }
     text.push_str("\n[[pool]]\nname = \"out\"\n");
     way(&args.way, &mut text);
-    args.sockets.write("", &mut text);
+    args.sockets.write(&mut text);
     text.trim_start().to_owned()
 }
 
@@ -102,10 +116,12 @@ pub(crate) fn tunnel(args: &Tunnel) -> String {
     several("allow_dest", &args.allow_dest, &mut text);
     several("deny_dest", &args.deny_dest, &mut text);
     optional("idle_timeout", args.way.idle_timeout.as_deref(), &mut text);
-    args.sockets.write(args.listen.as_deref().unwrap_or_default(), &mut text);
+    if has_tcp(args.listen.as_deref().unwrap_or_default()) {
+        args.sockets.write(&mut text);
+    }
     text.push_str("\n[[pool]]\nname = \"out\"\n");
     way(&args.way, &mut text);
-    args.sockets.write("", &mut text);
+    args.sockets.write(&mut text);
     text.trim_start().to_owned()
 }
 
@@ -123,12 +139,41 @@ pub(crate) fn shown(text: &str) -> String {
 /// Reads such a file. A mistake in it is one of the arguments, so it is told without the lines of a file nobody wrote.
 pub(crate) fn parse(text: &str) -> Result<Config, Failure> {
     towpath_config::parse(text, "command line").map_err(|mistakes| {
-        let lines = mistakes.items().iter().map(|mistake| match &mistake.hint {
-            Some(hint) => format!("{} ({hint})", mistake.message),
-            None => mistake.message.clone(),
-        });
-        Failure::Usage(lines.collect::<Vec<_>>().join("\ntowpath: "))
+        let mut lines: Vec<String> = Vec::new();
+        for mistake in mistakes.items() {
+            let argument = argument(text.lines().nth(mistake.line.wrapping_sub(1)).unwrap_or_default());
+            let hint = mistake.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            let line = format!("{argument}{}{hint}", mistake.message);
+            // What is said of both sides is wrong on both, and one mistake.
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        Failure::Usage(lines.join("\ntowpath: "))
     })
+}
+
+/// The argument that a line of the file comes from, as it stands in front of what is wrong with it.
+fn argument(line: &str) -> String {
+    match line.split_once(" = ").map_or("", |(key, _)| key) {
+        "" | "name" | "tls" | "tunnel" => String::new(),
+        "bind" => "LISTEN: ".to_owned(),
+        "backend" => "TARGET: ".to_owned(),
+        "users" => "--user: ".to_owned(),
+        "nodelay" => "--no-nodelay: ".to_owned(),
+        "http_version" => "--http2: ".to_owned(),
+        key => format!("--{}: ", key.replace('_', "-")),
+    }
+}
+
+/// Which of both sides have a table that takes options of sockets; where none does, the first is to say so.
+fn with_options(listen: &str, target: &str) -> (bool, bool) {
+    let far = has_tcp(target);
+    (has_tcp(listen) || !far, far)
+}
+
+fn has_tcp(addresses: &str) -> bool {
+    !addresses.split(',').all(|address| address.starts_with("unix:"))
 }
 
 fn instance(args: &Instance, text: &mut String) {

@@ -55,11 +55,8 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
-    /// Writes the keys of a table, unless it has only unix sockets, at the `addresses`.
-    pub(crate) fn write(&self, addresses: &str, text: &mut String) {
-        if addresses.split(',').all(|address| address.starts_with("unix:")) {
-            return;
-        }
+    /// Writes the keys of a table.
+    pub(crate) fn write(&self, text: &mut String) {
         let mut number = |name: &str, value: Option<u16>| {
             if let Some(value) = value {
                 // Writing to a string cannot fail.

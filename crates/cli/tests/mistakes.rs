@@ -49,6 +49,22 @@ fn assert_refuses_file(bytes: &[u8], words: &[&str]) -> String {
     report
 }
 
+#[test]
+fn options_of_sockets_are_named_and_told_once() {
+    let (listen, folder) = (free_address(), tempfile::tempdir().unwrap());
+    let unix = ["a", "b"].map(|name| format!("unix:{}", folder.path().join(name).display()));
+    for (ends, option, words) in [
+        ([listen.as_str(), "127.0.0.1:80"], ["--send-buffer", "3"], "--send-buffer: `3` has no unit"),
+        ([&listen, "127.0.0.1:80"], ["--dscp", "zzz"], "--dscp: `zzz` is no code point"),
+        ([&listen, "127.0.0.1:80"], ["--idle-timeout", "x"], "--idle-timeout: `x` is not a duration"),
+        ([&unix[0], &unix[1]], ["--mss", "1200"], "--mss: `mss` is of TCP, and here are only unix sockets"),
+    ] {
+        let (code, stdout, stderr) = output(command([&["tcp"], &ends[..], &option[..]].concat()));
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(2), "", 1), "{stderr}");
+        assert!(stderr.starts_with(&format!("towpath: {words}")), "{stderr}");
+    }
+}
+
 /// A file with one listener and one pool, and `more` behind.
 fn file_with(more: &str) -> String {
     format!(

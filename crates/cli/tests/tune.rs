@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -213,6 +214,35 @@ fn signals_end_it_with_what_is_known() {
 }
 
 #[test]
+fn a_signal_does_not_wait_for_a_server_that_says_nothing() {
+    let (tunnel, server) = (Tunnel::start(), Server::start());
+    let (target, url) = (format!("http://{}/large", server.address()), tunnel.url("lanes=4"));
+    let child = Guarded::spawn(&mut command(["tune", &target, "--via", &url, "--only", "lanes"]));
+    let mut stream = server.accept();
+    assert!(read_head(&mut stream).is_some());
+    let asked = Instant::now();
+    child.signal(Signal::TERM);
+    assert_eq!(child.wait().code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+}
+
+#[test]
+fn a_tunnel_that_ends_is_no_fault_of_a_change() {
+    let tunnel = Tunnel::start();
+    let url = tunnel.url("lanes=4&resume_timeout=1s");
+    let requests = Arc::new(AtomicUsize::new(0));
+    let target = format!("http://{}/large", counting_server(&requests));
+    let command = command(["tune", &target, "--via", &url, "--only", "lanes", "--seconds", "60"]);
+    let measuring = thread::spawn(move || output(command));
+    wait_for("a change that is measured", || (requests.load(SeqCst) >= 10).then_some(()));
+    drop(tunnel.far);
+    let (code, text, errors) = measuring.join().unwrap();
+    assert_eq!(code, Some(1), "{text}{errors}");
+    assert!(errors.contains("the way as it is, without any change, does not work any more"), "{errors}");
+    assert!(text.contains("It was ended before all was measured."), "{text}");
+}
+
+#[test]
 fn mistakes_are_told_before_anything_is_measured() {
     let tunnel = Tunnel::start();
     let refused = |target: &str, url: &str, flags: &[&str]| {
@@ -224,6 +254,9 @@ fn mistakes_are_told_before_anything_is_measured() {
     assert!(refused("127.0.0.1:1", "http://127.0.0.1:3128", &[]).contains("the last --via is no tunnel"));
     assert!(refused("https://a.example/", &url, &[]).contains("give http://HOST:PORT/PATH"));
     assert!(refused("127.0.0.1:1", &url, &["--seconds", "3"]).contains("give --seconds"));
+    assert!(refused("127.0.0.1:1", &url, &["--only", "lanes", "--amount", "1"]).contains("give --amount 18"));
+    let nowhere = tunnel.folder.path().join("none/plot.svg").display().to_string();
+    assert!(refused("127.0.0.1:1", &url, &["--plot", &nowhere]).contains("none/plot.svg cannot be written"));
     assert!(refused("127.0.0.1:1", &tunnel.url("lanes=1&lames=2"), &[]).contains("lames"));
     assert!(refused("127.0.0.1:1", &url, &["--only", "compress"]).contains("--upload tries what goes up"));
     assert!(refused("127.0.0.1:1", &url, &["--upload", "--body", "/dev/null"]).contains("is empty"));
@@ -235,7 +268,7 @@ fn a_target_that_is_not_to_be_had_is_told() {
     let flags = ["--only", "mss", "--seconds", "20"];
     let (code, _, errors) = tunnel.tune(&format!("http://{}/nothing", server()), "lanes=1", &flags);
     assert_eq!(code, Some(1), "{errors}");
-    assert!(errors.contains("HTTP/1.1 404 Not Found"), "{errors}");
+    assert!(errors.contains("HTTP/1.1 404 Not Found`; name something large"), "{errors}");
     let (code, _, errors) = tunnel.tune(&format!("http://{}/large", free_address()), "lanes=1", &flags);
     assert_eq!(code, Some(1), "{errors}");
     assert!(errors.contains("is not to be had through the tunnel"), "{errors}");

@@ -1,14 +1,15 @@
 //! What is fetched, or sent, to measure a way: HTTP/1.1, one request after another.
 
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::trial::interrupted;
-
-/// How long nothing may come.
+/// How long nothing may come, or be taken.
 const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a read or a write may hold up whoever wants it to end.
+const LOOKS: Duration = Duration::from_millis(100);
 
 /// The longest head of an answer.
 const HEAD_BYTES: usize = 64 * 1024;
@@ -41,6 +42,33 @@ impl Fetched {
     /// Bytes a second.
     pub(super) fn rate(self) -> f64 {
         self.bytes as f64 / self.time.as_secs_f64().max(1e-6)
+    }
+}
+
+/// Why a transfer has come to nothing.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The server does not do what it should, in whatever way one comes to it.
+    Server(String),
+    /// The way there is at fault, as far as that can be told.
+    Way(io::Error),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(why) => to.write_str(why),
+            Self::Way(error) if error.kind() == ErrorKind::ConnectionReset => {
+                to.write_str("the connection was reset")
+            }
+            Self::Way(error) => error.fmt(to),
+        }
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Way(error)
     }
 }
 
@@ -95,7 +123,7 @@ impl Target {
         wanted: u64,
         limit: Duration,
         may_go_on: impl Fn() -> bool,
-    ) -> io::Result<Fetched> {
+    ) -> Result<Fetched, Trouble> {
         let mut tally = Tally::new(wanted, limit);
         while !tally.is_over() {
             let before = tally.bytes;
@@ -107,7 +135,7 @@ impl Target {
             stream.write_all(head.as_bytes())?;
             read_answer(&mut stream, &mut tally, &may_go_on)?;
             if tally.bytes == before {
-                return Err(io::Error::other("the answer has no body: name something larger"));
+                return Err(Trouble::Server("the answer has no body: name something larger".to_owned()));
             }
         }
         Ok(Fetched { bytes: tally.bytes, time: tally.begun.elapsed() })
@@ -123,7 +151,7 @@ impl Target {
         bytes: u64,
         body: &[u8],
         may_go_on: impl Fn() -> bool,
-    ) -> io::Result<Fetched> {
+    ) -> Result<Fetched, Trouble> {
         let begun = Instant::now();
         let mut stream = connect(to)?;
         write!(
@@ -133,16 +161,12 @@ impl Target {
         )?;
         let (mut left, mut at) = (bytes, 0);
         while left > 0 {
-            if !may_go_on() {
-                return Err(interrupted());
-            }
             if left <= CHUNK as u64 && has_answer(&stream)? {
-                return Err(io::Error::other(
-                    "the server answers before it has the whole body: name one that reads it",
-                ));
+                let why = "the server answers before it has the whole body: name one that reads it";
+                return Err(Trouble::Server(why.to_owned()));
             }
             let count = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK).min(body.len() - at);
-            stream.write_all(&body[at..at + count])?;
+            let count = patiently(&may_go_on, || stream.write(&body[at..at + count]))?;
             at = (at + count) % body.len();
             left -= count as u64;
         }
@@ -153,8 +177,8 @@ impl Target {
 
 fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(to)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(LOOKS))?;
+    stream.set_write_timeout(Some(LOOKS))?;
     Ok(stream)
 }
 
@@ -180,12 +204,16 @@ pub(super) fn noise() -> Vec<u8> {
 }
 
 /// Reads an answer to its end, or until the time is over, and counts its body.
-fn read_answer(stream: &mut TcpStream, tally: &mut Tally, may_go_on: &impl Fn() -> bool) -> io::Result<()> {
+fn read_answer(
+    stream: &mut TcpStream,
+    tally: &mut Tally,
+    may_go_on: &impl Fn() -> bool,
+) -> Result<(), Trouble> {
     let (mut head, mut chunk) = (Vec::new(), vec![0; CHUNK]);
     let body = loop {
-        let count = read(stream, &mut chunk, may_go_on)?;
+        let count = patiently(may_go_on, || stream.read(&mut chunk))?;
         if count == 0 || head.len() > HEAD_BYTES {
-            return Err(io::Error::other("no answer of HTTP"));
+            return Err(Trouble::Server("what comes is no answer of HTTP".to_owned()));
         }
         head.extend_from_slice(&chunk[..count]);
         if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
@@ -196,11 +224,11 @@ fn read_answer(stream: &mut TcpStream, tally: &mut Tally, may_go_on: &impl Fn() 
         .into_owned();
     let status = line.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
     if !line.starts_with("HTTP/1.") || !status.is_some_and(|status| (200..300).contains(&status)) {
-        return Err(io::Error::other(format!("the server answers `{line}`")));
+        return Err(Trouble::Server(format!("the server answers `{line}`")));
     }
     tally.bytes += body as u64;
     while !tally.is_over() {
-        match read(stream, &mut chunk, may_go_on)? {
+        match patiently(may_go_on, || stream.read(&mut chunk))? {
             0 => break,
             count => tally.bytes += count as u64,
         }
@@ -208,24 +236,25 @@ fn read_answer(stream: &mut TcpStream, tally: &mut Tally, may_go_on: &impl Fn() 
     Ok(())
 }
 
-/// Reads what there is. A signal that is not for us is no reason to stop.
-fn read(stream: &mut TcpStream, chunk: &mut [u8], may_go_on: &impl Fn() -> bool) -> io::Result<usize> {
+/// Reads or writes what can be, for as long as there is patience and it may go on.
+fn patiently(
+    may_go_on: &impl Fn() -> bool,
+    mut transfer: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let begun = Instant::now();
     loop {
         if !may_go_on() {
-            return Err(interrupted());
+            return Err(io::Error::new(ErrorKind::Interrupted, "ended by a signal"));
         }
-        match stream.read(chunk) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map_err(silent),
+        match transfer() {
+            Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
+                if begun.elapsed() >= PATIENCE {
+                    let why = format!("nothing went on for {} s", PATIENCE.as_secs());
+                    return Err(io::Error::new(ErrorKind::TimedOut, why));
+                }
+            }
+            result => return result,
         }
-    }
-}
-
-fn silent(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => io::Error::other(format!("nothing came for {} s", PATIENCE.as_secs())),
-        io::ErrorKind::ConnectionReset => io::Error::other("the connection was reset"),
-        _ => error,
     }
 }
 

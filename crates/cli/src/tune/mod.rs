@@ -9,7 +9,7 @@ mod statistics;
 mod trial;
 
 use std::cell::Cell;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,10 +27,10 @@ use crate::exit::Failure;
 use crate::log;
 
 use candidates::{Candidates, Change, Group, Via};
-use fetch::Target;
+use fetch::{Target, Trouble};
 use progress::Progress;
 use report::{Finding, Report};
-use trial::{Trial, Trouble};
+use trial::{FIRST_BYTES, Trial, Way};
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
@@ -111,22 +111,31 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
         body: args.body.as_deref().map_or_else(|| Ok(fetch::noise()), contents)?,
         sample: sample_time(time, samples, whole, candidates.changes.len())?,
         growth,
-        sample_bytes: (amount / u64::from(samples)).max(1),
+        sample_bytes: sample_bytes(amount, samples, candidates.changes.len())?,
         pairs: args.pairs as usize,
         amount,
         end: Instant::now() + whole,
         carried: Cell::new(0),
         is_interrupted: watch_interrupts()?,
     };
+    let mut drawing = args.plot.as_deref().map(created).transpose()?;
     let _messages = log::start(LogFormat::Text, "warn");
     let report = measure(&trial, &via, candidates)?;
     let text = if args.json { format!("{:#}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
-    if let Some(path) = &args.plot {
-        let written = fs::write(path, plot::svg(&report));
-        written.with_context(|| format!("cannot write {}", path.display())).map_err(Failure::Other)?;
+    if let Some(file) = &mut drawing {
+        file.write_all(plot::svg(&report).as_bytes()).context("cannot write --plot").map_err(Failure::Other)?;
     }
-    Ok(())
+    match report.broken {
+        Some(why) => Err(Failure::Other(anyhow!(why))),
+        None => Ok(()),
+    }
+}
+
+/// The file of a drawing, which is made before anything is measured for it.
+fn created(path: &Path) -> Result<File, Failure> {
+    File::create(path)
+        .map_err(|error| Failure::Usage(format!("--plot {} cannot be written: {error}", path.display())))
 }
 
 /// What is in a file that is to be sent.
@@ -165,40 +174,57 @@ fn sample_time(time: Duration, samples: u32, whole: Duration, changes: usize) ->
     Ok(sample)
 }
 
+/// How much a sample may carry of this amount.
+fn sample_bytes(amount: u64, samples: u32, changes: usize) -> Result<u64, Failure> {
+    let bytes = amount / u64::from(samples);
+    if bytes < FIRST_BYTES {
+        let least = (FIRST_BYTES * u64::from(samples)).div_ceil(1_000_000);
+        return Err(Failure::Usage(format!(
+            "{changes} changes carry more before they tell anything: give --amount {least}, or --only some of them"
+        )));
+    }
+    Ok(bytes)
+}
+
 /// Goes through the changes, and at last once more through the best of them together.
 fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Report<'a>, Failure> {
     let mut progress = Progress::new(candidates.changes.len() + 1);
     let base = trial.start(Some(via))?;
-    base.warm_up().map_err(|error| error.of_base(trial))?;
+    if let Err(trouble) = base.warm_up() {
+        return Err(if trial.is_interrupted() { Failure::Interrupted } else { refused(trial, &trouble) });
+    }
     let count = candidates.changes.len();
     let mut report = Report::new(trial, via.clone(), candidates.notes);
     for change in candidates.changes {
-        if trial.is_spent() {
+        if trial.is_spent() || report.broken.is_some() {
             break;
         }
         progress.step(&change.to_string());
         let changed = (!change.is_direct()).then(|| via.with(&change));
-        report.findings.push(compare(trial, &base, change, changed.as_ref())?);
+        let finding = compare(trial, &base, change, changed.as_ref(), &mut report.broken)?;
+        report.findings.push(finding);
     }
     let best = report.best();
     report.is_cut_short = report.findings.len() < count || trial.is_spent();
-    if !best.is_empty() && !trial.is_spent() {
+    if !best.is_empty() && !trial.is_spent() && report.broken.is_none() {
         progress.step("what helps, once more");
         let together = Change::together(&best);
         let changed = via.with(&together);
-        report.together = Some(compare(trial, &base, together, Some(&changed))?);
+        report.together = Some(compare(trial, &base, together, Some(&changed), &mut report.broken)?);
     }
     progress.finish();
     base.stop()?;
     Ok(report)
 }
 
-/// Measures what a change makes of the way, in pairs that take turns at being first.
+/// Measures what a change makes of the way, in pairs that take turns at being first. `broken` tells why the way as it is does not work
+/// any more.
 fn compare(
     trial: &Trial,
-    base: &trial::Way<'_>,
+    base: &Way<'_>,
     change: Change,
     changed: Option<&Via>,
+    broken: &mut Option<String>,
 ) -> Result<Finding, Failure> {
     let mut finding = Finding::new(change);
     let way = match trial.start(changed) {
@@ -212,10 +238,14 @@ fn compare(
         Err(failure) => return Err(failure),
     };
     let outcome = take_turns(trial, base, &way, &mut finding);
-    if let Err(error) = outcome
+    if let Err(trouble) = outcome
         && !trial.is_interrupted()
     {
-        finding.failed(error.to_string());
+        finding.failed(trouble.to_string());
+        // What ends both ways is none of the change.
+        *broken = base.sample().err().filter(|_| !trial.is_interrupted()).map(|trouble| {
+            format!("the way as it is, without any change, does not work any more: {trouble}")
+        });
     }
     way.stop()?;
     Ok(finding)
@@ -224,8 +254,8 @@ fn compare(
 /// Measures both ways in turn, for as long as there is time.
 fn take_turns(
     trial: &Trial,
-    base: &trial::Way<'_>,
-    way: &trial::Way<'_>,
+    base: &Way<'_>,
+    way: &Way<'_>,
     finding: &mut Finding,
 ) -> Result<(), Trouble> {
     way.warm_up()?;
@@ -268,15 +298,16 @@ fn watch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
     Ok(is_interrupted)
 }
 
-impl Trouble {
-    /// What it comes to when not even the way as it is works.
-    fn of_base(self, trial: &Trial) -> Failure {
-        if trial.is_interrupted() {
-            return Failure::Interrupted;
+/// What it comes to when not even the way as it is works.
+fn refused(trial: &Trial, trouble: &Trouble) -> Failure {
+    let target = &trial.target;
+    Failure::Other(match trouble {
+        Trouble::Server(why) if trial.is_upload => {
+            anyhow!("{target}: {why}; --upload wants what takes bodies by POST")
         }
-        Failure::Other(anyhow!(
-            "{} is not to be had through the tunnel: {self}; try `towpath tcp` with the same --via, which tells why",
-            trial.target
-        ))
-    }
+        Trouble::Server(why) => anyhow!("{target}: {why}; name something large that is given by GET"),
+        Trouble::Way(error) => anyhow!(
+            "{target} is not to be had through the tunnel: {error}; try `towpath tcp` with the same --via, which tells why"
+        ),
+    })
 }

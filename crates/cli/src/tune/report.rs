@@ -125,6 +125,8 @@ pub(super) struct Report<'a> {
     /// What helps, once more and all together.
     pub(super) together: Option<Finding>,
     pub(super) is_cut_short: bool,
+    /// Why the way as it is does not work any more.
+    pub(super) broken: Option<String>,
     /// What was not tried, and why.
     notes: Vec<String>,
 }
@@ -132,7 +134,7 @@ pub(super) struct Report<'a> {
 impl<'a> Report<'a> {
     /// Nothing yet, of this way.
     pub(super) fn new(trial: &'a Trial, via: Via, notes: Vec<String>) -> Self {
-        Self { trial, via, findings: Vec::new(), together: None, is_cut_short: false, notes }
+        Self { trial, via, findings: Vec::new(), together: None, is_cut_short: false, broken: None, notes }
     }
 
     pub(super) fn target(&self) -> String {
@@ -191,9 +193,10 @@ impl<'a> Report<'a> {
         }
         text.push('\n');
         if self.is_cut_short {
-            text.push_str(
-                "It was ended before all was measured: give more --seconds or --amount for the rest.\n",
-            );
+            text.push_str(match self.broken {
+                Some(_) => "It was ended before all was measured.\n",
+                None => "It was ended before all was measured: give more --seconds or --amount for the rest.\n",
+            });
         }
         text + &self.advice()
     }
@@ -244,6 +247,7 @@ impl<'a> Report<'a> {
             "direction": if self.trial.is_upload { "up" } else { "down" },
             "carried_bytes": self.trial.carried.get(),
             "is_cut_short": self.is_cut_short,
+            "broken": self.broken,
             "as_it_is_megabits_per_second": self.base_mbit(),
             "findings": self.findings.iter().map(Finding::json).collect::<Vec<_>>(),
             "once_more": self.together.as_ref().map(Finding::json),

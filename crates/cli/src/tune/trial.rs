@@ -1,8 +1,6 @@
 //! Ways that are measured: each is an instance of its own in this process, with a listener on 127.0.0.1.
 
 use std::cell::Cell;
-use std::fmt;
-use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -10,13 +8,13 @@ use std::time::{Duration, Instant};
 use towpath_control::Instance;
 
 use super::candidates::Via;
-use super::fetch::{Fetched, Target};
+use super::fetch::{Fetched, Target, Trouble};
 use crate::exit::Failure;
 use crate::port::Port;
 use crate::shorthand;
 
 /// What is carried first, and at least.
-const FIRST_BYTES: u64 = 256 * 1024;
+pub(super) const FIRST_BYTES: u64 = 256 * 1024;
 
 /// So many times at most before it is measured.
 const WARMING: usize = 10;
@@ -52,16 +50,6 @@ pub(super) struct Way<'a> {
     finds_lanes: bool,
     /// How much the next measurement carries.
     bytes: Cell<u64>,
-}
-
-/// Why a way cannot be measured.
-#[derive(Debug)]
-pub(super) struct Trouble(io::Error);
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(to)
-    }
 }
 
 impl Trial {
@@ -129,23 +117,17 @@ impl Way<'_> {
         let (address, bytes) = (self.port.address(), self.bytes.get());
         let may_go_on = || !self.trial.is_interrupted();
         let fetched = match is_upload {
-            true => target.send(address, bytes, body, may_go_on),
-            false => target.fetch(address, bytes, *sample * 2, may_go_on),
+            true => target.send(address, bytes, body, may_go_on)?,
+            false => target.fetch(address, bytes, *sample * 2, may_go_on)?,
         };
-        let fetched = fetched.map_err(Trouble)?;
         carried.set(carried.get() + fetched.bytes);
         // Not too much more each time: what a way lets through for a moment is not what it carries.
         let expected = (fetched.rate() * sample.as_secs_f64()) as u64;
-        self.bytes.set(expected.clamp(FIRST_BYTES, 2 * bytes).min(*sample_bytes));
+        self.bytes.set(expected.clamp(FIRST_BYTES, 2 * bytes).min(*sample_bytes).max(FIRST_BYTES));
         Ok(fetched)
     }
 
     pub(super) fn stop(self) -> Result<(), Failure> {
         Ok(self.instance.stop()?)
     }
-}
-
-/// What a transfer comes to that somebody has ended.
-pub(super) fn interrupted() -> io::Error {
-    io::Error::new(ErrorKind::Interrupted, "ended by a signal")
 }

@@ -85,6 +85,10 @@ pub(crate) struct OfUrl {
     /// What it says of segments, beside what was there before.
     segments: Segments,
     nodelay: Option<bool>,
+    cork: Option<bool>,
+    fastopen: Option<bool>,
+    mptcp: Option<bool>,
+    quickack: Option<bool>,
     gap: Option<Duration>,
     is_given: bool,
 }
@@ -109,16 +113,16 @@ impl OfUrl {
             }
             "write_gap" => self.gap = Some(PieceGap::from_word(value)?.0),
             "nodelay" => self.nodelay = Some(switch(key, value)?),
-            "cork" => segments.cork = switch(key, value)?,
+            "cork" => self.cork = Some(switch(key, value)?),
             "send_buffer" => segments.send_buffer = Some(SocketBuffer::from_word(value)?.0),
             "receive_buffer" => segments.receive_buffer = Some(SocketBuffer::from_word(value)?.0),
             "notsent_lowat" => segments.notsent_lowat = u32::try_from(Unsent::from_word(value)?.0).ok(),
             "congestion" => segments.congestion = Some(CongestionWord::from_word(value)?.0),
             "pacing_rate" => segments.pacing_rate = Some(ByteRate::from_word(value)?.0),
-            "fastopen" => segments.fastopen = switch(key, value)?,
-            "mptcp" => segments.mptcp = switch(key, value)?,
+            "fastopen" => self.fastopen = Some(switch(key, value)?),
+            "mptcp" => self.mptcp = Some(switch(key, value)?),
             "dscp" => segments.dscp = Some(code_point(value)?),
-            "quickack" => segments.quickack = switch(key, value)?,
+            "quickack" => self.quickack = Some(switch(key, value)?),
             _ => return Ok(false),
         }
         self.is_given = true;
@@ -142,16 +146,16 @@ impl OfUrl {
         let segments = Segments {
             mss: own.mss.or(before.mss),
             pieces,
-            cork: own.cork || before.cork,
+            cork: self.cork.unwrap_or(before.cork),
             send_buffer: own.send_buffer.or(before.send_buffer),
             receive_buffer: own.receive_buffer.or(before.receive_buffer),
             notsent_lowat: own.notsent_lowat.or(before.notsent_lowat),
             congestion: own.congestion.or(before.congestion),
             pacing_rate: own.pacing_rate.or(before.pacing_rate),
-            fastopen: own.fastopen || before.fastopen,
-            mptcp: own.mptcp || before.mptcp,
+            fastopen: self.fastopen.unwrap_or(before.fastopen),
+            mptcp: self.mptcp.unwrap_or(before.mptcp),
             dscp: own.dscp.or(before.dscp),
-            quickack: own.quickack || before.quickack,
+            quickack: self.quickack.unwrap_or(before.quickack),
         };
         let nodelay = self.nodelay.unwrap_or(pool.nodelay);
         match conflict(&segments, nodelay) {
@@ -187,7 +191,7 @@ mod tests {
     use super::*;
 
     fn over(query: &str) -> Result<SocketOptions, String> {
-        let of_pool = Segments { mss: Some(1000), dscp: Some(8), ..Segments::default() };
+        let of_pool = Segments { mss: Some(1000), dscp: Some(8), quickack: true, ..Segments::default() };
         let segments = Some(Box::new(of_pool));
         let pool = SocketOptions { nodelay: true, keepalive: None, user_timeout: None, segments };
         let mut of_url = OfUrl::default();
@@ -217,8 +221,9 @@ mod tests {
             quickack: true,
         };
         assert_eq!(told.segments.as_deref(), Some(&expected));
-        let told = over("nodelay=false&cork&mptcp&dscp=EF").unwrap();
+        let told = over("nodelay=false&cork&mptcp&dscp=EF&quickack=false").unwrap();
         let segments = told.segments.unwrap();
+        assert!(!segments.quickack && over("cork").unwrap().segments.unwrap().quickack);
         let switches = (told.nodelay, segments.cork, segments.mptcp, segments.dscp, segments.mss);
         assert_eq!(switches, (false, true, true, Some(46), Some(1000)));
     }
