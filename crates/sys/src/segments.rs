@@ -243,13 +243,14 @@ impl SocketFacts {
     pub fn read(socket: impl AsFd, interest: Interest) -> io::Result<Self> {
         let fd = socket.as_fd();
         let info = info(fd)?;
-        let (mut lowat, mut rate) = (0_u32, 0_u64);
+        let mut lowat = 0_u32;
         if interest.notsent_lowat {
             get(fd, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, &mut lowat)?;
         }
-        if interest.pacing_rate && get(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &mut rate).is_err() {
-            rate = u64::MAX; // MPTCP has none
-        }
+        let mut rate = 0_u64;
+        // MPTCP has none.
+        let has_rate =
+            interest.pacing_rate && get(fd, libc::SOL_SOCKET, libc::SO_MAX_PACING_RATE, &mut rate).is_ok();
         let dscp = if interest.dscp { Some(marked(fd)? >> 2) } else { None };
         Ok(Self {
             mss: info.mss,
@@ -258,7 +259,7 @@ impl SocketFacts {
             receive_buffer: sockopt::socket_recv_buffer_size(fd)?,
             cork: if interest.cork { Some(sockopt::tcp_cork(fd)?) } else { None },
             notsent_lowat: interest.notsent_lowat.then_some(lowat),
-            pacing_rate: interest.pacing_rate.then_some(rate),
+            pacing_rate: has_rate.then_some(rate),
             dscp,
             fastopen: interest.fastopen.then_some(info.options & SYN_DATA != 0),
             mptcp: interest.mptcp.then(|| speaks_mptcp(fd)),
