@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use towpath_config::HopProtocol;
 use towpath_wire::addr::Target;
 use towpath_wire::destination::{Destination, Host};
 
+use crate::early::{Early, Speaks};
 use crate::error::{ConnectError, HopError, HopFault, Reason};
 use crate::outbound;
 pub(crate) use crate::outbound::Connecting;
@@ -24,7 +26,11 @@ const TRIES: usize = 8;
 /// A connection of HTTP/2 tells first that it has been silent for too long.
 const SLACK: Duration = Duration::from_millis(5);
 
-/// Starts to connect to `address` as `pool` wants it, for `client`. `speaks` says that the first bytes are ready to be sent at once.
+/// What comes of an attempt at the far end of a tunnel, which has as much time for it, takes so long to be told.
+const TELLING: Duration = Duration::from_secs(1);
+
+/// Starts to connect to `address` as `pool` wants it, for `client`, who `speaks` when there is a way, or a server. What leaves early
+/// may have come to the server unless this tells that it was refused.
 ///
 /// # Errors
 /// Why it cannot come about.
@@ -33,10 +39,10 @@ pub(crate) fn connect(
     member: &Member,
     pool: &Arc<Pool>,
     client: Option<SocketAddr>,
-    speaks: bool,
+    speaks: &Speaks,
 ) -> Result<Connecting, ConnectError> {
     if pool.hops.is_empty() && pool.tls.is_none() {
-        return outbound::connect(address, &pool.config, client, speaks);
+        return outbound::connect(address, &pool.config, client, !matches!(speaks, Speaks::Later));
     }
     let wanted = match address {
         Address::Tcp(address) => destination(Host::Ip(address.ip()), address.port()),
@@ -50,11 +56,13 @@ pub(crate) fn connect(
     };
     let host = host_of(member);
     let (hops, tls, limit) = (pool.hops.clone(), pool.tls.clone(), pool.config.connect_timeout);
+    let early = speaks.early().cloned();
+    let telling = if pool.ends_with_tunnel() { TELLING } else { Duration::ZERO };
     let going = async move {
         let stream = match straight {
             Some(Connecting::Done(stream)) => stream,
             Some(Connecting::Pending(pending)) => pending.await?,
-            None => go(&hops, &wanted, client, limit / 2).await?,
+            None => go(&hops, &wanted, client, early, limit / 2).await?,
         };
         match tls {
             None => Ok(stream),
@@ -62,7 +70,7 @@ pub(crate) fn connect(
         }
     };
     Ok(Connecting::Pending(Box::pin(async move {
-        timeout(limit, going).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
+        timeout(limit + telling, going).await.unwrap_or(Err(ConnectError::TimedOut(limit)))
     })))
 }
 
@@ -71,6 +79,7 @@ async fn go(
     hops: &Arc<[Hop]>,
     wanted: &Destination,
     client: Option<SocketAddr>,
+    early: Option<Rc<Early>>,
     limit: Duration,
 ) -> Result<Stream, ConnectError> {
     let mut failed = Failed(hops.iter().map(|_| Vec::new()).collect());
@@ -87,10 +96,11 @@ async fn go(
                 Start::First(lease, stream)
             }
         };
-        let Broken { error, place, lease } = match go_on(hops, wanted, start, &failed, limit).await {
-            Ok(stream) => return Ok(stream),
-            Err(broken) => broken,
-        };
+        let Broken { error, place, lease } =
+            match go_on(hops, wanted, (start, early.as_ref()), &failed, limit).await {
+                Ok(stream) => return Ok(stream),
+                Err(broken) => broken,
+            };
         if is_reused && error.fault == HopFault::Closed {
             may_be_stale = false; // it was closed when we came: a new one tells whether the proxy is well
             continue;
@@ -145,7 +155,7 @@ struct Broken {
 async fn go_on(
     hops: &Arc<[Hop]>,
     wanted: &Destination,
-    start: Start,
+    (start, early): (Start, Option<&Rc<Early>>),
     failed: &Failed,
     limit: Duration,
 ) -> Result<Stream, Broken> {
@@ -177,11 +187,18 @@ async fn go_on(
                 next
             }
         };
+        // What is behind the far end of the last tunnel has all the time there is; of one before, it is a proxy, which speaks for itself.
+        let is_told = matches!(link, Link::Tunnel) && place + 1 == hops.len();
+        let patience = if is_told { 2 * limit + TELLING } else { limit + SLACK };
         let asking = async {
             match link {
                 Link::Session(opening) => opening.ask(hop.login.as_ref(), &next, limit).await,
                 Link::Tunnel => match &hop.tunnel {
-                    Some(tunnel) => tunnel.open(hops, place, &next, limit).await,
+                    Some(tunnel) => {
+                        let opened =
+                            tunnel.open(hops, place, &next, early.filter(|_| is_told), limit).await?;
+                        if is_told { opened.granted().await } else { Ok(opened.stream()) }
+                    }
                     None => Err(HopFault::NoBackend),
                 },
                 Link::Stream(host, stream) => {
@@ -189,7 +206,7 @@ async fn go_on(
                 }
             }
         };
-        let stream = match timeout(limit + SLACK, asking).await.unwrap_or(Err(HopFault::TimedOut)) {
+        let stream = match timeout(patience, asking).await.unwrap_or(Err(HopFault::TimedOut)) {
             Ok(stream) => stream,
             // What a proxy cannot reach, or may not, is the fault of what is behind it.
             Err(fault) => {
@@ -337,7 +354,7 @@ pub(crate) async fn reach_hop(hops: &Arc<[Hop]>, place: usize, limit: Duration) 
         Address::Unix(_) => return Err(HopFault::Unnameable),
     };
     let before = hops[..place].iter().cloned().collect();
-    match go(&before, &wanted, None, limit).await {
+    match go(&before, &wanted, None, None, limit).await {
         Ok(stream) => Ok(stream.holding(vec![lease])),
         Err(ConnectError::Hop(error)) => Err(error.fault),
         Err(error) => Err(fault(&error)),

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
+use std::mem::take;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -15,7 +16,8 @@ use towpath_wire::proxy_header::{self, Addresses, Tlvs};
 use towpath_wire::sniff::{self, Sniffed};
 
 use crate::attempts::Failure;
-use crate::error::{HopError, HopFault, Reason};
+use crate::early::{Early, Speaks};
+use crate::error::Reason;
 use crate::far;
 use crate::first_flight::FirstFlight;
 use crate::flow::{End, Flow, Stage};
@@ -226,18 +228,36 @@ pub(crate) async fn find_server(
     worker: Rc<Worker>,
     mut flow: Flow,
     mut client: Stream,
-    first: FirstFlight,
+    mut first: FirstFlight,
     answer: Option<Answer>,
 ) {
-    let hangup = |cx: &mut Context<'_>| client.poll_hangup(cx);
-    let reached = reach(&mut flow, hangup, !first.is_empty(), None, nothing_kept).await;
+    let introduction = introduction(&mut flow, &client);
+    let speaks = match answer {
+        // Who waits for an answer says nothing before.
+        None if flow.pool().ends_with_tunnel() && flow.pool().tls.is_none() => {
+            let told = introduction.clone().unwrap_or_default();
+            Speaks::Early(Early::new(told, take(&mut first), flow.pool().config.replay))
+        }
+        _ if first.is_empty() => Speaks::Later,
+        _ => Speaks::AtOnce,
+    };
+    let hangup = |cx: &mut Context<'_>| {
+        if let Some(early) = speaks.early() {
+            early.take_more(&mut client, &worker.buffers, cx);
+        }
+        client.poll_hangup(cx)
+    };
+    let reached = reach(&mut flow, hangup, &speaks, None, nothing_kept).await;
+    if let Some(early) = speaks.early() {
+        first = early.end();
+    }
     let Some((lease, mut server)) = reached.map(|(lease, way)| (lease, way.stream())) else {
         if let Some(answer) = answer {
             Box::pin(proxied::refuse(&flow, client, answer)).await;
         }
         return;
     };
-    if let Some(introduction) = introduction(&mut flow, &client) {
+    if let Some(introduction) = introduction {
         let limit = flow.pool().config.connect_timeout;
         let sending = server.send_all(&introduction, !first.is_empty());
         // On a new connection there is nearly always room. If it broke, the relay meets that.
@@ -246,14 +266,6 @@ pub(crate) async fn find_server(
             flow.not_connected(Reason::ConnectTimedOut);
             return;
         }
-    }
-    if let Some(answer) = answer
-        && let Err(fault) = granted(&flow, &mut server).await
-    {
-        let number = u8::try_from(flow.pool().hops.len()).unwrap_or(u8::MAX);
-        flow.tries(&lease);
-        flow.not_connected(Reason::Hop(HopError { number, fault }));
-        return Box::pin(proxied::refuse(&flow, client, answer)).await;
     }
     flow.connected(lease, !first.is_empty());
     flow.look_at_server(&server);
@@ -264,13 +276,6 @@ pub(crate) async fn find_server(
         return;
     }
     worker.go_on(flow, client, server, first);
-}
-
-/// Waits until the far end of a tunnel has said that the connection is there.
-async fn granted(flow: &Flow, server: &mut Stream) -> Result<(), HopFault> {
-    let limit = flow.pool().config.connect_timeout;
-    let granting = poll_fn(|cx| server.poll_granted(cx));
-    timeout(limit, granting).await.unwrap_or(Err(HopFault::TimedOut))
 }
 
 /// Carries the bytes of both sides until both have ended.

@@ -138,7 +138,10 @@ impl HopFault {
     fn may_pass(self) -> bool {
         match self {
             Self::Status(status) => status.code() >= 500,
-            other => !matches!(other, Self::Login | Self::Code(2 | 7 | 8) | Self::Unnameable | Self::Tls),
+            other => !matches!(
+                other,
+                Self::Login | Self::Code(2 | 7 | 8) | Self::Far(2) | Self::Unnameable | Self::Tls
+            ),
         }
     }
 }

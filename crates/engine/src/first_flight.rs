@@ -10,7 +10,7 @@ use crate::buffers::Buffers;
 use crate::stream::Stream;
 
 /// At most so many bytes are taken before there is a server for them, and kept until it has answered.
-const LIMIT: usize = 16 * 1024;
+pub(crate) const ROOM: usize = 16 * 1024;
 
 /// The first byte of a TLS handshake record (RFC 8446 section 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -25,7 +25,7 @@ impl FirstFlight {
     pub(crate) async fn take_more(&mut self, client: &mut Stream, buffers: &Buffers) {
         poll_fn(|cx| {
             buffers.with_hot(|hot| {
-                let room = hot.len().min(LIMIT.saturating_sub(self.0.len()));
+                let room = hot.len().min(ROOM.saturating_sub(self.0.len()));
                 if room > 0
                     && let Poll::Ready(Ok(received)) = client.poll_recv(cx, &mut hot[..room])
                 {
@@ -41,7 +41,7 @@ impl FirstFlight {
     pub(crate) async fn wait_for_more(&mut self, client: &mut Stream, buffers: &Buffers) -> bool {
         poll_fn(|cx| {
             buffers.with_hot(|hot| {
-                let room = hot.len().min(LIMIT.saturating_sub(self.0.len()));
+                let room = hot.len().min(ROOM.saturating_sub(self.0.len()));
                 if room == 0 {
                     return Poll::Ready(false);
                 }
@@ -77,7 +77,7 @@ impl Kept {
 
     /// Adds what was read after it; false when it is of no more use.
     pub(crate) fn add(&mut self, bytes: &[u8]) -> bool {
-        let fits = self.bytes.len() + bytes.len() <= LIMIT;
+        let fits = self.bytes.len() + bytes.len() <= ROOM;
         if fits {
             self.bytes.extend_from_slice(bytes);
         }
@@ -86,18 +86,7 @@ impl Kept {
 
     /// The bytes, if they may be sent to another server. One that `was_refused` has not taken them.
     pub(crate) fn into_bytes(self, was_refused: bool) -> Option<Vec<u8>> {
-        let may_be_sent = match self.replay {
-            _ if was_refused => true,
-            Replay::Never => self.bytes.is_empty(),
-            Replay::Always => true,
-            Replay::Safe if self.bytes.is_empty() => true,
-            Replay::Safe => match sniff(&self.bytes) {
-                Sniffed::Hello(hello) => !hello.early_data && hello.length == self.bytes.len(),
-                Sniffed::Incomplete => true,
-                Sniffed::NotTls => false,
-            },
-        };
-        may_be_sent.then_some(self.bytes)
+        (was_refused || may_go_again(self.replay, &self.bytes)).then_some(self.bytes)
     }
 
     fn has_use_for(&self, bytes: &[u8]) -> bool {
@@ -107,5 +96,19 @@ impl Kept {
             Replay::Always => true,
             Replay::Safe => bytes.first().is_none_or(|first| *first == TLS_HANDSHAKE),
         }
+    }
+}
+
+/// Whether these first bytes of a client may be sent to another server, though one may have them.
+pub(crate) fn may_go_again(replay: Replay, first: &[u8]) -> bool {
+    match replay {
+        Replay::Always => true,
+        _ if first.is_empty() => true,
+        Replay::Never => false,
+        Replay::Safe => match sniff(first) {
+            Sniffed::Hello(hello) => !hello.early_data && hello.length == first.len(),
+            Sniffed::Incomplete => true,
+            Sniffed::NotTls => false,
+        },
     }
 }

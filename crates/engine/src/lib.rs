@@ -7,6 +7,7 @@ mod balance;
 mod buffers;
 mod chain;
 mod conn;
+mod early;
 mod engine;
 mod error;
 mod far;

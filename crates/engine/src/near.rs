@@ -1,6 +1,7 @@
 //! The near end of tunnels: a session to the far end that a hop is, and its lanes.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io::ErrorKind;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use towpath_wire::tunnel::hello::{self, ANSWER_BYTES, Answer, Hello, Refusal, Se
 use towpath_wire::tunnel::session::Role;
 
 use crate::chain;
+use crate::early::{Early, Leaving};
 use crate::error::HopFault;
 use crate::pool::Hop;
 use crate::stream::Stream;
@@ -70,14 +72,16 @@ impl Near {
         Ok(Self { config: config.clone(), key, hub: Mutex::default() })
     }
 
-    /// Opens a stream to `wanted` through the tunnel to the hop at `place`, whose first lane may take `limit`.
+    /// Opens a stream to `wanted` through the tunnel to the hop at `place`, whose first lane may take `limit`. What there is `early`
+    /// leaves with it.
     pub(crate) async fn open(
         self: &Arc<Self>,
         hops: &Arc<[Hop]>,
         place: usize,
         wanted: &Destination,
+        early: Option<&Rc<Early>>,
         limit: Duration,
-    ) -> Result<Stream, HopFault> {
+    ) -> Result<Opened, HopFault> {
         let hub = self.session(hops, place);
         timeout(limit, ready(&hub)).await.unwrap_or(Err(HopFault::TimedOut))?;
         let id = hub.with(|state, _| state.session.open()).ok_or(HopFault::NoBackend)?;
@@ -85,9 +89,13 @@ impl Near {
         let text = wanted.to_string();
         let mut asking = u16::try_from(text.len()).map_err(|_| HopFault::Unnameable)?.to_be_bytes().to_vec();
         asking.extend_from_slice(text.as_bytes());
+        let mut leaving = early.map(Early::leave);
+        if let Some(leaving) = &mut leaving {
+            leaving.go(|bytes| asking.extend_from_slice(bytes));
+        }
         // A new stream has room for that.
         stream.ask(&asking);
-        Ok(Stream::layered(stream))
+        Ok(Opened { stream, leaving })
     }
 
     /// The session that there is, or a new one.
@@ -113,6 +121,36 @@ impl Near {
         };
         spawn_local(keeper.run());
         hub
+    }
+}
+
+/// A stream that was opened, and what has left with it.
+pub(crate) struct Opened {
+    stream: TunnelStream,
+    leaving: Option<Leaving>,
+}
+
+impl Opened {
+    /// The stream, of which nobody has told yet whether it is there.
+    pub(crate) fn stream(self) -> Stream {
+        Stream::layered(self.stream)
+    }
+
+    /// The stream, once the far end has told that it is there; more may leave until then.
+    pub(crate) async fn granted(self) -> Result<Stream, HopFault> {
+        let Self { mut stream, mut leaving } = self;
+        let granted = poll_fn(|cx| {
+            if let Some(leaving) = &mut leaving {
+                leaving.go(|bytes| stream.ask(bytes));
+            }
+            stream.poll_granted(cx)
+        })
+        .await;
+        // A far end that refuses, or cannot, has told no server anything.
+        if matches!(granted, Ok(()) | Err(HopFault::Far(_))) {
+            stream.has_had(leaving.map_or(0, Leaving::has_verdict));
+        }
+        granted.map(|()| Stream::layered(stream))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::attempts::Failure;
 use crate::chain;
+use crate::early::Speaks;
 use crate::error::{ConnectError, Reason};
 use crate::flow::Flow;
 use crate::outbound::Connecting;
@@ -50,18 +51,19 @@ pub(crate) fn stays(_: &mut Context<'_>) -> Poll<()> {
 /// left, a second one beside the first when that is silent; and while none works, again, for as long as the pool holds
 /// its clients.
 ///
-/// `hangup` tells that the client has gone; `key` is the hash that the balance goes by, where it is not one of connections; `kept`
+/// `hangup` tells that the client has gone; what leaves early as the client `speaks` comes to no second server that may not have it; `key` is the hash that the balance goes by, where it is not one of connections; `kept`
 /// may have a connection to a backend already, by a clock that was read just now.
 pub(crate) async fn reach<K>(
     flow: &mut Flow,
     mut hangup: impl FnMut(&mut Context<'_>) -> Poll<()>,
-    speaks: bool,
+    speaks: &Speaks,
     key: Option<u64>,
     kept: impl Fn(&Arc<Pool>, &Lease, Instant) -> Option<K>,
 ) -> Option<(Lease, Way<K>)> {
     let pool = flow.pool().clone();
     let key = key.unwrap_or_else(|| hash_key(pool.config.balance, flow.client, flow.server_name()));
-    let speaks = speaks || pool.config.send_proxy.is_some();
+    let introduces = pool.config.send_proxy.is_some() && matches!(speaks, Speaks::Later);
+    let speaks = if introduces { &Speaks::AtOnce } else { speaks };
     let mut now = Instant::now();
     let (mut search, mut race) = (Search::new(&pool, now), Race::default());
     loop {
@@ -110,7 +112,13 @@ pub(crate) async fn reach<K>(
                 race.leave(&pool);
                 return Some((server, Way::New(stream)));
             }
-            News::Failed(server, error) => note_failure(flow, &pool, &server, &error),
+            News::Failed(server, error) => {
+                note_failure(flow, &pool, &server, &error);
+                if race.is_empty() && !speaks.may_go_again() {
+                    return None; // it may have come to this one
+                }
+            }
+            News::Open if !speaks.may_go_again() => race.close(),
             News::Open => {
                 search.start_round(flow.attempts());
                 race.open();

@@ -124,7 +124,9 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let text = if args.json { format!("{:#}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
     if let Some(file) = &mut drawing {
-        file.write_all(plot::svg(&report).as_bytes()).context("cannot write --plot").map_err(Failure::Other)?;
+        file.write_all(plot::svg(&report).as_bytes())
+            .context("cannot write --plot")
+            .map_err(Failure::Other)?;
     }
     match report.broken {
         Some(why) => Err(Failure::Other(anyhow!(why))),
@@ -252,12 +254,7 @@ fn compare(
 }
 
 /// Measures both ways in turn, for as long as there is time.
-fn take_turns(
-    trial: &Trial,
-    base: &Way<'_>,
-    way: &Way<'_>,
-    finding: &mut Finding,
-) -> Result<(), Trouble> {
+fn take_turns(trial: &Trial, base: &Way<'_>, way: &Way<'_>, finding: &mut Finding) -> Result<(), Trouble> {
     way.warm_up()?;
     for pair in 0..trial.pairs {
         if trial.is_spent() {

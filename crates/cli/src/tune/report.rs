@@ -195,7 +195,9 @@ impl<'a> Report<'a> {
         if self.is_cut_short {
             text.push_str(match self.broken {
                 Some(_) => "It was ended before all was measured.\n",
-                None => "It was ended before all was measured: give more --seconds or --amount for the rest.\n",
+                None => {
+                    "It was ended before all was measured: give more --seconds or --amount for the rest.\n"
+                }
             });
         }
         text + &self.advice()

@@ -19,6 +19,7 @@ use towpath_wire::http1::response;
 use super::request::{Refused, log_in};
 use super::{Requester, fields};
 use crate::conn;
+use crate::early::Speaks;
 use crate::error::{Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
@@ -83,7 +84,7 @@ async fn reach(
             return Err(Refused::no_way(no_way, &destination));
         }
     }
-    let reached = reach::reach(flow, reach::stays, false, None, reach::nothing_kept).await;
+    let reached = reach::reach(flow, reach::stays, &Speaks::Later, None, reach::nothing_kept).await;
     reached.map(|(lease, way)| (lease, way.stream())).ok_or_else(|| Refused::of(flow.reason(), &destination))
 }
 

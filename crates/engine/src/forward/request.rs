@@ -23,6 +23,7 @@ use super::body::{Coming, Down, Progress, SharedFlow, Up, Watch};
 use super::sender::{Key, Sender};
 use super::{Requester, fields, upgraded};
 use crate::conn;
+use crate::early::Speaks;
 use crate::error::{HopError, HopFault, Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
@@ -349,7 +350,7 @@ async fn connect(
     let pool = way.map_err(|no_way| no_way_for(&mut flow, no_way, destination))?;
     let pool = parent.map_or(pool, Arc::new);
     flow.guest().pool = Some(pool.clone());
-    let reached = reach::reach(&mut flow, reach::stays, true, None, reach::nothing_kept).await;
+    let reached = reach::reach(&mut flow, reach::stays, &Speaks::AtOnce, None, reach::nothing_kept).await;
     let (lease, way) = reached.ok_or_else(|| Refused::of(flow.reason(), destination))?;
     let stream = way.stream();
     flow.connected_with(&lease);

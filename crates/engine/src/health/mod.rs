@@ -12,7 +12,6 @@ mod tests;
 mod tls;
 mod watch;
 
-use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -28,6 +27,7 @@ use towpath_wire::addr::HostName;
 use towpath_wire::proxy_header::{self, Tlvs};
 
 use crate::chain::{self, Connecting};
+use crate::early::Speaks;
 use crate::error::ConnectError;
 use crate::place::Address;
 use crate::pool::{Member, Pool as LivePool};
@@ -203,14 +203,10 @@ async fn connect_through(
         ConnectError::Io(error) => CheckError::Io(error),
         error => CheckError::Bad(error.to_string()),
     };
-    let mut stream = match chain::connect(address, member, pool, None, true).map_err(bad)? {
-        Connecting::Done(stream) => stream,
-        Connecting::Pending(pending) => pending.await.map_err(bad)?,
-    };
-    // A tunnel comes before its far end has connected.
-    let granted = poll_fn(|cx| stream.poll_granted(cx)).await;
-    granted.map_err(|fault| CheckError::Bad(fault.to_string()))?;
-    Ok(stream)
+    match chain::connect(address, member, pool, None, &Speaks::AtOnce).map_err(bad)? {
+        Connecting::Done(stream) => Ok(stream),
+        Connecting::Pending(pending) => pending.await.map_err(bad),
+    }
 }
 
 async fn connect_tcp(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {

@@ -21,6 +21,7 @@ use super::server::{Heard, Kept, Server};
 use super::side::{Fault, Side};
 use super::upload::Upload;
 use crate::attempts::Failure;
+use crate::early::Speaks;
 use crate::error::Reason;
 use crate::flow::Flow;
 use crate::pool::{Backend, Lease, Pool, Standing};
@@ -225,7 +226,7 @@ impl<'a> Exchange<'a> {
             is_late = clock.poll(cx).is_ready();
             if is_late { Poll::Ready(()) } else { client.poll_gone(cx) }
         };
-        if let Some(reached) = reach::reach(self.flow, hangup, true, self.order.key, kept).await {
+        if let Some(reached) = reach::reach(self.flow, hangup, &Speaks::AtOnce, self.order.key, kept).await {
             return Ok(reached);
         }
         if is_late {

@@ -12,7 +12,7 @@ use super::head::{self, Answer, Request};
 use super::own_answer::Own;
 use super::side::{Data, Going, Progress, Side};
 use super::{Behind, By};
-use crate::error::Reason;
+use crate::error::{HopError, HopFault, Reason};
 use crate::inbound;
 
 /// So much of a body that nobody wants is read, for so long.
@@ -109,6 +109,10 @@ pub(super) fn status(reason: Reason, reached: u32) -> StatusCode {
         Reason::ConnectRefused | Reason::Unreachable | Reason::NoSuchHost | Reason::ResolveFailed
             if reached == 0 =>
         {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+        // As if we had come there ourselves.
+        Reason::Hop(HopError { fault: HopFault::Far(code), .. }) if reached == 0 && code != 2 => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         reason => StatusCode::from_u16(inbound::status(reason)).unwrap_or(StatusCode::BAD_GATEWAY),

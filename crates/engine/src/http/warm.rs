@@ -9,6 +9,7 @@ use tokio::time::{interval, timeout};
 use super::idle::Way;
 use super::server::Server;
 use crate::chain::{self, Connecting};
+use crate::early::Speaks;
 use crate::listen::Door;
 use crate::pool::Standing;
 use crate::stream::Stream;
@@ -55,7 +56,7 @@ async fn warm(worker: &Rc<Worker>, way: Way<'_>) {
 
 async fn connect(Way { pool, backend, offset }: Way<'_>) -> Option<Stream> {
     let address = backend.member.place.at(offset);
-    match chain::connect(address, &backend.member, pool, None, false).ok()? {
+    match chain::connect(address, &backend.member, pool, None, &Speaks::Later).ok()? {
         Connecting::Done(stream) => Some(stream),
         Connecting::Pending(pending) => timeout(pool.config.connect_timeout, pending).await.ok()?.ok(),
     }

@@ -144,6 +144,11 @@ impl Pool {
         to
     }
 
+    /// Whether its backends are behind the far end of a tunnel.
+    pub(crate) fn ends_with_tunnel(&self) -> bool {
+        self.hops.last().is_some_and(|hop| hop.tunnel.is_some())
+    }
+
     /// The last proxy on the way, as a pool, if it takes requests of HTTP as they are, and who we are to it.
     pub(crate) fn parent(&self) -> Option<(Self, Option<Login>)> {
         let (last, before) = self.hops.split_last()?;

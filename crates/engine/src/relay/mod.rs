@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 use idle::IdleTimer;
 pub(crate) use last_bytes::deliver;
 use settle::Settle;
-use towpath_config::{HopProtocol, Pool};
+use towpath_config::Pool;
 
 use crate::buffers::Buffers;
 use crate::first_flight::{FirstFlight, Kept};
@@ -60,11 +60,8 @@ impl Relay {
         pool: &Arc<Pool>,
     ) -> Self {
         let idle = idle_timeout.map(IdleTimer::new);
-        // What goes through a tunnel leaves before its far end has connected.
-        let is_tunnelled = pool.via.iter().any(|hop| hop.protocol == HopProtocol::Tunnel);
-        let leaves_early = is_tunnelled
-            || (pool.via.is_empty()
-                && pool.socket.segments.as_ref().is_some_and(|segments| segments.fastopen));
+        let leaves_early =
+            pool.via.is_empty() && pool.socket.segments.as_ref().is_some_and(|segments| segments.fastopen);
         let kept = Kept::new(&first, pool.replay, leaves_early);
         Self {
             client,

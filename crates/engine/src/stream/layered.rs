@@ -12,7 +12,6 @@ use towpath_config::SocketOptions;
 use towpath_sys::path::TcpPath;
 
 use super::Received;
-use crate::error::HopFault;
 use crate::pool::Lease;
 
 /// A stream of another protocol. When it is dropped its peer must be able to tell that from an end in order.
@@ -33,11 +32,6 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
 
     /// Bytes written and not yet acknowledged by the peer's kernel.
     fn unacknowledged(&self) -> usize;
-
-    /// Waits until whoever was asked for it has said that it is there, where it came before that was known.
-    fn poll_granted(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), HopFault>> {
-        Poll::Ready(Ok(()))
-    }
 
     /// How its way is, as far as the kernel tells.
     fn path(&self) -> Option<TcpPath>;
@@ -102,10 +96,6 @@ impl Layered {
 
     pub(super) fn into_io(self) -> Box<dyn Io> {
         self.io
-    }
-
-    pub(super) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HopFault>> {
-        self.io.poll_granted(cx)
     }
 
     pub(super) fn broken(&self) -> Option<ErrorKind> {

@@ -30,7 +30,6 @@ pub(crate) use layered::{Io, Layered};
 use pieces::Pieces;
 pub(crate) use plain::Plain;
 
-use crate::error::HopFault;
 use crate::options::interest;
 use crate::pool::Lease;
 
@@ -322,14 +321,6 @@ impl Stream {
         match self.as_plain() {
             Ok(plain) => plain.unacknowledged(),
             Err(layered) => layered.io().unacknowledged(),
-        }
-    }
-
-    /// Waits until whoever was asked for it has said that it is there, where it came before that was known.
-    pub(crate) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HopFault>> {
-        match self {
-            Self::Plain(_) | Self::Laden(_) => Poll::Ready(Ok(())),
-            Self::Layered(layered) => layered.poll_granted(cx),
         }
     }
 

@@ -37,6 +37,8 @@ pub(crate) struct TunnelStream {
     unread: Bytes,
     squeeze: Squeeze,
     standing: Standing,
+    /// Bytes in front of what will be written that were sent already.
+    had: usize,
     has_ended: bool,
     is_finished: bool,
 }
@@ -46,10 +48,36 @@ impl TunnelStream {
     pub(crate) fn new(hub: Arc<Hub>, id: StreamId, standing: Standing) -> Self {
         let theirs = hub.with(|state, _| state.session.terms().features);
         let squeeze = Squeeze::new(hub.end.compress, theirs);
-        Self { hub, id, unread: Bytes::new(), squeeze, standing, has_ended: false, is_finished: false }
+        Self {
+            hub,
+            id,
+            unread: Bytes::new(),
+            squeeze,
+            standing,
+            had: 0,
+            has_ended: false,
+            is_finished: false,
+        }
     }
 
-    /// Asks the far end for a connection: these are the first bytes of the stream.
+    /// Waits until the far end has told whether it has come to where the stream is to go.
+    pub(crate) fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HopFault>> {
+        if self.standing == Standing::Asked && ready!(self.poll_more(cx)).is_err() {
+            return Poll::Ready(Err(HopFault::Closed));
+        }
+        Poll::Ready(match self.standing {
+            Standing::Asked => Err(HopFault::Closed),
+            Standing::There => Ok(()),
+            Standing::Refused(code) => Err(HopFault::Far(code)),
+        })
+    }
+
+    /// So much of what will be written was sent already.
+    pub(crate) fn has_had(&mut self, count: usize) {
+        self.had = count;
+    }
+
+    /// Sends the far end what it is asked for, or what leaves with that: the first bytes of the stream.
     pub(crate) fn ask(&self, asking: &[u8]) {
         let id = self.id;
         self.hub.with(|state, _| state.session.write(id, asking));
@@ -126,8 +154,13 @@ impl AsyncRead for TunnelStream {
 
 impl AsyncWrite for TunnelStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { hub, id, squeeze, .. } = &mut *self;
+        let Self { hub, id, squeeze, had, .. } = &mut *self;
         let id = *id;
+        if *had > 0 {
+            let count = bytes.len().min(*had);
+            *had -= count;
+            return Poll::Ready(Ok(count));
+        }
         let room = hub.with(|state, now| {
             let room = state.session.room(id);
             if room == Some(0) {
@@ -168,17 +201,6 @@ impl AsyncWrite for TunnelStream {
 }
 
 impl Io for TunnelStream {
-    fn poll_granted(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), HopFault>> {
-        if self.standing == Standing::Asked && ready!(self.poll_more(cx)).is_err() {
-            return Poll::Ready(Err(HopFault::Closed));
-        }
-        Poll::Ready(match self.standing {
-            Standing::Asked => Err(HopFault::Closed),
-            Standing::There => Ok(()),
-            Standing::Refused(code) => Err(HopFault::Far(code)),
-        })
-    }
-
     fn poll_hangup(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let id = self.id;
         self.hub.with(|state, _| {
