@@ -12,12 +12,13 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::net::{End, Server, connect, read_exactly, read_to_end};
+use support::net::{End, Server, connect, echo_server, end_writes, read_exactly, read_to_end};
 use support::ports::free_address;
 use support::towpath::Towpath;
 
-/// What an answer says of a lane that is taken, and of one that is too much.
+/// What an answer says of a lane that is taken, of one of no session, and of one that is too much.
 const WELCOME: u8 = 0;
+const UNKNOWN_SESSION: u8 = 2;
 const FULL: u8 = 4;
 
 /// Kinds of frames.
@@ -32,16 +33,26 @@ struct Lane {
 
 impl Lane {
     fn open(far: &str, number: u32, may_begin: bool, features: u32) -> Self {
+        Self::open_of(b"the session here", far, number, may_begin, features)
+    }
+
+    fn open_of(session: &[u8; 16], far: &str, number: u32, may_begin: bool, features: u32) -> Self {
         let mut stream = connect(far);
         let mut hello = b"towpath\n\x01".to_vec();
         hello.push(u8::from(may_begin));
-        hello.extend_from_slice(b"the session here");
+        hello.extend_from_slice(session);
         for part in [number, features, 1 << 20, 1, 0] {
             hello.extend_from_slice(&part.to_be_bytes());
         }
         stream.write_all(&hello).unwrap();
         let verdict = read_exactly(&mut stream, 26)[9];
         Self { stream, verdict }
+    }
+
+    /// Closes it, and waits until the far end has done so too.
+    fn close(mut self) {
+        end_writes(&self.stream);
+        read_to_end(&mut self.stream);
     }
 
     /// Sends a block of the first stream, with small numbers before its bytes.
@@ -114,6 +125,45 @@ fn lanes_that_come_at_once_are_no_more_than_the_limit() {
     drop((first, lanes));
     far.signal(Signal::TERM);
     far.wait();
+}
+
+#[test]
+fn sessions_without_lanes_give_way_and_those_without_streams_first() {
+    let (listen, server) = (free_address(), Server::start());
+    // A lane is gone for all once it is gone for one, with one worker.
+    let file = format!("workers = 1\n{}", file(&listen, "sessions = 2"));
+    let far = Towpath::file(&file);
+    let open = |session: &[u8; 16], number: u32| Lane::open_of(session, &listen, number, number == 1, 0);
+    let mut busy = open(b"it has a stream.", 1);
+    busy.block(PLAIN, &[0, 0], &asking(&server.address()));
+    let mut served = server.accept();
+    let idle = open(b"it has no stream", 1);
+    assert_eq!([busy.verdict, idle.verdict], [WELCOME, WELCOME]);
+    assert_eq!(open(b"one more of them", 1).verdict, FULL, "both live");
+    busy.close();
+    idle.close();
+    let third = open(b"one more of them", 1);
+    assert_eq!(third.verdict, WELCOME, "the one without streams gave way");
+    assert_eq!(open(b"it has no stream", 2).verdict, UNKNOWN_SESSION);
+    let back = open(b"it has a stream.", 2);
+    assert_eq!(back.verdict, WELCOME, "the one with a stream goes on");
+    back.close();
+    assert_eq!(open(b"and yet another.", 1).verdict, WELCOME, "there was no other");
+    assert_eq!(read_to_end(&mut served).1, End::Reset);
+    assert_eq!(open(b"it has a stream.", 3).verdict, UNKNOWN_SESSION);
+    drop((third, far));
+}
+
+#[test]
+fn the_near_end_tells_why_it_gets_no_lane() {
+    let (listen, near_listen) = (free_address(), free_address());
+    let _far = Towpath::file(&file(&listen, "sessions = 1"));
+    let _lane = Lane::open(&listen, 1, true, 0);
+    let url = format!("towpath://{listen}?plain");
+    let near = Towpath::tcp(&near_listen, &echo_server(), &["--via", &url, "--hold", "200ms"]);
+    let mut client = connect(&near_listen);
+    assert_eq!(read_to_end(&mut client), (Vec::new(), End::Reset));
+    assert_eq!(near.record().end(), "connect: hop 1: no lane: it has too many sessions or lanes");
 }
 
 #[test]

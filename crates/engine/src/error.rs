@@ -109,6 +109,9 @@ pub enum HopFault {
     /// TLS with it did not come about.
     #[error("no TLS")]
     Tls,
+    /// It is the far end of a tunnel, and takes no lane.
+    #[error("no lane: {0}")]
+    NoLane(Refusal),
     /// Its protocol cannot name the destination.
     #[error("cannot name the destination")]
     Unnameable,
@@ -138,10 +141,9 @@ impl HopFault {
     fn may_pass(self) -> bool {
         match self {
             Self::Status(status) => status.code() >= 500,
-            other => !matches!(
-                other,
-                Self::Login | Self::Code(2 | 7 | 8) | Self::Far(2) | Self::Unnameable | Self::Tls
-            ),
+            Self::Login | Self::Code(2 | 7 | 8) | Self::Far(2) | Self::Unnameable | Self::Tls => false,
+            Self::NoLane(why) => why != Refusal::Version,
+            _ => true,
         }
     }
 }

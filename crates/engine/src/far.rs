@@ -170,7 +170,7 @@ impl Far {
         if !hello.may_begin {
             return Err(Refusal::UnknownSession);
         }
-        if sessions.len() >= self.config.sessions_max {
+        if sessions.len() >= self.config.sessions_max && !make_room(&mut sessions) {
             return Err(Refusal::Full);
         }
         let hub = Hub::new(Role::Far, &self.config.end, self.config.streams_max, hello.terms);
@@ -179,6 +179,19 @@ impl Far {
         sessions.insert(hello.session, Member { hub, lanes: BTreeSet::from([hello.lane]), oldest: 0 });
         Ok(place)
     }
+}
+
+/// Ends the session that is missed least: one without lanes, of which one without streams has nothing to go on with.
+fn make_room(sessions: &mut HashMap<SessionId, Member>) -> bool {
+    let alone = sessions.iter().filter_map(|(name, member)| {
+        let (time, has_streams) = member.hub.alone()?;
+        Some(((!has_streams, time), *name))
+    });
+    let Some((_, name)) = alone.max() else { return false };
+    if let Some(member) = sessions.remove(&name) {
+        member.hub.finish();
+    }
+    true
 }
 
 /// Serves a lane until it ends, and begins the stories of the streams that are opened over it.

@@ -363,7 +363,9 @@ impl Failed {
     fn fault(self) -> HopFault {
         match self {
             Self::Fault(fault) => fault,
-            Self::Refused(_) | Self::Stranger(_) => HopFault::BadAnswer,
+            Self::Refused(why) => HopFault::NoLane(why),
+            Self::Stranger(hello::HelloFault::Version(_)) => HopFault::NoLane(Refusal::Version),
+            Self::Stranger(hello::HelloFault::Stranger) => HopFault::BadAnswer,
         }
     }
 }

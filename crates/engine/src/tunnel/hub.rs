@@ -86,6 +86,7 @@ impl Hub {
             is_awake: false,
             has_moved: false,
             is_leaving: false,
+            alone_since: Duration::ZERO,
             failure: None,
             hungry: None,
             fault: None,
@@ -161,6 +162,7 @@ impl Hub {
     pub(crate) fn remove_lane(&self, id: LaneId) {
         self.with(|state, now| {
             state.lanes.remove(&id);
+            state.alone_since = now;
             state.session.remove_lane(id, now);
         });
         self.changed.notify_waiters();
@@ -187,6 +189,14 @@ impl Hub {
     /// How many lanes there are that take blocks.
     pub(crate) fn lanes(&self) -> usize {
         self.with(|state, _| state.lanes.values().filter(|lane| !lane.is_retired).count())
+    }
+
+    /// How long it has had no lane, if it has none, and whether streams wait for one.
+    pub(crate) fn alone(&self) -> Option<(Duration, bool)> {
+        self.with(|state, now| {
+            let is_alone = state.lanes.is_empty();
+            is_alone.then(|| (now.saturating_sub(state.alone_since), state.session.streams() > 0))
+        })
     }
 
     /// What a lane is to write; whatever it had is written.

@@ -34,6 +34,8 @@ pub(crate) struct State {
     /// Whether frames have gone out, or are about to.
     pub(super) has_moved: bool,
     pub(super) is_leaving: bool,
+    /// Since when there is no lane, where there is none.
+    pub(super) alone_since: Duration,
     pub(super) failure: Option<HopFault>,
     /// What the other end did that it may not, until a lane has told of it.
     pub(super) fault: Option<Fault>,
