@@ -13,6 +13,7 @@ use towpath_wire::destination::{Destination, Host};
 
 use crate::early::{Early, Speaks};
 use crate::error::{ConnectError, HopError, HopFault, Reason};
+use crate::near;
 use crate::outbound;
 pub(crate) use crate::outbound::Connecting;
 use crate::place::Address;
@@ -92,7 +93,7 @@ async fn go(
             (Some((place, opening)), _) => Start::Session(place, opening),
             (None, Some(place)) => Start::Tunnel(place),
             (None, None) => {
-                let (lease, stream) = reach(&hops[0], client, &mut failed.0[0]).await?;
+                let (lease, stream) = reach(&hops[0], client, None, &mut failed.0[0]).await?;
                 Start::First(lease, stream)
             }
         };
@@ -299,18 +300,29 @@ fn host_of(member: &Member) -> Host {
     }
 }
 
-/// Connects to a proxy of the first hop, none of those that `failed`; those that fail now are added to them.
+/// Whether a link leads to another proxy.
+fn is_elsewhere(over: Option<&near::Link>, backend: &Backend) -> bool {
+    over.and_then(|link| link.host.as_ref()).is_some_and(|host| !host.is_same(backend))
+}
+
+/// Connects to a proxy of the first hop, `over` a link if it is to be that one, none of those that `failed`; those that fail now are
+/// added to them.
 async fn reach(
     hop: &Hop,
     client: Option<SocketAddr>,
+    over: Option<&near::Link>,
     failed: &mut Vec<Lease>,
 ) -> Result<(Lease, Stream), ConnectError> {
+    let config = over.map_or(&hop.pool.config, |link| &link.config);
     let mut last = HopFault::NoBackend;
     while failed.len() < TRIES {
-        let picked = hop.pool.pick(0, |backend| failed.iter().any(|lease| lease.is_same(backend)));
+        let is_out = |backend: &Backend| {
+            is_elsewhere(over, backend) || failed.iter().any(|lease| lease.is_same(backend))
+        };
+        let picked = hop.pool.pick(0, is_out);
         let Picked::Backend(lease) = picked else { break };
         let begun = Instant::now();
-        let connecting = outbound::connect(lease.member.place.at(0), &hop.pool.config, client, true);
+        let connecting = outbound::connect(lease.member.place.at(0), config, client, true);
         let result = match connecting {
             Ok(Connecting::Done(stream)) => Ok(stream),
             Ok(Connecting::Pending(pending)) => pending.await,
@@ -336,18 +348,24 @@ async fn reach(
     Err(hop_error(1, last))
 }
 
-/// A connection to the hop at `place`, which may take `limit`, for a lane of the tunnel to it.
-pub(crate) async fn reach_hop(hops: &Arc<[Hop]>, place: usize, limit: Duration) -> Result<Stream, HopFault> {
+/// A connection to the hop at `place`, which may take `limit`, for a lane of the tunnel to it that goes `over` a link.
+pub(crate) async fn reach_hop(
+    hops: &Arc<[Hop]>,
+    place: usize,
+    over: &near::Link,
+    limit: Duration,
+) -> Result<Stream, HopFault> {
     let hop = &hops[place];
     if place == 0 {
-        let reached = reach(hop, None, &mut Vec::new()).await;
+        let reached = reach(hop, None, Some(over), &mut Vec::new()).await;
         let (lease, stream) = reached.map_err(|error| match error {
             ConnectError::Hop(error) => error.fault,
             error => fault(&error),
         })?;
         return Ok(stream.holding(vec![lease]));
     }
-    let Picked::Backend(lease) = hop.pool.pick(0, |_| false) else { return Err(HopFault::NoBackend) };
+    let picked = hop.pool.pick(0, |backend| is_elsewhere(Some(over), backend));
+    let Picked::Backend(lease) = picked else { return Err(HopFault::NoBackend) };
     let wanted = match lease.member.place.at(0) {
         Address::Tcp(address) => destination(Host::Ip(address.ip()), address.port()),
         Address::Name(name, port) => destination(Host::Name(name.clone()), port),

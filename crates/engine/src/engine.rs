@@ -136,6 +136,7 @@ impl Engine {
         bound: Vec<Bound>,
     ) -> impl Future<Output = ()> + use<> {
         let (closing, mut closed) = mpsc::channel(1);
+        pools.values().for_each(|pool| pool.works_with(&self.colleagues));
         self.sources = config.listeners.iter().map(|listener| self.source(listener, pools)).collect();
         let owner = |listen: &Listen| config.listeners.iter().find(|listener| listener.bind.contains(listen));
         let gone = self.entrances.extract_if(.., |entrance| owner(&entrance.listen).is_none());

@@ -1,6 +1,7 @@
 //! A worker: one thread, its event loop, and what the connections on it share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -69,6 +70,28 @@ pub(crate) enum Mail {
     Open(OwnedFd, Arc<Door>),
     /// Clients are to be accepted there no more; the sender is dropped when none is.
     Close(Arc<Door>, mpsc::Sender<()>),
+    /// Something is to begin here.
+    Errand(Errand),
+}
+
+/// What begins on a worker's thread.
+pub(crate) struct Errand(Box<dyn FnOnce() + Send>);
+
+impl Errand {
+    pub(crate) fn new(begin: impl FnOnce() + Send + 'static) -> Self {
+        Self(Box::new(begin))
+    }
+}
+
+impl fmt::Debug for Errand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Errand")
+    }
+}
+
+thread_local! {
+    /// Whether this thread is a worker's.
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A connection that has reached its server, on its way to another worker.
@@ -94,6 +117,16 @@ pub(crate) struct Post {
 impl Colleague {
     pub(crate) fn new(inbox: mpsc::UnboundedSender<Mail>, records: Option<RecordSink>) -> Self {
         Self { counters: Counters::default(), records, inbox, ended: Notify::new() }
+    }
+
+    /// Begins something on this thread if it is a worker's, or else on that of the least loaded one.
+    pub(crate) fn run(workers: &[Arc<Self>], errand: Errand) {
+        let there = workers.iter().min_by_key(|worker| worker.counters.live());
+        match there.filter(|_| !IS_WORKER.get()) {
+            None => errand.0(),
+            // None that has ended is missed: nobody asks any more.
+            Some(worker) => drop(worker.inbox.send(Mail::Errand(errand))),
+        }
     }
 
     /// Tells that a connection has ended here or gone elsewhere.
@@ -241,6 +274,7 @@ pub(crate) fn run(post: Post) -> io::Result<()> {
 }
 
 async fn work(post: Post) {
+    IS_WORKER.set(true);
     let Post { id, config, pipe_limit, colleagues, mut inbox, mut phase, warnings } = post;
     let buffers = Buffers::new(&config.relay, pipe_limit);
     let worker = Rc::new(Worker {
@@ -285,6 +319,7 @@ async fn read_mail(inbox: &mut mpsc::UnboundedReceiver<Mail>, doors: &mut Doors,
                 }
                 doors.open(socket, door, worker);
             }
+            Mail::Errand(errand) => errand.0(),
             Mail::Close(door, _closed) => doors.close(worker, |acceptor| acceptor.is_at(&door)),
         }
     }

@@ -1,7 +1,8 @@
 //! A way between two ends that the test can cut.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -16,6 +17,8 @@ pub(crate) struct Middle {
     live: Arc<Mutex<Vec<TcpStream>>>,
     is_cut: Arc<AtomicBool>,
     count: Arc<AtomicUsize>,
+    /// Where those come from that are open.
+    open: Arc<Mutex<HashMap<usize, IpAddr>>>,
     /// So many connections, the first ones, carry nothing any more.
     silent: Arc<AtomicUsize>,
 }
@@ -34,11 +37,12 @@ impl Middle {
             live: Arc::default(),
             is_cut: Arc::default(),
             count: Arc::default(),
+            open: Arc::default(),
             silent: Arc::default(),
         };
         let (target, live) = (target.to_owned(), middle.live.clone());
         let (is_cut, count) = (middle.is_cut.clone(), middle.count.clone());
-        let silent = middle.silent.clone();
+        let (silent, open) = (middle.silent.clone(), middle.open.clone());
         thread::spawn(move || {
             for client in server.incoming() {
                 let Ok(client) = client else { continue };
@@ -52,10 +56,14 @@ impl Middle {
                 }
                 let place = count.fetch_add(1, SeqCst);
                 live.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                open.lock().unwrap().insert(place, client.peer_addr().unwrap().ip());
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 for (from, to) in [(from, to), (server, client)] {
-                    let silent = silent.clone();
-                    thread::spawn(move || pass(from, to, delay, || place < silent.load(SeqCst)));
+                    let (silent, open) = (silent.clone(), open.clone());
+                    thread::spawn(move || {
+                        pass(from, to, delay, || place < silent.load(SeqCst));
+                        open.lock().unwrap().remove(&place);
+                    });
                 }
             }
         });
@@ -65,6 +73,13 @@ impl Middle {
     /// How many connections have come through in all.
     pub(crate) fn count(&self) -> usize {
         self.count.load(SeqCst)
+    }
+
+    /// Where those come from that are open now, in order.
+    pub(crate) fn open(&self) -> Vec<IpAddr> {
+        let mut open: Vec<_> = self.open.lock().unwrap().values().copied().collect();
+        open.sort();
+        open
     }
 
     /// Cuts one connection, the oldest that lives.

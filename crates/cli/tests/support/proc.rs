@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 
 /// How many descriptors the process has open.
 pub(crate) fn open_descriptors(pid: u32) -> usize {
@@ -24,8 +25,14 @@ pub(crate) fn own_memory_bytes(pid: u32) -> u64 {
 
 /// Processor time of all threads of the process so far, in seconds.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    cpu_seconds_of(pid, |_| true)
+}
+
+/// The same of the threads whose names are `wanted`.
+pub(crate) fn cpu_seconds_of(pid: u32, wanted: impl Fn(&str) -> bool) -> f64 {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives");
-    let nanos = tasks.flatten().map(|task| {
+    let is_wanted = |path: &Path| wanted(fs::read_to_string(path.join("comm")).unwrap_or_default().trim());
+    let nanos = tasks.flatten().filter(|task| is_wanted(&task.path())).map(|task| {
         let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
         text.split_whitespace().next().and_then(|nanos| nanos.parse::<u64>().ok()).unwrap_or(0)
     });

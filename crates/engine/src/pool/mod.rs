@@ -29,6 +29,7 @@ use crate::near::Near;
 use crate::place::Place;
 use crate::sessions::Sessions;
 use crate::tls::{TlsError, TlsOut};
+use crate::worker::Colleague;
 
 pub use backend::{Backend, Member, Standing};
 use choice::Choice;
@@ -142,6 +143,11 @@ impl Pool {
         let to = Self::new(self.config.clone()).through(self.hops.clone(), self.tls.clone());
         to.set_members(members, None);
         to
+    }
+
+    /// Has the lanes of tunnels on the way carried by these.
+    pub(crate) fn works_with(&self, workers: &Arc<[Arc<Colleague>]>) {
+        self.hops.iter().filter_map(|hop| hop.tunnel.as_ref()).for_each(|tunnel| tunnel.works_with(workers));
     }
 
     /// Whether its backends are behind the far end of a tunnel.

@@ -168,12 +168,16 @@ impl Hub {
         self.changed.notify_waiters();
     }
 
-    /// Has a lane close, once what it has is written.
-    pub(crate) fn retire_lane(&self) {
+    /// Has a lane close, once what it has is written: the one that is picked of those that are open.
+    pub(crate) fn retire_lane(&self, pick: impl FnOnce(&[LaneId]) -> Option<LaneId>) {
         self.with(|state, now| {
-            if let Some((id, lane)) = state.lanes.iter_mut().rev().find(|(_, lane)| !lane.is_retired) {
+            let open = state.lanes.iter().filter(|(_, lane)| !lane.is_retired);
+            let open: Vec<_> = open.map(|(id, _)| *id).collect();
+            if let Some(id) = pick(&open)
+                && let Some(lane) = state.lanes.get_mut(&id)
+            {
                 lane.is_retired = true;
-                let (id, path) = (*id, lane.path);
+                let path = lane.path;
                 state.session.set_lane(id, false, path, now);
             }
         });
@@ -182,7 +186,7 @@ impl Hub {
     /// Has all lanes close, once what they have is written.
     pub(crate) fn retire(&self) {
         while self.lanes() > 0 {
-            self.retire_lane();
+            self.retire_lane(|open| open.last().copied());
         }
     }
 
