@@ -8,8 +8,9 @@ const TRIAL: Duration = Duration::from_millis(500);
 /// A lane more has to carry so much more of a fair share to stay.
 const WORTH: f64 = 0.25;
 
-/// After lanes that were of no use, so long is not tried again; twice as long each time, up to the second.
-const CONTENT: Duration = Duration::from_secs(20);
+/// After lanes that were of no use, so long is not tried again; three times as long each time, up to the second. The first time is short: what
+/// lets more through in its first moments makes one lane look better than it is.
+const CONTENT: Duration = Duration::from_millis(2500);
 const CONTENT_MAX: Duration = Duration::from_secs(640);
 
 /// A session that has had little to send for so long needs one lane.
@@ -81,7 +82,7 @@ impl Growth {
             let share = self.step as f64 / (self.wanted - self.step) as f64;
             if rate < before * (1.0 + WORTH * share) {
                 self.content_until = now + self.content;
-                self.content = (2 * self.content).min(CONTENT_MAX);
+                self.content = (3 * self.content).min(CONTENT_MAX);
                 let less = self.wanted - self.step;
                 self.change(less, now, delivered);
                 return self.wanted;
