@@ -89,6 +89,17 @@ struct Stream {
     is_untold: bool,
 }
 
+/// How long the queues of a session are.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Queued {
+    pub(super) notes: usize,
+    pub(super) gone: usize,
+    pub(super) untold: usize,
+    pub(super) ready: usize,
+    pub(super) events: usize,
+}
+
 /// One end of a session.
 #[derive(Debug)]
 pub struct Session {
@@ -253,13 +264,19 @@ impl Session {
             self.events.extend([Event::Readable(*id), Event::Writable(*id)]);
         }
         self.streams.retain(|_, stream| !stream.is_released);
+        // Nothing of it is sent any more.
+        self.ready.clear();
+        self.notes.clear();
+        self.gone.clear();
+        self.untold.clear();
         self.events.push_back(Event::Over);
     }
 
     /// Tells the other end to open no more streams.
     pub fn leave(&mut self) {
-        self.is_refusing = true;
-        self.notes.push_back((None, Frame::Bye));
+        if !std::mem::replace(&mut self.is_refusing, true) {
+            self.notes.push_back((None, Frame::Bye));
+        }
     }
 
     /// Whether it is over.
@@ -295,6 +312,18 @@ impl Session {
     /// Bytes of streams that are kept here, sent or received.
     pub fn held_bytes(&self) -> usize {
         self.streams.values().map(|stream| stream.inflow.held_bytes() + stream.outflow.held_bytes()).sum()
+    }
+
+    /// How much waits to be sent, told or asked for.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> Queued {
+        Queued {
+            notes: self.notes.len(),
+            gone: self.gone.len(),
+            untold: self.untold.len(),
+            ready: self.ready.len(),
+            events: self.events.len(),
+        }
     }
 
     /// Whether a reader of a stream finds something.
@@ -341,17 +370,24 @@ impl Session {
         }
     }
 
-    /// Forgets a stream that is over.
-    fn settle(&mut self, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
+    /// Forgets a stream that is over, once the other end was told so. Until then it takes room, so that whoever reads nothing can open
+    /// no more of them.
+    fn settle(&mut self, id: StreamId, now: Duration) {
+        let Some(stream) = self.streams.get(&id) else { return };
         if !stream.is_released || !stream.outflow.is_over() {
             return;
         }
-        if stream.inflow.news() != News::None {
-            let (received, limit) = stream.inflow.tell();
-            self.notes.push_back((None, Frame::Ack { stream: id, received, limit }));
-        }
         let is_awaited = !stream.inflow.is_over_in_order();
+        if !is_awaited && !self.is_over && stream.inflow.news() != News::None {
+            self.note_news(id, now);
+            return;
+        }
+        if stream.is_ready {
+            self.ready.retain(|ready| *ready != id);
+        }
+        if stream.is_untold {
+            self.untold.retain(|untold| *untold != id);
+        }
         let windows = stream.inflow.window() + stream.outflow.window();
         self.grown -= windows - 2 * self.limits.window;
         self.streams.remove(&id);

@@ -32,7 +32,7 @@ impl Session {
                     stream.outflow.discard(Why::Reset);
                     stream.inflow.abort(Why::Reset);
                     self.events.extend([Event::Readable(id), Event::Writable(id)]);
-                    self.settle(id);
+                    self.settle(id, now);
                 }
                 Ok(())
             }
@@ -86,7 +86,7 @@ impl Session {
             self.events.push_back(Event::Readable(id));
         }
         self.note_news(id, now);
-        self.settle(id);
+        self.settle(id, now);
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl Session {
             self.delivered += stream.outflow.acknowledged() - before;
             self.events.push_back(Event::Writable(id));
             self.touch(id);
-            self.settle(id);
+            self.settle(id, now);
         }
         Ok(())
     }

@@ -37,9 +37,6 @@ impl Session {
             }
             return None;
         };
-        if std::mem::take(&mut self.owes_room) {
-            return Some((quickest, Frame::Streams(self.room_told)));
-        }
         if let Some(id) = self.gone.pop_first() {
             return Some((quickest, Frame::Gone(id)));
         }
@@ -51,11 +48,14 @@ impl Session {
                     continue;
                 }
                 let (received, limit) = stream.inflow.tell();
+                self.settle(id, now);
                 return Some((quickest, Frame::Ack { stream: id, received, limit }));
             }
             self.tell_at = None;
         }
-        None
+        // Behind those of streams that are over, by which there is more of it.
+        let owes_room = std::mem::take(&mut self.owes_room);
+        owes_room.then_some((quickest, Frame::Streams(self.room_told)))
     }
 
     fn next_block(&mut self, now: Duration) -> Option<(LaneId, Frame)> {

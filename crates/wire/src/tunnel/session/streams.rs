@@ -96,6 +96,6 @@ impl Session {
         stream.inflow.discard();
         stream.outflow.finish(Last::Reset(Why::Reset));
         self.touch(id);
-        self.settle(id);
+        self.settle(id, now);
     }
 }

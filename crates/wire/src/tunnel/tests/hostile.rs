@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{LIMITS, TERMS, ack, block, events, sent, session};
 use crate::tunnel::frame::{Frame, Last, Why};
-use crate::tunnel::session::{Event, Role, Session};
+use crate::tunnel::session::{Event, Queued, Role, Session};
 use crate::tunnel::{Fault, Path};
 
 const NOW: Duration = Duration::from_secs(1);
@@ -132,6 +132,93 @@ fn whoever_reads_nothing_is_told_nothing() {
     far.set_lane(0, true, Path::default(), NOW);
     let told = [Frame::Pong(1), Frame::Gone(0), ack(1, 10_000, LIMITS.window)];
     assert_eq!(sent(&mut far, 2 * NOW), told);
+}
+
+#[test]
+fn whoever_opens_and_resets_streams_and_reads_nothing_runs_out_of_them() {
+    let mut far = session(Role::Far);
+    far.set_lane(0, false, Path::default(), NOW);
+    let streams = LIMITS.streams as u64;
+    let reset = |far: &mut Session, id: u64| {
+        far.receive(0, block(id, 0, 1, Last::More), NOW)?;
+        far.write(id, b"an answer");
+        far.receive(0, block(id, 1, 0, RESET), NOW)?;
+        far.release(id, NOW);
+        assert_eq!(sent(far, NOW), []);
+        far.tick(NOW);
+        events(far);
+        check_queues(far);
+        Ok(())
+    };
+    assert_eq!((0..streams).try_for_each(|id| reset(&mut far, id)), Ok(()));
+    assert_eq!(reset(&mut far, streams), Err(Fault::Streams));
+    for id in (0..streams).cycle().take(10_000) {
+        for frame in [block(id, 1, 0, RESET), ack(id, 0, 1 << 60), Frame::Gone(id), Frame::Ping(id)] {
+            far.receive(0, frame, NOW).unwrap();
+        }
+        assert_eq!((sent(&mut far, NOW), far.streams()), (vec![], LIMITS.streams));
+        events(&mut far);
+        check_queues(&far);
+    }
+    // Whoever reads after all hears of each, and may open as many again.
+    far.set_lane(0, true, Path::default(), NOW);
+    let acks = (0..streams).map(|id| ack(id, 2, LIMITS.window));
+    let told: Vec<_> =
+        [Frame::Pong(0)].into_iter().chain(acks).chain([Frame::Streams(streams + 5)]).collect();
+    assert_eq!((sent(&mut far, 2 * NOW), far.streams()), (told, 0));
+    far.receive(0, block(streams, 0, 0, RESET), NOW).unwrap();
+}
+
+#[test]
+fn whoever_asks_for_what_is_gone_and_reads_nothing_is_told_of_so_many() {
+    let mut far = session(Role::Far);
+    for id in 0..20_000 {
+        far.receive(0, block(id, 0, 0, RESET), NOW).unwrap();
+        far.release(id, NOW);
+        sent(&mut far, NOW);
+        events(&mut far);
+    }
+    far.set_lane(0, false, Path::default(), NOW);
+    for id in 0..20_000 {
+        far.receive(0, block(id, 0, 0, RESET), NOW).unwrap();
+        assert_eq!(sent(&mut far, NOW), []);
+        check_queues(&far);
+    }
+    assert_eq!(far.queued().gone, 4096);
+}
+
+#[test]
+fn what_a_session_without_lanes_has_to_tell_is_told_over_the_next_one() {
+    let mut far = session(Role::Far);
+    far.receive(0, block(0, 0, 0, RESET), NOW).unwrap();
+    far.receive(0, block(1, 0, 0, RESET), NOW).unwrap();
+    far.remove_lane(0, NOW);
+    far.release(0, NOW);
+    assert_eq!((sent(&mut far, NOW), far.streams()), (vec![], 2));
+    far.add_lane(1, NOW);
+    far.release(1, NOW);
+    assert_eq!(sent(&mut far, NOW), [ack(0, 1, LIMITS.window), ack(1, 1, LIMITS.window)]);
+    assert_eq!(far.streams(), 0);
+    // Without another lane it is over with the session.
+    far.receive(1, block(2, 0, 0, RESET), NOW).unwrap();
+    far.remove_lane(1, NOW);
+    far.release(2, NOW);
+    assert_eq!(far.streams(), 1);
+    far.tick(NOW + LIMITS.resume);
+    events(&mut far);
+    assert_eq!((far.is_over(), far.streams(), far.queued()), (true, 0, Queued::default()));
+}
+
+/// None of the queues of a session with a lane is longer than it may be, once it was asked for all that has happened.
+fn check_queues(session: &Session) {
+    let Queued { notes, gone, untold, ready, events } = session.queued();
+    let most = (3, 4096, session.streams(), session.streams(), 0);
+    assert!(
+        notes <= most.0 && gone <= most.1 && untold <= most.2 && ready <= most.3,
+        "{:?}",
+        session.queued()
+    );
+    assert_eq!(events, most.4);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Two ends of a session in virtual time, with applications that do anything, over lanes that suffer anything.
 //!
-//! What must hold is asserted where it is seen: in [`app`] what readers find, in [`world`] what a session keeps and how often it
-//! wants to be called, and here that nothing waits for ever.
+//! What must hold is asserted where it is seen: in [`app`] what readers find, in [`bounds`] what a session keeps, in [`world`]
+//! how often it wants to be called, and here that nothing waits for ever.
 
 mod app;
+mod bounds;
 mod wire;
 mod world;
 
@@ -93,8 +94,12 @@ fn plan(world: &mut World) -> Duration {
     }
     for _ in 0..[0, 3, 12][rng.usize(..3)] {
         let action = match rng.u32(..100) {
-            0..45 => Action::Kill,
-            45..80 => Action::Stall(Duration::from_millis(rng.u64(1..8000))),
+            0..40 => Action::Kill,
+            40..55 => {
+                let side = if rng.bool() { NEAR } else { FAR };
+                Action::Choke(side, Duration::from_millis(rng.u64(1..15_000)))
+            }
+            55..80 => Action::Stall(Duration::from_millis(rng.u64(1..8000))),
             80..92 => Action::Blackout(Duration::from_millis(rng.u64(1..10_000))),
             92..95 => Action::Blackout(Duration::from_secs(40)),
             _ => Action::Restart(if rng.bool() { NEAR } else { FAR }),
