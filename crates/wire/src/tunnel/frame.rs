@@ -26,12 +26,10 @@ const HEAD_BYTES: usize = 4;
 /// Longest frame without its head: a block, and three numbers.
 const BYTES_MAX: usize = BLOCK_BYTES_MAX + 3 * 8;
 
-/// Room that a [`Decoder`] offers at first, and once that was filled, in bytes.
+/// Room that a [`Decoder`] has at first, and once that was filled, in bytes: then for the longest frame, of which a whole block is most,
+/// and for short ones around it.
 const ROOM_BYTES: usize = 16 * 1024;
-const ROOM_BYTES_MAX: usize = 128 * 1024;
-
-/// Shorter payloads are copied, so that they do not keep all of the room from being used again.
-const KEPT_BYTES: usize = 32 * 1024;
+const ROOM_BYTES_MAX: usize = HEAD_BYTES + BYTES_MAX + 1024;
 
 const END: u8 = 0x04;
 const RESET: u8 = 0x08;
@@ -207,6 +205,8 @@ fn write_block(block: &Block, to: &mut Vec<u8>) -> u8 {
 #[derive(Debug, Default)]
 pub struct Decoder {
     unread: BytesMut,
+    /// How large the room is that this is in.
+    room_bytes: usize,
     /// Whether all of the room was used last time.
     is_busy: bool,
 }
@@ -214,17 +214,39 @@ pub struct Decoder {
 impl Decoder {
     /// Takes bytes that have come, with `read`, which writes into the room that it is given and says how much it wrote.
     pub fn fill<T>(&mut self, read: impl FnOnce(&mut [u8]) -> (usize, T)) -> T {
+        self.make_room();
         let filled = self.unread.len();
-        let wanted = if self.is_busy { ROOM_BYTES_MAX } else { ROOM_BYTES };
-        if self.unread.capacity() - filled < wanted / 2 {
-            self.unread.reserve(wanted);
-        }
-        let room = wanted.min(self.unread.capacity() - filled);
+        let most = if self.is_busy { ROOM_BYTES_MAX } else { ROOM_BYTES };
+        let room = most.min(self.unread.capacity() - filled);
         self.unread.resize(filled + room, 0);
         let (count, result) = read(&mut self.unread[filled..]);
         self.unread.truncate(filled + count);
         self.is_busy = count == room;
         result
+    }
+
+    /// Has room for as much as is worth a read, or for the rest of a frame that is there for the most part.
+    fn make_room(&mut self) {
+        let filled = self.unread.len();
+        let whole = self.frame_bytes().unwrap_or(0);
+        let wanted = if self.is_busy || whole > ROOM_BYTES { ROOM_BYTES_MAX } else { ROOM_BYTES };
+        let fits = filled < whole && whole <= self.unread.capacity();
+        if self.unread.capacity() - filled >= wanted / 2 || fits && filled >= wanted / 2 {
+            return;
+        }
+        // Whoever has left whole frames there has room for some more all the same.
+        let wanted = wanted.max(filled + 1);
+        if self.room_bytes < wanted || !self.unread.try_reclaim(wanted - filled) {
+            let before = std::mem::replace(&mut self.unread, BytesMut::with_capacity(wanted));
+            self.unread.extend_from_slice(&before);
+            self.room_bytes = self.unread.capacity();
+        }
+    }
+
+    /// How long the next frame is with its head, if that is known.
+    fn frame_bytes(&self) -> Option<usize> {
+        let (head, _) = self.unread.split_first_chunk::<HEAD_BYTES>()?;
+        Some(HEAD_BYTES + u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize)
     }
 
     /// Whether part of a frame waits for the rest.
@@ -237,30 +259,30 @@ impl Decoder {
     /// # Errors
     /// What is wrong with it.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, Fault> {
-        let Some((head, _)) = self.unread.split_first_chunk::<HEAD_BYTES>() else { return Ok(None) };
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let kind = head[3];
-        if length > BYTES_MAX {
+        let Some(whole) = self.frame_bytes() else { return Ok(None) };
+        if whole > HEAD_BYTES + BYTES_MAX {
             return Err(Fault::Long);
         }
-        if self.unread.len() < HEAD_BYTES + length {
+        if self.unread.len() < whole {
             return Ok(None);
         }
+        let kind = self.unread[HEAD_BYTES - 1];
         self.unread.advance(HEAD_BYTES);
-        let body = self.unread.split_to(length);
-        if self.unread.is_empty() && length < KEPT_BYTES {
+        let body = self.unread.split_to(whole - HEAD_BYTES);
+        if self.unread.is_empty() {
             // An idle lane keeps no room.
             self.unread = BytesMut::new();
         }
-        read(kind, body).map(Some)
+        read(kind, body, self.room_bytes).map(Some)
     }
 }
 
-fn read(kind: u8, body: BytesMut) -> Result<Frame, Fault> {
+/// `room_bytes` is the size of all that `body` is a part of.
+fn read(kind: u8, body: BytesMut, room_bytes: usize) -> Result<Frame, Fault> {
     let mut rest = &body[..];
     let number = varint::read;
     let frame = match kind {
-        0x00..0x10 => return read_block(kind, body).map(Frame::Block),
+        0x00..0x10 => return read_block(kind, body, room_bytes).map(Frame::Block),
         ACK => {
             Frame::Ack { stream: number(&mut rest)?, received: number(&mut rest)?, limit: number(&mut rest)? }
         }
@@ -274,7 +296,7 @@ fn read(kind: u8, body: BytesMut) -> Result<Frame, Fault> {
     if rest.is_empty() { Ok(frame) } else { Err(Fault::Form) }
 }
 
-fn read_block(kind: u8, mut body: BytesMut) -> Result<Block, Fault> {
+fn read_block(kind: u8, mut body: BytesMut, room_bytes: usize) -> Result<Block, Fault> {
     let mut rest = &body[..];
     let (stream, offset) = (varint::read(&mut rest)?, varint::read(&mut rest)?);
     let coding = match kind & 0x03 {
@@ -305,7 +327,8 @@ fn read_block(kind: u8, mut body: BytesMut) -> Result<Block, Fault> {
         return Err(Fault::Form);
     }
     body.advance(body.len() - payload_bytes);
-    let payload = match payload_bytes < KEPT_BYTES {
+    // A part of the room keeps all of it, so it has to be most of that.
+    let payload = match 2 * payload_bytes < room_bytes {
         true => Bytes::copy_from_slice(&body),
         false => body.freeze(),
     };

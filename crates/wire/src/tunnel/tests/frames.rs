@@ -206,3 +206,52 @@ fn a_decoder_keeps_little() {
         assert!(!decoder.is_within_frame());
     }
 }
+
+/// The blocks of `bytes` that come as fast as they are read, each with whether its payload is a part of the room that it was read into.
+fn blocks(bytes: &[u8]) -> Vec<(Block, bool)> {
+    let (mut decoder, mut blocks, mut left) = (Decoder::default(), Vec::new(), bytes);
+    while !left.is_empty() {
+        let (count, room) = decoder.fill(|room| {
+            let count = room.len().min(left.len());
+            room[..count].copy_from_slice(&left[..count]);
+            (count, (count, room.as_ptr_range()))
+        });
+        left = &left[count..];
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            let Frame::Block(block) = frame else { continue };
+            // Its last byte came by this read.
+            let last = block.payload.as_ptr_range().end.wrapping_sub(1);
+            blocks.push((block, room.contains(&last)));
+        }
+    }
+    blocks
+}
+
+fn plain(offset: u64, length: usize) -> Frame {
+    let payload = vec![offset as u8; length].into();
+    Frame::Block(Block { stream: 1, offset, length, coding: Coding::Plain, last: Last::More, payload })
+}
+
+#[test]
+fn whole_blocks_are_not_copied() {
+    let ack = Frame::Ack { stream: 1, received: 1 << 40, limit: 1 << 41 };
+    for acks in [0, 1, 20] {
+        let each =
+            |place: u64| [vec![plain(place * 65_536, BLOCK_BYTES_MAX)], vec![ack.clone(); acks]].concat();
+        let bytes = written(&(0..500).flat_map(each).collect::<Vec<_>>());
+        let blocks = blocks(&bytes);
+        let copied = blocks.iter().filter(|(_, is_part)| !is_part).count();
+        assert!(blocks.len() == 500 && copied <= 5, "{copied} of {} with {acks}", blocks.len());
+    }
+}
+
+#[test]
+fn what_is_less_than_half_of_the_room_does_not_keep_it() {
+    let pings = vec![Frame::Ping(1); 20_000];
+    for length in [32 * 1024, 1, 4096, 16 * 1024, 33_000] {
+        let each = |place: u64| [vec![plain(place * 65_536, length)], pings.clone()].concat();
+        let blocks = blocks(&written(&(0..50).flat_map(each).collect::<Vec<_>>()));
+        assert_eq!(blocks.len(), 50);
+        assert!(blocks.iter().all(|(_, is_part)| !is_part), "{length}");
+    }
+}
