@@ -109,6 +109,13 @@ impl Outflow {
         more
     }
 
+    /// Keeps no more than `window` again, now that nothing is kept; tells how much less that is.
+    pub(super) fn lower(&mut self, window: u64) -> u64 {
+        let less = self.window.saturating_sub(window);
+        self.window -= less;
+        less
+    }
+
     pub(super) fn window(&self) -> u64 {
         self.window
     }

@@ -326,6 +326,13 @@ impl Session {
         }
     }
 
+    /// What all windows have grown by, as it is counted, and as it is.
+    #[cfg(test)]
+    pub(super) fn grown(&self) -> (u64, u64) {
+        let windows = self.streams.values().map(|stream| stream.inflow.window() + stream.outflow.window());
+        (self.grown, windows.map(|windows| windows - 2 * self.limits.window).sum())
+    }
+
     /// Whether a reader of a stream finds something.
     pub fn is_readable(&self, id: StreamId) -> bool {
         self.streams.get(&id).is_none_or(|stream| stream.inflow.is_readable())

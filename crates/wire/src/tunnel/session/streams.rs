@@ -78,9 +78,12 @@ impl Session {
     /// Reads the next of a stream.
     pub fn read(&mut self, id: StreamId, now: Duration) -> Read {
         let quick = QUICK.max(2 * self.slowest());
-        let (max, free) = (self.limits.window_max, self.limits.memory - self.grown);
+        let (base, free) = (self.limits.window, self.limits.memory - self.grown);
         let Some(stream) = self.streams.get_mut(&id) else { return Read::Over(Last::Reset(Why::Reset)) };
         let read = stream.inflow.read();
+        // At least as much as it has grown by is left for others: what the other end was told is not taken back.
+        let share = (stream.inflow.window() - base + free) / 2;
+        let max = self.limits.window_max.min(base + share);
         self.grown += stream.inflow.raise(now, quick, |window| growth(window, max, free));
         self.note_news(id, now);
         read

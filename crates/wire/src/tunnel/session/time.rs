@@ -14,6 +14,9 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// A stream that nobody holds any more has so long for each step to its end.
 const LINGER: Duration = Duration::from_secs(60);
 
+/// A stream of which the other end has had all for so long, and four round trips, needs no large window.
+const IDLE: Duration = Duration::from_secs(1);
+
 impl Session {
     /// When [`Self::tick`] is to be called, if nothing happens before.
     pub fn deadline(&self) -> Option<Duration> {
@@ -76,6 +79,7 @@ impl Session {
         let has_free_lane = self.lanes.len() > 1 && self.lanes.iter().any(|lane| lane.full_since.is_none());
         let quickest = self.lanes.iter().map(|lane| lane.path.rtt).min().unwrap_or_default();
         let late = now.saturating_sub(2 * quickest + LOOKS);
+        let idle = IDLE + 4 * self.slowest();
         let ids: Vec<_> = self.streams.keys().copied().collect();
         for id in ids {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
@@ -87,6 +91,9 @@ impl Session {
             }
             if stream.outflow.waits() || stream.is_released {
                 self.busy_until = self.busy_until.max(now + 2 * LOOKS);
+            }
+            if stream.outflow.is_empty() && stream.progress + idle <= now {
+                self.grown -= stream.outflow.lower(self.limits.window);
             }
             stream.outflow.retry(now);
             if has_free_lane {

@@ -7,6 +7,7 @@ mod hellos;
 mod hostile;
 mod lanes;
 mod simulation;
+mod windows;
 
 use std::time::Duration;
 

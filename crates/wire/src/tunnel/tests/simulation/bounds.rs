@@ -21,6 +21,8 @@ impl World {
             let most = end.limits.memory as usize + streams * each;
             let held = end.session.held_bytes();
             assert!(held <= most, "{held} bytes of {most}");
+            let (counted, grown) = end.session.grown();
+            assert!(end.session.is_over() || counted == grown && grown <= end.limits.memory);
             // Notes are an answer and a ping for each lane, and a word that no more streams are taken.
             let Queued { notes, gone, untold, ready, events } = end.session.queued();
             let most = [2 * end.session.lanes() + 1, GONE_MAX, streams, streams, 0];
