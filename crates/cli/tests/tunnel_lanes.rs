@@ -5,16 +5,18 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::net::{End, Server, connect, echo_server, end_writes, read_exactly, read_to_end};
+use support::net::{End, Server, assert_echo, connect, echo_server, end_writes, read_exactly, read_to_end};
 use support::ports::free_address;
 use support::towpath::Towpath;
+use support::tunnel::Tunnel;
+use support::wait_for;
 
 /// What an answer says of a lane that is taken, of one of no session, and of one that is too much.
 const WELCOME: u8 = 0;
@@ -152,6 +154,28 @@ fn sessions_without_lanes_give_way_and_those_without_streams_first() {
     assert_eq!(read_to_end(&mut served).1, End::Reset);
     assert_eq!(open(b"it has a stream.", 3).verdict, UNKNOWN_SESSION);
     drop((third, far));
+}
+
+#[test]
+fn streams_take_places_of_all_connections_and_leave_some_to_lanes() {
+    // One is the lane's, and one is left to those that come after it.
+    let tunnel = Tunnel::to(&echo_server(), "lanes=1", &["--max-connections", "4"]);
+    let mut clients = [connect(&tunnel.listen), connect(&tunnel.listen)];
+    clients.iter_mut().for_each(|client| assert_echo(client, "before"));
+    let mut third = connect(&tunnel.listen);
+    third.write_all(b"one too many").unwrap();
+    let refused = tunnel.far.records(1);
+    assert_eq!((refused[0].end().as_str(), refused[0].bytes()), ("connect: no place", (0, 0)));
+    assert!(refused[0].text("wanted").starts_with("127.0.0.1:"), "{refused:?}");
+    drop(third);
+    tunnel.middle.cut_one();
+    clients.iter_mut().for_each(|client| assert_echo(client, "over another lane"));
+    drop(clients);
+    wait_for("a place that is free again", || {
+        let mut client = connect(&tunnel.listen);
+        client.write_all(b"x").unwrap();
+        client.read_exact(&mut [0]).ok()
+    });
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use towpath_config::{Config, Listener};
 use towpath_wire::addr::Listen;
 
-use crate::listen::{Bound, Door, Own, Source, UnixPathGuard, Ways};
+use crate::listen::{Bound, Door, Own, Places, Source, UnixPathGuard, Ways};
 use crate::metrics::{NowAndThen, Totals};
 use crate::pool::Pool;
 use crate::record::RecordSink;
@@ -47,7 +47,7 @@ pub struct Engine {
     running: usize,
     entrances: Vec<Entrance>,
     sources: HashMap<Arc<str>, Arc<Source>>,
-    room_in_all: Arc<Semaphore>,
+    places: Places,
     own: Arc<Own>,
     turn: usize,
 }
@@ -96,7 +96,7 @@ impl Engine {
             running: workers,
             entrances: Vec::new(),
             sources: HashMap::new(),
-            room_in_all: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            places: Places::new(limits.max_connections),
             own: Arc::default(),
             turn: 0,
         };
@@ -179,8 +179,8 @@ impl Engine {
             Some(old) if old.is_as(listener, &ways) => old.clone(),
             Some(old) => Arc::new(old.renewed(listener.clone(), ways)),
             None => {
-                let (room, own) = (Some(self.room_in_all.clone()), self.own.clone());
-                Arc::new(Source::new(listener.clone(), ways, room, own))
+                let (places, own) = (self.places.clone(), self.own.clone());
+                Arc::new(Source::new(listener.clone(), ways, places, own))
             }
         };
         (listener.name.clone(), source)

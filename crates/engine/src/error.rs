@@ -9,11 +9,11 @@ use towpath_wire::destination::DestinationError;
 use towpath_wire::http1::HeadFault;
 use towpath_wire::proxy_header::HeaderError;
 use towpath_wire::socks::SocksFault;
-use towpath_wire::tunnel::Fault;
-use towpath_wire::tunnel::hello::{HelloFault, Refusal};
+use towpath_wire::tunnel::hello::Refusal;
 
 use crate::resolve::ResolveError;
 use crate::route::Denial;
+pub use crate::tunnel_error::TunnelFault;
 
 /// One attempt to reach a server that failed.
 #[derive(Debug, thiserror::Error)]
@@ -199,48 +199,6 @@ impl HeaderFault {
     }
 }
 
-/// What is wrong with a lane of a tunnel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TunnelFault {
-    /// Whoever connected has another key, or none.
-    #[error("no tunnel with this key")]
-    Key,
-    /// It took too long to say what it is.
-    #[error("a lane that is late")]
-    Late,
-    /// It ended before it had said what it is.
-    #[error("a lane that ended early")]
-    Ended,
-    /// What it said is none of the protocol's.
-    #[error("{0}")]
-    Hello(HelloFault),
-    /// It was refused.
-    #[error("a lane was refused: {0}")]
-    Refused(Refusal),
-    /// It did later what it may not.
-    #[error("the session was ended: {0}")]
-    Frames(Fault),
-}
-
-impl TunnelFault {
-    /// The words for it in a record.
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "no tunnel with this key",
-            Self::Late => "late lane",
-            Self::Ended => "lane ended early",
-            Self::Hello(HelloFault::Stranger) => "no tunnel",
-            Self::Hello(HelloFault::Version(_)) => "tunnel of another version",
-            Self::Refused(Refusal::Version) => "tunnel of another version",
-            Self::Refused(Refusal::UnknownSession) => "lane of no session",
-            Self::Refused(Refusal::Repeated) => "repeated lane",
-            Self::Refused(Refusal::Full) => "too many lanes",
-            Self::Refused(Refusal::Leaving) => "shutdown",
-            Self::Frames(_) => "bad frames",
-        }
-    }
-}
-
 /// Why a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -276,6 +234,8 @@ pub enum Reason {
     ResolveFailed,
     /// Descriptors or socket memory ran out.
     NoDescriptors,
+    /// There are as many connections as there may be.
+    NoPlace,
     /// The pool wants a source address that is not of the server's family, or not this machine's.
     NoSourceAddress,
     /// All source ports to the server are taken.
@@ -385,6 +345,7 @@ impl Reason {
             Self::NoSuchHost => "no such host",
             Self::ResolveFailed => "name servers failed",
             Self::NoDescriptors => "no descriptors",
+            Self::NoPlace => "no place",
             Self::NoSourceAddress => "no source address",
             Self::NoSourcePort => "no source port",
             Self::NotPermitted => "not permitted",

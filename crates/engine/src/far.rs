@@ -215,7 +215,7 @@ pub(crate) async fn serve(
     let (hub, lane) = (&place.hub, place.lane);
     // Streams leave records of their own.
     flow.speaks_for_others();
-    let source = Arc::new(flow.seat.source().within());
+    let source = Arc::new(flow.seat.source().of_streams());
     let whose = (flow.client, flow.offset);
     let opened = |id: StreamId| {
         let stream = TunnelStream::new(hub.clone(), id, Standing::There);
@@ -254,7 +254,9 @@ async fn serve_stream(
     (client, offset): (Option<SocketAddr>, u16),
     mut stream: Stream,
 ) {
-    let Some(seat) = Seat::take_now(&source) else { return };
+    let place = Seat::take_now(&source);
+    let has_place = place.is_some();
+    let seat = place.unwrap_or_else(|| Seat::none(&source));
     let mut flow = Flow::begin(worker.colleague(), seat, client, offset);
     let listener = flow.seat.listener.clone();
     let Some(proxy) = &listener.proxy else { return };
@@ -265,6 +267,10 @@ async fn serve_stream(
     };
     flow.guest().wanted = Some(destination.clone());
     let answer = inbound::Answer::Tunnel;
+    if !has_place {
+        flow.turned_away(Stage::Connect, Reason::NoPlace);
+        return proxied::part(stream, &answer.refused(Reason::NoPlace, "")).await;
+    }
     match proxied::find_way(&worker, &flow, proxy, &destination).await {
         Ok(pool) => flow.guest().pool = Some(pool),
         Err(NoWay { reason, .. }) => {

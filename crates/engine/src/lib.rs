@@ -42,6 +42,7 @@ mod throttle;
 mod tls;
 mod tokens;
 mod tunnel;
+mod tunnel_error;
 mod visitor;
 mod worker;
 

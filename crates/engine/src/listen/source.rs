@@ -14,6 +14,7 @@ use towpath_config::{Admission, Listener};
 
 use super::own::Own;
 use super::pace::Pace;
+use super::places::Places;
 use crate::admit::Gatekeeper;
 use crate::auth::{self, Authenticator};
 use crate::far::Far;
@@ -35,6 +36,9 @@ pub(crate) struct Source {
     pub(super) pace: Option<Arc<Pace>>,
     room: Option<Arc<Semaphore>>,
     room_in_all: Option<Arc<Semaphore>>,
+    /// So many places in all are left to others.
+    leaves: usize,
+    places: Places,
     pub(crate) gatekeeper: Gatekeeper,
     pub(crate) speeds: Option<Arc<Speeds>>,
     /// TLS that its clients have to speak.
@@ -116,7 +120,7 @@ impl Source {
     pub(crate) fn new(
         listener: Arc<Listener>,
         Ways { pool, route_pools, rulebook }: Ways,
-        room_in_all: Option<Arc<Semaphore>>,
+        places: Places,
         own: Arc<Own>,
     ) -> Self {
         let room = listener.max_connections.map(|limit| Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
@@ -135,7 +139,9 @@ impl Source {
             rulebook,
             pace,
             room,
-            room_in_all,
+            room_in_all: Some(places.in_all.clone()),
+            leaves: 0,
+            places,
             gatekeeper,
             speeds,
             tls,
@@ -168,6 +174,8 @@ impl Source {
             pace: None,
             room: None,
             room_in_all: None,
+            leaves: 0,
+            places: self.places.clone(),
             gatekeeper: Gatekeeper::new(Admission::default()),
             speeds: self.speeds.clone(),
             tls: self.tls.clone(),
@@ -179,9 +187,17 @@ impl Source {
         }
     }
 
+    /// The same for the streams of a tunnel, for which its lanes have no places: each takes one of all there are.
+    pub(crate) fn of_streams(&self) -> Self {
+        let mut source = self.within();
+        source.room_in_all = Some(self.places.in_all.clone());
+        source.leaves = self.places.kept;
+        source
+    }
+
     /// The source that a new configuration makes of this one. Limits that stay know who is there already.
     pub(crate) fn renewed(&self, listener: Arc<Listener>, ways: Ways) -> Self {
-        let mut new = Self::new(listener, ways, self.room_in_all.clone(), self.own.clone());
+        let mut new = Self::new(listener, ways, self.places.clone(), self.own.clone());
         if new.listener.max_connections == self.listener.max_connections {
             new.room.clone_from(&self.room);
         }
@@ -260,10 +276,19 @@ impl Seat {
 
     /// A place if there is one now.
     pub(crate) fn take_now(source: &Arc<Source>) -> Option<Self> {
+        // Another worker may take one meanwhile, which leaves one less.
+        if source.leaves > 0 && source.places.in_all.available_permits() <= source.leaves {
+            return None;
+        }
         let of_listener = source.room.as_deref().map(Semaphore::try_acquire).transpose().ok()?;
         let in_all = source.room_in_all.as_deref().map(Semaphore::try_acquire).transpose().ok()?;
         [of_listener, in_all].into_iter().flatten().for_each(SemaphorePermit::forget);
         Some(Self(source.clone()))
+    }
+
+    /// No place at all, for the story of who gets none.
+    pub(crate) fn none(source: &Source) -> Self {
+        Self(Arc::new(source.within()))
     }
 }
 

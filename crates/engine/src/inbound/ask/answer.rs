@@ -60,6 +60,7 @@ pub(crate) fn status(reason: Reason) -> u16 {
             _ => 502,
         },
         Reason::NoDescriptors
+        | Reason::NoPlace
         | Reason::NoSourceAddress
         | Reason::NoSourcePort
         | Reason::QueueFull
@@ -97,7 +98,7 @@ fn proxy_status(reason: Reason) -> &'static str {
         Reason::ConnectTimedOut => "connection_timeout",
         Reason::NoSuchHost | Reason::ResolveFailed => "dns_error",
         Reason::Unreachable => "destination_ip_unroutable",
-        Reason::QueueFull | Reason::QueueTimedOut => "connection_limit_reached",
+        Reason::QueueFull | Reason::QueueTimedOut | Reason::NoPlace => "connection_limit_reached",
         Reason::Hop(_) => "proxy_internal_response",
         _ => "proxy_internal_error",
     }
