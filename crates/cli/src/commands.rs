@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use towpath_config::{Config, LogFormat, Mistakes};
-use towpath_control::{Instance, Question};
+use towpath_control::{Instance, Question, open_keys};
 
 use crate::args::{Check, Command, Explain, Format, Reload, Run};
-use crate::exit::Failure;
+use crate::exit::{Failure, tell};
 use crate::{demo, log, passwd, shorthand, tune, tunnel};
 
 pub(crate) fn run(command: Command) -> Result<(), Failure> {
@@ -43,10 +43,15 @@ fn one_liner(text: &str, print: bool) -> Result<(), Failure> {
 fn file(args: &Run) -> Result<(), Failure> {
     let config = load(args).map_err(Failure::File)?;
     let _messages = log::start(config.log.format, log::USUAL);
+    warn_of_keys(&config);
     let mut instance = Instance::start(config)?;
     let (again, watched) = (args.clone(), args.watch.then(|| args.file.clone()));
     instance.reloads(move || load_again(&again), watched);
     Ok(instance.run()?)
+}
+
+fn warn_of_keys(config: &Config) {
+    open_keys(config).iter().for_each(|warning| tracing::warn!("{warning}"));
 }
 
 /// The file once more. A pipe, which could be read at the start, has nothing more to say, and reading it could wait for ever.
@@ -109,6 +114,7 @@ fn check(args: &Check) -> Result<(), Failure> {
     };
     let config = towpath_config::load(file).map_err(Failure::File)?;
     towpath_control::check(&config)?;
+    open_keys(&config).iter().for_each(|warning| tell(&format!("warning: {warning}")));
     let count =
         |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
     let (listeners, pools) = (count(config.listeners.len(), "listener"), count(config.pools.len(), "pool"));
@@ -118,6 +124,7 @@ fn check(args: &Check) -> Result<(), Failure> {
 /// Runs what `text` says, again whenever a file that it names has changed.
 fn serve(config: Config, text: String) -> Result<(), Failure> {
     let _messages = log::start(config.log.format, log::USUAL);
+    warn_of_keys(&config);
     let mut instance = Instance::start(config)?;
     instance.reloads(
         move || towpath_config::parse(&text, "command line").map_err(|mistakes| mistakes.to_string()),

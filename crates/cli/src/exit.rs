@@ -46,7 +46,7 @@ impl Failure {
 }
 
 /// Where the standard error is full or closed, the exit code has to do.
-fn tell(message: &str) {
+pub(crate) fn tell(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 

@@ -367,3 +367,28 @@ fn keys_are_made_once_and_for_their_owner_alone() {
     std::fs::File::open(&key).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text.trim_end().len(), 64);
 }
+
+#[test]
+fn keys_that_others_can_read_are_used_with_a_warning() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (key, listen, far_listen) = (new_key(&folder, "key"), free_address(), free_address());
+    let file = folder.path().join("towpath.toml");
+    let text = format!(
+        "[[listener]]\nname = \"far\"\nbind = \"{far_listen}\"\nmode = \"tunnel\"\npool = \"out\"\n\
+         tunnel = {{ key_file = \"{key}\" }}\n\n[[pool]]\nname = \"out\"\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let check = || output(command(["check", file.to_str().unwrap()]));
+    assert_eq!((check().0, check().2), (Some(0), String::new()), "only its owner can read it");
+    let warning = format!("chmod 600 {key}");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o640)).unwrap();
+    let (code, _, stderr) = check();
+    assert!(code == Some(0) && stderr.contains(&warning), "{code:?} {stderr}");
+    let far = far(&far_listen, &["--key-file", &key]);
+    far.stderr.wait_for(&warning);
+    let url = format!("towpath://{far_listen}?key-file={key}");
+    let near = Towpath::tcp(&listen, &echo_server(), &["--via", &url]);
+    near.stderr.wait_for(&warning);
+    assert_echo(&mut connect(&listen), "it is used");
+}

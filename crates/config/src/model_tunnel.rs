@@ -1,6 +1,7 @@
 //! The checked configuration of tunnels: being the far end of some, and going out through them.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -10,6 +11,8 @@ use crate::secret::Secret;
 pub struct TunnelEnd {
     /// What only both ends know, 64 hexadecimal digits; `None` for one that neither encrypts nor asks who is there.
     pub key: Option<Secret>,
+    /// The file that it was read from.
+    pub key_file: Option<PathBuf>,
     /// Whether blocks are compressed.
     pub compress: Compression,
     /// How long a session lives on without a lane; zero ends it with the last.

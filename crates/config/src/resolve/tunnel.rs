@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::small_file;
@@ -29,6 +29,7 @@ const AUTO_LANES_MAX: usize = 16;
 fn end() -> TunnelEnd {
     TunnelEnd {
         key: None,
+        key_file: None,
         compress: Compression::Auto,
         resume: Duration::from_secs(30),
         window_bytes: 64 << 20,
@@ -56,7 +57,7 @@ pub(super) fn tunnel_in(
     let is_plain = shape.plain.given().is_some_and(|switch| switch.0);
     let key = match (shape.key_file, is_plain) {
         (Field::Given(path, span), false) => match key(&path.0) {
-            Ok(key) => Some(key),
+            Ok(key) => Some((key, path.0)),
             Err(Bad { message, hint }) => {
                 report.push(Mistake::at(span, message).hint(hint));
                 None
@@ -76,9 +77,11 @@ pub(super) fn tunnel_in(
         }
         _ => None,
     };
+    let (key, key_file) = key.unzip();
     Some(TunnelIn {
         end: TunnelEnd {
             key,
+            key_file,
             compress: shape.compress.given().map_or(default.compress, |word| word.0),
             resume: match shape.resume_timeout.given() {
                 Some(OrOff::On(time)) => time.0,
@@ -111,7 +114,7 @@ fn key(path: &Path) -> Result<Secret, Bad> {
 /// What the query of a `towpath://` URL has said so far.
 #[derive(Default)]
 pub(super) struct Asked {
-    key: Option<Secret>,
+    key: Option<(Secret, PathBuf)>,
     is_plain: bool,
     out: Option<TunnelOut>,
 }
@@ -125,7 +128,7 @@ impl Asked {
         let fresh = || TunnelOut { end: end(), lanes: Lanes::Auto(AUTO_LANES_MAX), bind: Vec::new() };
         let out = self.out.get_or_insert_with(fresh);
         match name.replace('-', "_").as_str() {
-            "key_file" => self.key = Some(key(Path::new(value))?),
+            "key_file" => self.key = Some((key(Path::new(value))?, value.into())),
             "plain" if value.is_empty() => self.is_plain = true,
             "lanes" => out.lanes = lanes(value)?,
             "compress" => out.end.compress = CompressionWord::from_word(value)?.0,
@@ -162,7 +165,8 @@ impl Asked {
                     lanes: Lanes::Auto(AUTO_LANES_MAX),
                     bind: Vec::new(),
                 });
-                Ok(TunnelOut { end: TunnelEnd { key, ..out.end }, ..out })
+                let (key, key_file) = key.unzip();
+                Ok(TunnelOut { end: TunnelEnd { key, key_file, ..out.end }, ..out })
             }
         }
     }
