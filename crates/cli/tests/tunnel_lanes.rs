@@ -102,6 +102,7 @@ fn a_block_that_is_not_coded_as_it_says_ends_its_session_with_a_record() {
     let records = far.records(2);
     let of_frames = records.iter().filter(|record| record.end() == "identify: bad frames");
     assert_eq!(of_frames.count(), 1, "{records:?}");
+    far.stderr.wait_for("the session was ended: ");
     far.signal(Signal::TERM);
     far.wait();
 }

@@ -14,6 +14,7 @@ use towpath_wire::tunnel::hello::Refusal;
 use crate::resolve::ResolveError;
 use crate::route::Denial;
 pub use crate::tunnel_error::TunnelFault;
+pub(crate) use crate::tunnel_error::far;
 
 /// One attempt to reach a server that failed.
 #[derive(Debug, thiserror::Error)]
@@ -115,8 +116,8 @@ pub enum HopFault {
     /// Its protocol cannot name the destination.
     #[error("cannot name the destination")]
     Unnameable,
-    /// The far end of a tunnel did not come to the destination, for this reason: a code of SOCKS 5.
-    #[error("the far end: code {0}")]
+    /// The far end of a tunnel did not come to the destination, for this reason: one of the codes of [`far`].
+    #[error("the far end: {}", far::words(*.0))]
     Far(u8),
 }
 
@@ -126,14 +127,14 @@ impl HopFault {
         match self {
             Self::Status(status) => (502..=504).contains(&status.code()),
             Self::Code(code) => (3..=6).contains(&code),
-            Self::Far(_) => true,
+            Self::Far(code) => code != far::NO_PLACE,
             other => other == Self::Refused4,
         }
     }
 
     /// Whether the proxy does not want to connect to what is behind it.
     pub(crate) fn is_denial(self) -> bool {
-        matches!(self, Self::Code(2) | Self::Far(2))
+        matches!(self, Self::Code(2) | Self::Far(far::DENIED))
             || matches!(self, Self::Status(status) if status.code() == 403)
     }
 
@@ -141,7 +142,9 @@ impl HopFault {
     fn may_pass(self) -> bool {
         match self {
             Self::Status(status) => status.code() >= 500,
-            Self::Login | Self::Code(2 | 7 | 8) | Self::Far(2) | Self::Unnameable | Self::Tls => false,
+            Self::Login | Self::Code(2 | 7 | 8) | Self::Far(far::DENIED) | Self::Unnameable | Self::Tls => {
+                false
+            }
             Self::NoLane(why) => why != Refusal::Version,
             _ => true,
         }

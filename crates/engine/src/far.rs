@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use towpath_config::TunnelIn;
 use towpath_wire::destination::Destination;
 use towpath_wire::tunnel::hello::{
-    self, ANSWER_BYTES, Answer, HELLO_BYTES, Hello, Refusal, SessionId, Terms,
+    self, ANSWER_BYTES, Answer, HELLO_BYTES, Hello, HelloFault, Refusal, SessionId, Terms,
 };
 use towpath_wire::tunnel::session::Role;
 use towpath_wire::tunnel::{LaneId, StreamId};
@@ -26,7 +26,7 @@ use crate::inbound;
 use crate::listen::{Seat, Source};
 use crate::proxied::{self, NoWay};
 use crate::stream::Stream;
-use crate::tls::{SharedKey, TlsError};
+use crate::tls::{SharedKey, TlsError, is_no_tls};
 use crate::tunnel::{Ended, FIRST_WINDOW, Hub, Standing, TunnelStream, carry};
 use crate::worker::Worker;
 
@@ -38,6 +38,9 @@ const PARTING: Duration = Duration::from_secs(2);
 
 /// So many lanes of a session are known one by one.
 const LANES_KNOWN: usize = 1024;
+
+/// What a lane with TLS begins with: a record of its handshake (RFC 8446, section 5.1).
+const TLS_RECORD: u8 = 0x16;
 
 /// How often a tunnel in a drain is looked at.
 const LOOKS: Duration = Duration::from_millis(50);
@@ -124,7 +127,10 @@ impl Far {
     /// Hears which session a lane is of.
     async fn greet(&self, client: Stream, is_leaving: bool) -> Result<(Place, Stream), TunnelFault> {
         let mut stream = match &self.key {
-            Some(key) => key.accept(client).await.map_err(|_| TunnelFault::Key)?,
+            Some(key) => key.accept(client).await.map_err(|error| match is_no_tls(&error) {
+                true => TunnelFault::NoTls,
+                false => TunnelFault::Key,
+            })?,
             None => client,
         };
         let mut hello = [0; HELLO_BYTES];
@@ -132,13 +138,17 @@ impl Far {
         let taken = match Hello::read(&hello) {
             Ok(hello) if is_leaving && hello.may_begin => Err(TunnelFault::Refused(Refusal::Leaving)),
             Ok(hello) => self.join(&hello).map_err(TunnelFault::Refused),
+            Err(HelloFault::Stranger) if hello[0] == TLS_RECORD => Err(TunnelFault::Encrypted),
             Err(fault) => Err(TunnelFault::Hello(fault)),
         };
         let answer: [u8; ANSWER_BYTES] = match &taken {
             Ok(_) => Answer::Welcome(self.terms()).bytes(),
             Err(TunnelFault::Refused(refusal)) => Answer::Refused(*refusal).bytes(),
-            Err(TunnelFault::Hello(hello::HelloFault::Version(_))) => {
-                Answer::Refused(Refusal::Version).bytes()
+            Err(TunnelFault::Hello(HelloFault::Version(_))) => Answer::Refused(Refusal::Version).bytes(),
+            Err(TunnelFault::Encrypted) => {
+                // Whatever it is, whoever speaks TLS finds that this is none.
+                proxied::part(stream, &Answer::Refused(Refusal::Version).bytes()).await;
+                return Err(TunnelFault::Encrypted);
             }
             Err(fault) => return Err(*fault),
         };
@@ -233,6 +243,10 @@ pub(crate) async fn serve(
         }
     };
     if let Ended::Fault(fault) = ended {
+        let (listener, client) = (&flow.seat.listener.name, flow.client);
+        worker.warn_now_and_then(|| {
+            tracing::warn!("listener {listener}, client {client:?}: the session was ended: {fault}");
+        });
         flow.speaks_for_itself();
         flow.turned_away(Stage::Identify, Reason::Tunnel(TunnelFault::Frames(fault)));
     }

@@ -179,7 +179,7 @@ impl Keeper {
                 }
                 Err(failed) => {
                     dials.links.note(lane, &link, false);
-                    note(&hops[place], &failed);
+                    note(&hops[place], &link, &failed);
                     dials.fails(&hub, failed);
                 }
             }

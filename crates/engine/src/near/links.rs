@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,20 @@ pub(crate) struct Link {
     /// How its sockets are to be, one of several local addresses among it.
     pub(crate) config: Arc<PoolConfig>,
     id: LinkId,
+}
+
+impl fmt::Display for Link {
+    /// As in `192.0.2.7:7000 from 10.0.0.2`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.host {
+            Some(host) => host.member.place.fmt(f)?,
+            None => f.write_str("which has no address")?,
+        }
+        match &self.config.source {
+            SourceAddress::These(ips) if ips.len() == 1 => write!(f, " from {}", ips[0]),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The host, and the place of the local address.

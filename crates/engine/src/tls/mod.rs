@@ -17,7 +17,7 @@ pub(crate) use client::AnyCertificate;
 pub use client::TlsOut;
 pub(crate) use server::Accepted;
 pub use server::TlsIn;
-pub(crate) use shared_key::SharedKey;
+pub(crate) use shared_key::{SharedKey, is_no_tls};
 
 /// Why certificates and keys cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -91,6 +91,12 @@ impl SharedKey {
     }
 }
 
+/// Whether a handshake failed because the other end speaks no TLS.
+pub(crate) fn is_no_tls(error: &io::Error) -> bool {
+    let of_tls = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+    matches!(of_tls, Some(Error::InvalidMessage(_)))
+}
+
 /// The pair of keys that `key` makes for one end.
 fn pair(key: &Secret, role: &[u8], provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
     let failed = || TlsError::Rustls(Error::General("the key cannot be used".to_owned()));

@@ -2,7 +2,7 @@
 
 use towpath_wire::socks::{Reply, v4, v5};
 
-use crate::error::{HopFault, Reason};
+use crate::error::{HopError, HopFault, Reason, far};
 
 /// The way in which a client waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Answer {
             Self::Http => return http_answer(status(reason), told, Some(reason)),
             Self::Socks5 => v5::write_reply(reply(reason), None, &mut bytes),
             Self::Socks4 => v4::write_reply(false, &mut bytes),
-            Self::Tunnel => bytes.push(reply(reason) as u8),
+            Self::Tunnel => bytes.push(code(reason)),
         }
         bytes
     }
@@ -55,7 +55,9 @@ pub(crate) fn status(reason: Reason) -> u16 {
         Reason::Denied(_) => 403,
         Reason::ConnectTimedOut | Reason::AnswerTimedOut | Reason::QueueTimedOut => 504,
         Reason::Hop(error) => match error.fault {
-            HopFault::TimedOut | HopFault::Code(6) => 504,
+            HopFault::TimedOut | HopFault::Code(6) | HopFault::Far(far::TIMED_OUT) => 504,
+            HopFault::Far(far::DENIED) => 403,
+            HopFault::Far(far::NO_PLACE) => 503,
             HopFault::Status(status) if status.code() == 504 => 504,
             _ => 502,
         },
@@ -78,15 +80,29 @@ fn reply(reason: Reason) -> Reply {
             Reply::HostUnreachable
         }
         Reason::Hop(error) => match error.fault {
-            HopFault::Code(5) => Reply::Refused,
-            HopFault::Code(3) => Reply::NetworkUnreachable,
-            HopFault::Code(4 | 6) | HopFault::TimedOut => Reply::HostUnreachable,
+            HopFault::Far(far::DENIED) => Reply::NotAllowed,
+            HopFault::Code(5) | HopFault::Far(far::REFUSED) => Reply::Refused,
+            HopFault::Code(3) | HopFault::Far(far::NO_NETWORK) => Reply::NetworkUnreachable,
+            HopFault::Code(4 | 6)
+            | HopFault::TimedOut
+            | HopFault::Far(far::UNREACHABLE | far::TIMED_OUT | far::NO_SUCH_HOST) => Reply::HostUnreachable,
             HopFault::Status(status) if status.code() != 503 && error.fault.is_behind() => {
                 Reply::HostUnreachable
             }
             _ => Reply::General,
         },
         _ => Reply::General,
+    }
+}
+
+/// The code of the far end of a tunnel for it.
+fn code(reason: Reason) -> u8 {
+    match reason {
+        Reason::ConnectTimedOut | Reason::AnswerTimedOut | Reason::QueueTimedOut => far::TIMED_OUT,
+        Reason::NoSuchHost => far::NO_SUCH_HOST,
+        Reason::NoPlace | Reason::NoDescriptors => far::NO_PLACE,
+        Reason::Hop(HopError { fault: HopFault::Far(code), .. }) => code,
+        reason => reply(reason) as u8,
     }
 }
 
