@@ -63,6 +63,7 @@ fn a_stream_of_a_tunnel_that_is_there_costs_one_round_trip() {
     assert!(times[2] < 3 * ONE_WAY, "not a second time there and back: {times:?}");
     // What comes while the stream is being opened leaves too.
     let mut client = connect(&listen);
+    // sleep: the stream is to be on its way by then.
     thread::sleep(ONE_WAY / 4);
     let asked = Instant::now();
     assert_echo(&mut client, "a late question");

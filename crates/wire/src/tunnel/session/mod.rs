@@ -284,7 +284,7 @@ impl Session {
         self.is_over
     }
 
-    /// Streams that are not over.
+    /// Streams that are not over, or of which the other end is still to be told that they are.
     pub fn streams(&self) -> usize {
         self.streams.len()
     }
