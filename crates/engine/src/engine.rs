@@ -142,6 +142,10 @@ impl Engine {
         let gone = self.entrances.extract_if(.., |entrance| owner(&entrance.listen).is_none());
         for entrance in gone {
             tracing::info!("listener {} leaves {}", entrance.listener, entrance.listen);
+            match self.sources.get(&entrance.listener) {
+                Some(source) => entrance.door.leads_to(source.clone()),
+                None => entrance.door.closes(),
+            }
             for colleague in &*self.colleagues {
                 let _ = colleague.inbox.send(Mail::Close(entrance.door.clone(), closing.clone()));
             }

@@ -112,6 +112,11 @@ impl Far {
         Self { config: new.config.clone(), key: new.key.clone(), sessions }
     }
 
+    /// Whether sessions go on under what a reload has put in place: it has the same key.
+    fn is_kept_by(&self, newest: &Source) -> bool {
+        newest.far.as_ref().is_some_and(|far| Arc::ptr_eq(&far.sessions, &self.sessions))
+    }
+
     fn sessions(&self) -> MutexGuard<'_, HashMap<SessionId, Member>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -225,11 +230,23 @@ pub(crate) async fn serve(
     let (hub, lane) = (&place.hub, place.lane);
     // Streams leave records of their own.
     flow.speaks_for_others();
-    let source = Arc::new(flow.seat.source().of_streams());
+    let mut source = flow.seat.source().clone();
+    let mut of_streams = Arc::new(source.of_streams());
     let whose = (flow.client, flow.offset);
     let opened = |id: StreamId| {
-        let stream = TunnelStream::new(hub.clone(), id, Standing::There);
-        let serving = serve_stream(worker.clone(), source.clone(), whose, Stream::layered(stream));
+        let stream = Stream::layered(TunnelStream::new(hub.clone(), id, Standing::There));
+        // A stream is a client of its own: what a reload has put in place holds for it.
+        let newest = source.newest().filter(|newest| far.is_kept_by(newest));
+        let is_welcome = newest.is_some();
+        match newest {
+            Some(newest) if !Arc::ptr_eq(&newest, &source) => {
+                of_streams = Arc::new(newest.of_streams());
+                source = newest;
+            }
+            Some(_) => {}
+            None => hub.with(|state, _| state.session.leave()),
+        }
+        let serving = serve_stream(worker.clone(), (of_streams.clone(), is_welcome), whose, stream);
         spawn_local(Box::pin(serving));
     };
     let segments = flow.seat.listener.socket.segments.as_deref();
@@ -261,15 +278,19 @@ async fn leave(worker: &Worker, hub: &Hub) {
     }
 }
 
-/// Brings one stream to where it wants to go.
+/// Brings one stream to where it wants to go, if it is still welcome.
 async fn serve_stream(
     worker: Rc<Worker>,
-    source: Arc<Source>,
+    (source, is_welcome): (Arc<Source>, bool),
     (client, offset): (Option<SocketAddr>, u16),
     mut stream: Stream,
 ) {
     let place = Seat::take_now(&source);
-    let has_place = place.is_some();
+    let refusal = match &place {
+        _ if !is_welcome => Some((Stage::Admit, Reason::Refused)),
+        None => Some((Stage::Connect, Reason::NoPlace)),
+        Some(_) => None,
+    };
     let seat = place.unwrap_or_else(|| Seat::none(&source));
     let mut flow = Flow::begin(worker.colleague(), seat, client, offset);
     let listener = flow.seat.listener.clone();
@@ -281,9 +302,9 @@ async fn serve_stream(
     };
     flow.guest().wanted = Some(destination.clone());
     let answer = inbound::Answer::Tunnel;
-    if !has_place {
-        flow.turned_away(Stage::Connect, Reason::NoPlace);
-        return proxied::part(stream, &answer.refused(Reason::NoPlace, "")).await;
+    if let Some((stage, reason)) = refusal {
+        flow.turned_away(stage, reason);
+        return proxied::part(stream, &answer.refused(reason, "")).await;
     }
     match proxied::find_way(&worker, &flow, proxy, &destination).await {
         Ok(pool) => flow.guest().pool = Some(pool),

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
@@ -50,8 +50,8 @@ pub(crate) struct Source {
     /// Where this process listens.
     pub(crate) own: Arc<Own>,
     refused: Refused,
-    /// Whether a reload has put another in its place.
-    is_replaced: AtomicBool,
+    /// What a reload has put in its place: nothing where its listener is gone.
+    next: OnceLock<Option<Arc<Self>>>,
 }
 
 /// Where the connections of a listener go.
@@ -149,13 +149,22 @@ impl Source {
             far,
             own,
             refused,
-            is_replaced: AtomicBool::new(false),
+            next: OnceLock::new(),
         }
     }
 
     /// Whether a reload has put another in its place.
     pub(crate) fn is_replaced(&self) -> bool {
-        self.is_replaced.load(Relaxed)
+        matches!(self.next.get(), Some(Some(_)))
+    }
+
+    /// What is in its place by now; `None` if that is nothing.
+    pub(crate) fn newest(self: &Arc<Self>) -> Option<Arc<Self>> {
+        let mut newest = self.clone();
+        while let Some(next) = newest.next.get() {
+            newest = next.clone()?;
+        }
+        Some(newest)
     }
 
     /// Whether nothing of it has changed in this configuration.
@@ -183,7 +192,7 @@ impl Source {
             far: None,
             own: self.own.clone(),
             refused: Refused::default(),
-            is_replaced: AtomicBool::new(false),
+            next: OnceLock::new(),
         }
     }
 
@@ -248,9 +257,15 @@ impl Door {
     pub(crate) fn leads_to(&self, source: Arc<Source>) {
         let before = self.source.swap(source.clone());
         if !Arc::ptr_eq(&before, &source) {
-            before.is_replaced.store(true, Relaxed);
+            // It is set once: several doors may lead to the same.
+            let _ = before.next.set(Some(source));
         }
         self.changed.notify_waiters();
+    }
+
+    /// From now on it leads nowhere; clients that are in go on.
+    pub(crate) fn closes(&self) {
+        let _ = self.source().next.set(None);
     }
 }
 
