@@ -123,7 +123,7 @@ impl Far {
 
     fn terms(&self) -> Terms {
         Terms {
-            features: hello::LZ4 | hello::ZSTD,
+            features: hello::ALL,
             window: FIRST_WINDOW,
             streams: u32::try_from(self.config.streams_max).unwrap_or(u32::MAX),
         }

@@ -28,6 +28,7 @@ use crate::pulse::Pulse;
 use crate::record::RecordSink;
 use crate::resolve::Resolver;
 use crate::stream::Stream;
+use crate::tunnel::parting;
 
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
 /// hundred busy connections need once.
@@ -298,8 +299,12 @@ async fn work(post: Post) {
     inbox.close(); // what is in it is still served
     tokio::select! {
         () = hear(&mut phase, Phase::Ended) => {}
-        () = read_mail_and_end(&mut inbox, &mut doors, &worker) => {}
+        () = async {
+            read_mail_and_end(&mut inbox, &mut doors, &worker).await;
+            parting::deliver().await;
+        } => {}
     }
+    parting::part().await;
 }
 
 /// Waits until the engine is in `wanted` or past it.

@@ -165,7 +165,7 @@ impl Keeper {
             session: self.name,
             may_begin: !dials.is_welcome.get(),
             lane,
-            terms: Terms { features: hello::LZ4 | hello::ZSTD, window: FIRST_WINDOW, streams: 1 },
+            terms: Terms { features: hello::ALL, window: FIRST_WINDOW, streams: 1 },
         };
         let (hub, dials) = (self.hub.clone(), dials.clone());
         let (key, hops, place) = (self.key.clone(), self.hops.clone(), self.place);

@@ -13,6 +13,7 @@ use towpath_wire::tunnel::hello::Terms;
 use towpath_wire::tunnel::session::{Limits, Role, Session};
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
+use super::parting;
 use super::state::{Lane, State};
 use crate::error::HopFault;
 
@@ -128,6 +129,7 @@ impl Hub {
 
     /// Does what is due, for as long as anybody has the session and it is not over.
     pub(crate) async fn keep_time(this: Weak<Self>) {
+        parting::note(&this);
         loop {
             let Some(hub) = this.upgrade() else { return };
             let pause = hub.with(|state, now| {
@@ -180,6 +182,15 @@ impl Hub {
                 let path = lane.path;
                 state.session.set_lane(id, false, path, now);
             }
+        });
+    }
+
+    /// Ends the session, tells the other end, and has all lanes close once that is written.
+    pub(super) fn part(&self) {
+        self.with(|state, now| {
+            state.session.part();
+            state.pump(now);
+            state.lanes.values_mut().for_each(|lane| lane.is_retired = true);
         });
     }
 

@@ -11,6 +11,7 @@ use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
 
 use super::hub::{Hub, Out};
 use super::pace::Pacing;
+use super::parting::Carried;
 use crate::spare;
 use crate::stream::Stream;
 
@@ -47,6 +48,7 @@ pub(crate) async fn carry(
         is_flushed: true,
         pacing: may_pace.then(Pacing::default),
     };
+    let _carried = Carried::here();
     let ended = poll_fn(|cx| carrier.poll(cx, &mut opened)).await;
     hub.remove_lane(id);
     if matches!(ended, Ended::Closed)

@@ -6,6 +6,7 @@
 mod hub;
 mod lane;
 mod pace;
+pub(crate) mod parting;
 mod squeeze;
 mod state;
 mod stream;

@@ -142,7 +142,8 @@ impl State {
                     is_changed = true;
                 }
                 Event::Over => {
-                    self.lanes.values_mut().for_each(|lane| lane.is_dead = true);
+                    // Those that are to tell of it close by themselves.
+                    self.lanes.values_mut().for_each(|lane| lane.is_dead |= !lane.is_retired);
                     is_changed = true;
                 }
             }

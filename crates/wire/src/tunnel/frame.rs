@@ -11,6 +11,7 @@
 //! | 0x12, 0x13 | ping, and its answer | any number |
 //! | 0x14 | no more streams | |
 //! | 0x15 | room for streams | how many may be opened in all |
+//! | 0x16 | the session is over | |
 //!
 //! In the kind of a block the lowest two bits are its coding (0 none, 1 lz4, 2 zstd), 0x04 says that its stream ends behind it,
 //! and 0x08 that it is reset there; the bytes of the last are why, in place of any of the stream.
@@ -39,6 +40,7 @@ const PING: u8 = 0x12;
 const PONG: u8 = 0x13;
 const BYE: u8 = 0x14;
 const STREAMS: u8 = 0x15;
+const OVER: u8 = 0x16;
 
 /// What one end tells the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub enum Frame {
     Bye,
     /// The sender takes so many streams in all, those that are over among them.
     Streams(u64),
+    /// The sender ends the session, and all its streams with it.
+    Over,
 }
 
 /// A part of a stream.
@@ -167,6 +171,7 @@ impl Frame {
                 PONG
             }
             Self::Bye => BYE,
+            Self::Over => OVER,
             Self::Streams(limit) => {
                 varint::write(*limit, to);
                 STREAMS
@@ -290,6 +295,7 @@ fn read(kind: u8, body: BytesMut, room_bytes: usize) -> Result<Frame, Fault> {
         PING => Frame::Ping(number(&mut rest)?),
         PONG => Frame::Pong(number(&mut rest)?),
         BYE => Frame::Bye,
+        OVER => Frame::Over,
         STREAMS => Frame::Streams(number(&mut rest)?),
         _ => return Err(Fault::Form),
     };

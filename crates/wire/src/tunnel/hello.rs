@@ -24,6 +24,10 @@ pub type Features = u32;
 pub const LZ4: Features = 1;
 /// Blocks may be coded with Zstandard.
 pub const ZSTD: Features = 2;
+/// It understands that a session is over.
+pub const OVER: Features = 4;
+/// All that this version can do.
+pub const ALL: Features = LZ4 | ZSTD | OVER;
 
 /// What both ends tell of themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::frame::{Frame, Why};
-use super::hello::Terms;
+use super::hello::{self, Terms};
 pub use super::inflow::Read;
 use super::inflow::{Inflow, News};
 use super::outflow::Outflow;
@@ -143,6 +143,8 @@ pub struct Session {
     /// Whether this end takes no more.
     is_refusing: bool,
     is_over: bool,
+    /// Lanes over which the other end is to be told so.
+    farewells: Vec<LaneId>,
     /// Bytes of streams that the other end has acknowledged.
     delivered: u64,
     received: u64,
@@ -179,6 +181,7 @@ impl Session {
             is_leaving: false,
             is_refusing: false,
             is_over: false,
+            farewells: Vec::new(),
             delivered: 0,
             received: 0,
         }
@@ -270,6 +273,14 @@ impl Session {
         self.gone.clear();
         self.untold.clear();
         self.events.push_back(Event::Over);
+    }
+
+    /// Ends the session, and tells the other end over all lanes, if it understands that: it need not wait for this one to come back.
+    pub fn part(&mut self) {
+        if !self.is_over && self.theirs.features & hello::OVER != 0 {
+            self.farewells = self.lanes.iter().map(|lane| lane.id).collect();
+        }
+        self.end();
     }
 
     /// Tells the other end to open no more streams.

@@ -53,6 +53,10 @@ impl Session {
                 }
                 Ok(())
             }
+            Frame::Over => {
+                self.end();
+                Ok(())
+            }
             Frame::Streams(_) if self.role == Role::Far => Err(Fault::Streams),
             Frame::Streams(room) => {
                 self.room_told = self.room_told.max(room);

@@ -13,6 +13,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 impl Session {
     /// The next frame to be sent, and its lane.
     pub fn next_frame(&mut self, now: Duration) -> Option<(LaneId, Frame)> {
+        if let Some(lane) = self.farewells.pop() {
+            return Some((lane, Frame::Over));
+        }
         if self.lanes.is_empty() || self.is_over {
             return None;
         }

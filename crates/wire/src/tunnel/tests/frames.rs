@@ -73,6 +73,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         1 => number().prop_map(Frame::Pong),
         1 => number().prop_map(Frame::Streams),
         1 => Just(Frame::Bye),
+        1 => Just(Frame::Over),
     ]
 }
 
@@ -143,7 +144,7 @@ fn what_is_no_frame_is_refused() {
     varint::write(varint::MAX, &mut beyond);
     beyond.push(b'x');
     let bodies: &[(&str, u8, &[u8])] = &[
-        ("no known kind", 0x16, &[]),
+        ("no known kind", 0x17, &[]),
         ("no known kind", 0xff, &[0]),
         ("no known coding", 0x03, &[1, 0, 1, 1]),
         ("an end and a reset", 0x0c, &[1, 0, 0]),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ack, block, events, sent, session};
+use super::{TERMS, ack, block, events, sent, session};
 use crate::tunnel::frame::{Coding, Frame, Last};
+use crate::tunnel::hello::{self, Terms};
 use crate::tunnel::session::{Event, Read, Role, Session};
 use crate::tunnel::{BLOCK_BYTES_MAX, Path};
 
@@ -227,4 +228,24 @@ fn streams_take_turns() {
         other => panic!("{other:?}"),
     });
     assert_eq!(streams.collect::<Vec<_>>(), [0, 1, 2, 0, 1, 2]);
+}
+
+#[test]
+fn who_ends_a_session_tells_who_understands_it() {
+    for (features, told) in [(hello::OVER, vec![Frame::Over, Frame::Over]), (0, Vec::new())] {
+        let (mut near, mut far) = (session(Role::Near), session(Role::Far));
+        near.set_terms(Terms { features, ..TERMS });
+        near.add_lane(1, NOW);
+        let id = near.open().unwrap();
+        near.write(id, b"x");
+        sent(&mut near, NOW).into_iter().for_each(|frame| far.receive(0, frame, NOW).unwrap());
+        near.write(id, b"more");
+        near.part();
+        let frames = sent(&mut near, NOW);
+        assert_eq!(frames, told);
+        assert!(near.is_over() && near.room(id).is_none());
+        frames.into_iter().for_each(|frame| far.receive(0, frame, NOW).unwrap());
+        assert_eq!(far.is_over(), features != 0);
+        assert_eq!(far.is_reset(0), features != 0, "what has come is not all");
+    }
 }
