@@ -307,9 +307,9 @@ impl Hub {
             if time < MEASURE {
                 return rate;
             }
-            let delivered = state.session.delivered_bytes();
-            let rate = (delivered - had) as f64 / time.as_secs_f64();
-            state.measured = (now, delivered, rate);
+            let sent = state.session.sent_bytes();
+            let rate = (sent - had) as f64 / time.as_secs_f64();
+            state.measured = (now, sent, rate);
             rate
         })
     }

@@ -41,7 +41,7 @@ pub(crate) struct State {
     pub(super) fault: Option<Fault>,
     /// When more waited than the lanes took, last.
     pub(super) hungry: Option<Duration>,
-    /// When the rate was measured last, what was delivered by then, and what it was.
+    /// When the rate was measured last, what was sent by then, and what it was.
     pub(super) measured: (Duration, u64, f64),
 }
 

@@ -176,7 +176,7 @@ impl AsyncWrite for TunnelStream {
         let part = &bytes[..bytes.len().min(room).min(BLOCK_BYTES_MAX)];
         // Lanes that take more than there is gain nothing by less.
         let rate = if is_narrow { hub.rate() } else { f64::MAX };
-        let count = match squeeze.block(part, Some(rate)) {
+        let count = match squeeze.block(part, rate) {
             Some((payload, coding)) => {
                 hub.with(|state, _| state.session.write_coded(id, payload, part.len(), coding));
                 part.len()

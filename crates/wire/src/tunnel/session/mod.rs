@@ -148,6 +148,8 @@ pub struct Session {
     /// Bytes of streams that the other end has acknowledged.
     delivered: u64,
     received: u64,
+    /// Bytes of blocks, as they are coded, that went to lanes.
+    sent: u64,
 }
 
 impl Session {
@@ -184,6 +186,7 @@ impl Session {
             farewells: Vec::new(),
             delivered: 0,
             received: 0,
+            sent: 0,
         }
     }
 
@@ -303,6 +306,11 @@ impl Session {
     /// Bytes of streams that the other end has acknowledged, in all.
     pub fn delivered_bytes(&self) -> u64 {
         self.delivered
+    }
+
+    /// Bytes of blocks that went over lanes, as they are coded, those that went twice counted twice.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent
     }
 
     /// Bytes of all streams that have come in order.

@@ -86,6 +86,7 @@ impl Session {
             let block = stream.outflow.next(lane, now, patience)?;
             self.ready.rotate_left(1);
             self.events.push_back(Event::Writable(id));
+            self.sent += block.payload.len() as u64;
             return Some((lane, Frame::Block(block)));
         }
         None
