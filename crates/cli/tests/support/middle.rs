@@ -19,6 +19,8 @@ pub(crate) struct Middle {
     count: Arc<AtomicUsize>,
     /// Where those come from that are open.
     open: Arc<Mutex<HashMap<usize, IpAddr>>>,
+    /// Bytes that came from either side.
+    carried: Arc<AtomicUsize>,
     /// So many connections, the first ones, carry nothing any more.
     silent: Arc<AtomicUsize>,
 }
@@ -38,11 +40,13 @@ impl Middle {
             is_cut: Arc::default(),
             count: Arc::default(),
             open: Arc::default(),
+            carried: Arc::default(),
             silent: Arc::default(),
         };
         let (target, live) = (target.to_owned(), middle.live.clone());
         let (is_cut, count) = (middle.is_cut.clone(), middle.count.clone());
         let (silent, open) = (middle.silent.clone(), middle.open.clone());
+        let carried = middle.carried.clone();
         thread::spawn(move || {
             for client in server.incoming() {
                 let Ok(client) = client else { continue };
@@ -59,9 +63,10 @@ impl Middle {
                 open.lock().unwrap().insert(place, client.peer_addr().unwrap().ip());
                 let (from, to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
                 for (from, to) in [(from, to), (server, client)] {
-                    let (silent, open) = (silent.clone(), open.clone());
+                    let (silent, open, carried) = (silent.clone(), open.clone(), carried.clone());
                     thread::spawn(move || {
-                        pass(from, to, delay, || place < silent.load(SeqCst));
+                        let is_silent = || place < silent.load(SeqCst);
+                        pass(from, to, delay, &carried, is_silent);
                         open.lock().unwrap().remove(&place);
                     });
                 }
@@ -73,6 +78,11 @@ impl Middle {
     /// How many connections have come through in all.
     pub(crate) fn count(&self) -> usize {
         self.count.load(SeqCst)
+    }
+
+    /// How many bytes have come through, of both sides.
+    pub(crate) fn carried(&self) -> usize {
+        self.carried.load(SeqCst)
     }
 
     /// Where those come from that are open now, in order.
@@ -110,7 +120,13 @@ impl Middle {
     }
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration, is_silent: impl Fn() -> bool) {
+fn pass(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    delay: Duration,
+    carried: &AtomicUsize,
+    is_silent: impl Fn() -> bool,
+) {
     let (sender, parts) = mpsc::sync_channel::<(Instant, Vec<u8>)>(1024);
     let writes = thread::spawn(move || {
         for (due, part) in parts {
@@ -124,6 +140,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, delay: Duration, is_silent: impl
     });
     let mut buffer = [0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer) {
+        carried.fetch_add(count, SeqCst);
         while is_silent() {
             // Both sockets stay open, until the test is over.
             thread::park();
