@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::target::Target;
+
 /// How long nothing may come, or be taken.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -16,20 +18,6 @@ const HEAD_BYTES: usize = 64 * 1024;
 
 /// What is read or written at a time.
 const CHUNK: usize = 256 * 1024;
-
-/// A server, and what of it is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    /// HOST:PORT.
-    pub(super) authority: String,
-    path: String,
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(to, "http://{}{}", self.authority, self.path)
-    }
-}
 
 /// What a transfer came to.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,26 +79,6 @@ impl Tally {
 }
 
 impl Target {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let rest = match text.split_once("://") {
-            None => text,
-            Some(("http", rest)) => rest,
-            Some((scheme, _)) => {
-                return Err(format!(
-                    "`{scheme}://` cannot be measured: give http://HOST:PORT/PATH, or HOST:PORT"
-                ));
-            }
-        };
-        let (host, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
-        let is_fine = !host.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if !is_fine {
-            return Err(format!("`{text}` is no target: give http://HOST:PORT/PATH, or HOST:PORT"));
-        }
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let authority = if has_port { host.to_owned() } else { format!("{host}:80") };
-        Ok(Self { authority, path: path.to_owned() })
-    }
-
     /// Fetches so many bytes of it, again and again if it is shorter, through whatever listens at `from`. After `limit` it is enough.
     ///
     /// A part is asked for, so that nothing is still on its way that would be in the way of what is measured next.
@@ -254,22 +222,6 @@ fn patiently(
                 }
             }
             result => return result,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_have_a_port_and_a_path() {
-        let parsed = |text| Target::parse(text).map(|target| target.to_string());
-        assert_eq!(parsed("a.example").as_deref(), Ok("http://a.example:80/"));
-        assert_eq!(parsed("a.example:8080").as_deref(), Ok("http://a.example:8080/"));
-        assert_eq!(parsed("http://[::1]:81/large?x=1").as_deref(), Ok("http://[::1]:81/large?x=1"));
-        for text in ["", "https://a.example/", "http:///x", "http://a b/"] {
-            assert!(parsed(text).is_err(), "{text}");
         }
     }
 }

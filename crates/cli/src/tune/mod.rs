@@ -1,11 +1,13 @@
 //! `towpath tune`: measures what a tunnel to a target gains by other words in its URL, one at a time, and prints the best.
 
 mod candidates;
+mod drawing;
 mod fetch;
 mod plot;
 mod progress;
 mod report;
 mod statistics;
+mod target;
 mod trial;
 
 use std::cell::Cell;
@@ -17,7 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::{Args as ClapArgs, value_parser};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -27,9 +29,11 @@ use crate::exit::Failure;
 use crate::log;
 
 use candidates::{Candidates, Change, Group, Via};
-use fetch::{Target, Trouble};
+use drawing::Drawing;
+use fetch::Trouble;
 use progress::Progress;
 use report::{Finding, Report};
+use target::Target;
 use trial::{FIRST_BYTES, Trial, Way};
 
 /// What its help ends with.
@@ -118,26 +122,18 @@ pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
         carried: Cell::new(0),
         is_interrupted: watch_interrupts()?,
     };
-    let mut drawing = args.plot.as_deref().map(created).transpose()?;
+    let drawing = args.plot.as_deref().map(Drawing::open).transpose()?;
     let _messages = log::start(LogFormat::Text, "warn");
     let report = measure(&trial, &via, candidates)?;
     let text = if args.json { format!("{:#}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
-    if let Some(file) = &mut drawing {
-        file.write_all(plot::svg(&report).as_bytes())
-            .context("cannot write --plot")
-            .map_err(Failure::Other)?;
+    if let Some(drawing) = drawing {
+        drawing.write(&plot::svg(&report))?;
     }
     match report.broken {
         Some(why) => Err(Failure::Other(anyhow!(why))),
         None => Ok(()),
     }
-}
-
-/// The file of a drawing, which is made before anything is measured for it.
-fn created(path: &Path) -> Result<File, Failure> {
-    File::create(path)
-        .map_err(|error| Failure::Usage(format!("--plot {} cannot be written: {error}", path.display())))
 }
 
 /// What is in a file that is to be sent.
@@ -190,7 +186,8 @@ fn sample_bytes(amount: u64, samples: u32, changes: usize) -> Result<u64, Failur
 
 /// Goes through the changes, and at last once more through the best of them together.
 fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Report<'a>, Failure> {
-    let mut progress = Progress::new(candidates.changes.len() + 1);
+    let mut progress = Progress::new(candidates.changes.len() + 2);
+    progress.step("the way as it is");
     let base = trial.start(Some(via))?;
     if let Err(trouble) = base.warm_up() {
         return Err(if trial.is_interrupted() { Failure::Interrupted } else { refused(trial, &trouble) });
@@ -214,7 +211,6 @@ fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Re
         let changed = via.with(&together);
         report.together = Some(compare(trial, &base, together, Some(&changed), &mut report.broken)?);
     }
-    progress.finish();
     base.stop()?;
     Ok(report)
 }

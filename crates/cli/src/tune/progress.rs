@@ -22,18 +22,21 @@ impl Progress {
         self.done += 1;
     }
 
-    pub(super) fn finish(&self) {
-        if self.is_shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
-
     fn show(&self, what: &str) {
         if self.is_shown {
             let filled = WIDTH * self.done / self.steps.max(1);
             let (done, left) = ("#".repeat(filled), ".".repeat(WIDTH.saturating_sub(filled)));
             // Where nobody can be shown anything, it goes on.
             let _ = write!(io::stderr(), "\r\x1b[K[{done}{left}] {what}");
+        }
+    }
+}
+
+/// However it ends, its line is for what comes behind.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }
 }

@@ -99,9 +99,7 @@ impl Finding {
             }
         }
     }
-}
 
-impl Finding {
     fn json(&self) -> Value {
         let ratio = self.ratio();
         json!({
@@ -266,7 +264,7 @@ mod tests {
 
     use super::*;
     use crate::tune::candidates;
-    use crate::tune::fetch::Target;
+    use crate::tune::target::Target;
 
     fn trial() -> Trial {
         Trial {

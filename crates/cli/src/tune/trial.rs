@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use towpath_control::Instance;
 
 use super::candidates::Via;
-use super::fetch::{Fetched, Target, Trouble};
+use super::fetch::{Fetched, Trouble};
+use super::target::Target;
 use crate::exit::Failure;
 use crate::port::Port;
 use crate::shorthand;
