@@ -5,9 +5,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::answer::{self, Head};
+use super::ledger::Ledger;
 use super::target::Target;
 
-/// How long nothing may come, or be taken.
+/// How long nothing may come.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How long a read or a write may hold up whoever wants it to end.
@@ -40,6 +42,8 @@ pub(super) enum Trouble {
     Server(String),
     /// The way there is at fault, as far as that can be told.
     Way(io::Error),
+    /// Neither: the time was over, or a signal came.
+    Over,
 }
 
 impl fmt::Display for Trouble {
@@ -50,6 +54,7 @@ impl fmt::Display for Trouble {
                 to.write_str("the connection was reset")
             }
             Self::Way(error) => error.fmt(to),
+            Self::Over => to.write_str("there was no time left"),
         }
     }
 }
@@ -61,16 +66,22 @@ impl From<io::Error> for Trouble {
 }
 
 /// What has come so far of what is wanted.
-struct Tally {
+struct Tally<'a> {
+    ledger: &'a Ledger,
     begun: Instant,
     limit: Duration,
     wanted: u64,
     bytes: u64,
 }
 
-impl Tally {
-    fn new(wanted: u64, limit: Duration) -> Self {
-        Self { begun: Instant::now(), limit, wanted, bytes: 0 }
+impl<'a> Tally<'a> {
+    fn new(wanted: u64, limit: Duration, ledger: &'a Ledger) -> Self {
+        Self { ledger, begun: Instant::now(), limit, wanted, bytes: 0 }
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.ledger.count(bytes as u64);
     }
 
     fn is_over(&self) -> bool {
@@ -90,9 +101,9 @@ impl Target {
         from: SocketAddr,
         wanted: u64,
         limit: Duration,
-        may_go_on: impl Fn() -> bool,
+        ledger: &Ledger,
     ) -> Result<Fetched, Trouble> {
-        let mut tally = Tally::new(wanted, limit);
+        let mut tally = Tally::new(wanted, limit, ledger);
         while !tally.is_over() {
             let before = tally.bytes;
             let mut stream = connect(from)?;
@@ -101,15 +112,20 @@ impl Target {
                 "GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes=0-{last}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
             );
             stream.write_all(head.as_bytes())?;
-            read_answer(&mut stream, &mut tally, &may_go_on)?;
-            if tally.bytes == before {
-                return Err(Trouble::Server("the answer has no body: name something larger".to_owned()));
+            let is_whole = read_answer(&mut stream, &mut tally, PATIENCE)?;
+            let got = tally.bytes - before;
+            if got == 0 {
+                return Err(Trouble::Server("the answer has no body".to_owned()));
+            }
+            if is_whole && got <= last {
+                ledger.target_has(got);
             }
         }
         Ok(Fetched { bytes: tally.bytes, time: tally.begun.elapsed() })
     }
 
-    /// Sends a body of so many bytes, which are those of `body` over and over, and waits until the server has answered.
+    /// Sends a body of so many bytes, which are those of `body` over and over, and waits until the server has answered: what is slow
+    /// has all the time that is left, as nothing tells how much of it is still on its way.
     ///
     /// # Errors
     /// When no good answer comes, or it may not go on.
@@ -118,7 +134,7 @@ impl Target {
         to: SocketAddr,
         bytes: u64,
         body: &[u8],
-        may_go_on: impl Fn() -> bool,
+        ledger: &Ledger,
     ) -> Result<Fetched, Trouble> {
         let begun = Instant::now();
         let mut stream = connect(to)?;
@@ -130,15 +146,15 @@ impl Target {
         let (mut left, mut at) = (bytes, 0);
         while left > 0 {
             if left <= CHUNK as u64 && has_answer(&stream)? {
-                let why = "the server answers before it has the whole body: name one that reads it";
-                return Err(Trouble::Server(why.to_owned()));
+                return Err(Trouble::Server("the server answers before it has the whole body".to_owned()));
             }
             let count = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK).min(body.len() - at);
-            let count = patiently(&may_go_on, || stream.write(&body[at..at + count]))?;
+            let count = patiently(ledger, Duration::MAX, || stream.write(&body[at..at + count]))?;
+            ledger.count(count as u64);
             at = (at + count) % body.len();
             left -= count as u64;
         }
-        read_answer(&mut stream, &mut Tally::new(u64::MAX, PATIENCE), &may_go_on)?;
+        read_answer(&mut stream, &mut Tally::new(u64::MAX, Duration::MAX, ledger), Duration::MAX)?;
         Ok(Fetched { bytes, time: begun.elapsed() })
     }
 }
@@ -171,57 +187,138 @@ pub(super) fn noise() -> Vec<u8> {
     std::iter::repeat_with(next).take(CHUNK / 8).flatten().collect()
 }
 
-/// Reads an answer to its end, or until the time is over, and counts its body.
-fn read_answer(
-    stream: &mut TcpStream,
-    tally: &mut Tally,
-    may_go_on: &impl Fn() -> bool,
-) -> Result<(), Trouble> {
-    let (mut head, mut chunk) = (Vec::new(), vec![0; CHUNK]);
-    let body = loop {
-        let count = patiently(may_go_on, || stream.read(&mut chunk))?;
-        if count == 0 || head.len() > HEAD_BYTES {
-            return Err(Trouble::Server("what comes is no answer of HTTP".to_owned()));
-        }
-        head.extend_from_slice(&chunk[..count]);
-        if let Some(end) = head.windows(4).position(|end| end == b"\r\n\r\n") {
-            break head.len() - end - 4;
+/// Reads an answer to its end, or until there is enough, and counts its body; whether it was all of it.
+fn read_answer(stream: &mut TcpStream, tally: &mut Tally<'_>, patience: Duration) -> Result<bool, Trouble> {
+    let (mut begin, mut chunk) = (Vec::new(), vec![0; CHUNK]);
+    let (Head { is_part, length }, head_bytes) = loop {
+        let count = patiently(tally.ledger, patience, || stream.read(&mut chunk))?;
+        begin.extend_from_slice(&chunk[..count]);
+        match answer::head(&begin).map_err(Trouble::Server)? {
+            Some(found) => break found,
+            None if count > 0 && begin.len() <= HEAD_BYTES => {}
+            None => return Err(Trouble::Server("what comes is no answer of HTTP".to_owned())),
         }
     };
-    let line = String::from_utf8_lossy(&head[..head.iter().position(|byte| *byte == b'\r').unwrap_or(0)])
-        .into_owned();
-    let status = line.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
-    if !line.starts_with("HTTP/1.") || !status.is_some_and(|status| (200..300).contains(&status)) {
-        return Err(Trouble::Server(format!("the server answers `{line}`")));
+    let already = begin.len() - head_bytes;
+    let end = length.map_or(u64::MAX, |length| tally.bytes.saturating_add(length));
+    if !is_part && end / 2 <= tally.wanted {
+        // All of it is not much more than what was asked for, and leaves nothing on its way.
+        tally.wanted = tally.wanted.max(end);
     }
-    tally.bytes += body as u64;
-    while !tally.is_over() {
-        match patiently(may_go_on, || stream.read(&mut chunk))? {
+    tally.add(already);
+    while tally.bytes < end {
+        if tally.is_over() {
+            if !is_part {
+                tally.ledger.server_ignores_ranges();
+            }
+            return Ok(false);
+        }
+        match patiently(tally.ledger, patience, || stream.read(&mut chunk))? {
+            0 if length.is_some() => {
+                let why = "the answer was cut off before its end";
+                return Err(io::Error::new(ErrorKind::UnexpectedEof, why).into());
+            }
             0 => break,
-            count => tally.bytes += count as u64,
+            count => tally.add(count),
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Reads or writes what can be, for as long as there is patience and it may go on.
 fn patiently(
-    may_go_on: &impl Fn() -> bool,
+    ledger: &Ledger,
+    patience: Duration,
     mut transfer: impl FnMut() -> io::Result<usize>,
-) -> io::Result<usize> {
+) -> Result<usize, Trouble> {
     let begun = Instant::now();
     loop {
-        if !may_go_on() {
-            return Err(io::Error::new(ErrorKind::Interrupted, "ended by a signal"));
+        if !ledger.may_go_on() {
+            return Err(Trouble::Over);
         }
         match transfer() {
             Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {
-                if begun.elapsed() >= PATIENCE {
-                    let why = format!("nothing went on for {} s", PATIENCE.as_secs());
-                    return Err(io::Error::new(ErrorKind::TimedOut, why));
+                if begun.elapsed() >= patience {
+                    let why = format!("nothing went on for {} s", patience.as_secs());
+                    return Err(io::Error::new(ErrorKind::TimedOut, why).into());
                 }
             }
-            result => return result,
+            result => return Ok(result?),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::super::ledger::tests::rich;
+    use super::*;
+
+    /// A server that answers each request with these bytes, and keeps the connection open.
+    fn server(answer: Vec<u8>) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, answer) = (stream.unwrap(), answer.clone());
+                thread::spawn(move || {
+                    assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+                    let _ = stream.write_all(&answer);
+                    let _ = stream.read(&mut [0; 1]);
+                });
+            }
+        });
+        address
+    }
+
+    fn answer(status: &str, length: usize) -> Vec<u8> {
+        let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+        answer.extend(vec![b'a'; length]);
+        answer
+    }
+
+    fn fetched(answer: Vec<u8>, wanted: u64) -> (Result<Fetched, Trouble>, Ledger) {
+        let (target, ledger) = (Target::parse("a.example").unwrap(), rich());
+        let fetched = target.fetch(server(answer), wanted, Duration::from_secs(60), &ledger);
+        (fetched, ledger)
+    }
+
+    #[test]
+    fn a_server_without_ranges_is_read_to_its_end_or_told_of() {
+        let (all, ledger) = fetched(answer("200 OK", 1_500_000), 1_000_000);
+        assert_eq!((all.unwrap().bytes, ledger.carried()), (1_500_000, 1_500_000));
+        assert_eq!(ledger.notes(), [""; 0], "nothing is left of it");
+        let (some, ledger) = fetched(answer("200 OK", 5_000_000), 1_000_000);
+        let bytes = some.unwrap().bytes;
+        assert!((1_000_000..2_000_000).contains(&bytes) && ledger.carried() == bytes, "{bytes}");
+        assert!(ledger.notes()[0].contains("knows no Range"), "{:?}", ledger.notes());
+        let (part, ledger) = fetched(answer("206 Partial Content", 1_000_000), 1_000_000);
+        assert_eq!((part.unwrap().bytes, ledger.notes()), (1_000_000, Vec::new()));
+    }
+
+    #[test]
+    fn a_short_target_is_fetched_again_and_told_of() {
+        let (fetched, ledger) = fetched(answer("200 OK", 12), 36);
+        assert_eq!((fetched.unwrap().bytes, ledger.carried()), (36, 36));
+        assert!(ledger.notes()[0].contains("The target has 12 bytes"), "{:?}", ledger.notes());
+    }
+
+    #[test]
+    fn what_breaks_off_is_no_measurement() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut stream = listener.accept().unwrap().0;
+            assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
+        });
+        let (target, ledger) = (Target::parse("a.example").unwrap(), rich());
+        let trouble = target.fetch(address, 10, Duration::from_secs(60), &ledger).unwrap_err();
+        assert_eq!(
+            (trouble.to_string().as_str(), ledger.carried()),
+            ("the answer was cut off before its end", 4)
+        );
     }
 }

@@ -1,8 +1,11 @@
 //! `towpath tune`: measures what a tunnel to a target gains by other words in its URL, one at a time, and prints the best.
 
+mod answer;
 mod candidates;
 mod drawing;
 mod fetch;
+mod ledger;
+mod plan;
 mod plot;
 mod progress;
 mod report;
@@ -10,14 +13,13 @@ mod statistics;
 mod target;
 mod trial;
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::{Args as ClapArgs, value_parser};
@@ -31,16 +33,19 @@ use crate::log;
 use candidates::{Candidates, Change, Group, Via};
 use drawing::Drawing;
 use fetch::Trouble;
+use ledger::{Ledger, Share};
+use plan::Plan;
 use progress::Progress;
 use report::{Finding, Report};
 use target::Target;
-use trial::{FIRST_BYTES, Trial, Way};
+use trial::{Trial, Way};
 
 /// What its help ends with.
 pub(crate) const EXAMPLES: &str = "\
-TARGET is http://HOST:PORT/PATH, or HOST:PORT for its first page: something large, which is fetched again and again, over the tunnel as its URL
-says and with one word changed, in turn. With --upload it is what takes bodies by POST, and answers once it has them. The far end decides how it
-sends what comes down: its own --compress, --congestion and --send-buffer are for `towpath tunnel` there.
+TARGET is something large, which is fetched again and again, over the tunnel as its URL says and with one word changed, in turn; HOST:PORT is for \
+its first page. With --upload it is what takes bodies by POST, and answers once it has them. The far end decides how it sends what comes down: its \
+own --compress, --congestion and --send-buffer are for `towpath tunnel` there.
+
 What helps is measured once more, all together, and kept if it helps again. Ctrl-C prints what is known by then.
 
 Examples:
@@ -49,27 +54,19 @@ Examples:
   towpath tune http://files.internal/in --upload --body dump.sql --via 'towpath://far:7000?key-file=key'
   towpath tune http://files.internal/large.iso --via 'towpath://far:7000?key-file=key' --plot gain.svg --json";
 
-/// A session that finds out how many lanes it needs tries twice as many each time, up to 16; that takes so long, or this part of all
-/// time if that is less.
-const GROWTH_MAX: Duration = Duration::from_secs(6);
-const GROWTH_PART: u32 = 24;
-
 /// The most of a file that is sent.
 const BODY_BYTES: u64 = 64 << 20;
-
-/// A sample shorter than this says little.
-const SAMPLE_MIN: Duration = Duration::from_millis(200);
 
 /// The arguments of `towpath tune`.
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Tune {
-    /// What is fetched: http://HOST:PORT/PATH or HOST:PORT
+    /// What is fetched, or sent to: http://HOST:PORT/PATH or HOST:PORT
     #[arg(value_name = "TARGET")]
     target: String,
     /// The hops to it, the last of which is a tunnel; repeatable
     #[arg(long, value_name = "URL", required = true)]
     via: Vec<String>,
-    /// How long all of it may take
+    /// How long all of it may take, in seconds
     #[arg(long, value_name = "N", default_value_t = 120)]
     seconds: u32,
     /// How much may be carried in all, in MB
@@ -78,8 +75,8 @@ pub(crate) struct Tune {
     /// Change only these
     #[arg(long, value_name = "GROUP", value_delimiter = ',', value_enum)]
     only: Vec<Group>,
-    /// How often each change is measured, in turn with the tunnel as it is
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = value_parser!(u32).range(2..=50))]
+    /// How often each change is measured, in turn with the tunnel as it is; best an even number
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = value_parser!(u32).range(2..=50))]
     pairs: u32,
     /// Measure what goes up, in bodies of POST
     #[arg(long)]
@@ -102,36 +99,33 @@ pub(crate) struct Tune {
 pub(crate) fn run(args: &Tune) -> Result<(), Failure> {
     let target = Target::parse(&args.target).map_err(Failure::Usage)?;
     let via = Via::to_tunnel(&args.via).map_err(Failure::Usage)?;
-    let candidates =
+    let mut candidates =
         candidates::all(&via, &args.only, args.upload, !args.no_direct).map_err(Failure::Usage)?;
-    let samples = samples(args.pairs, candidates.changes.len());
-    let whole = Duration::from_secs(args.seconds.into());
-    let growth = GROWTH_MAX.min(whole / GROWTH_PART);
-    let time = whole.saturating_sub(growth * growing(&via, &candidates.changes));
-    let amount = args.amount.saturating_mul(1_000_000);
+    let whole = Share {
+        time: Duration::from_secs(args.seconds.into()),
+        bytes: args.amount.saturating_mul(1_000_000),
+    };
+    let plan = Plan::new(args.pairs, whole, &via, &mut candidates)?;
+    let body = args.body.as_deref().map_or_else(|| Ok(fetch::noise()), contents)?;
+    let drawing = args.plot.as_deref().map(Drawing::open).transpose()?;
     let trial = Trial {
         target,
         is_upload: args.upload,
-        body: args.body.as_deref().map_or_else(|| Ok(fetch::noise()), contents)?,
-        sample: sample_time(time, samples, whole, candidates.changes.len())?,
-        growth,
-        sample_bytes: sample_bytes(amount, samples, candidates.changes.len())?,
+        body,
         pairs: args.pairs as usize,
-        amount,
-        end: Instant::now() + whole,
-        carried: Cell::new(0),
-        is_interrupted: watch_interrupts()?,
+        plan,
+        ledger: Ledger::new(whole, plan.once_more, watch_interrupts()?),
     };
-    let drawing = args.plot.as_deref().map(Drawing::open).transpose()?;
     let _messages = log::start(LogFormat::Text, "warn");
     let report = measure(&trial, &via, candidates)?;
     let text = if args.json { format!("{:#}\n", report.json()) } else { report.text() };
     io::stdout().write_all(text.as_bytes())?;
-    if let Some(drawing) = drawing {
+    if let Some(drawing) = drawing.filter(|_| report.has_figures()) {
         drawing.write(&plot::svg(&report))?;
     }
     match report.broken {
         Some(why) => Err(Failure::Other(anyhow!(why))),
+        None if !report.has_figures() => Err(Failure::Other(anyhow!("nothing was measured"))),
         None => Ok(()),
     }
 }
@@ -147,55 +141,15 @@ fn contents(path: &Path) -> Result<Vec<u8>, Failure> {
     }
 }
 
-/// How many samples there are at most: each change has its pairs and one to warm up, and so have all that help together.
-fn samples(pairs: u32, changes: usize) -> u32 {
-    u32::try_from(changes + 1).unwrap_or(u32::MAX).saturating_mul(2 * pairs + 1)
-}
-
-/// How many ways find out how many lanes they need: the one as it is, those of changes, and perhaps what helps together.
-fn growing(via: &Via, changes: &[Change]) -> u32 {
-    let changed = changes.iter().filter(|change| !change.is_direct() && via.with(change).finds_lanes());
-    changed.count() as u32 + 2 * u32::from(via.finds_lanes())
-}
-
-/// How long a sample may take, where they share this `time` of the `whole`.
-fn sample_time(time: Duration, samples: u32, whole: Duration, changes: usize) -> Result<Duration, Failure> {
-    let sample = time / samples;
-    if sample < SAMPLE_MIN {
-        let share = time.as_secs_f64() / whole.as_secs_f64().max(1.0);
-        let least = (SAMPLE_MIN * samples).as_secs_f64() / share.max(0.1);
-        return Err(Failure::Usage(format!(
-            "{changes} changes take longer to tell anything: give --seconds {:.0}, or --only some of them",
-            least.ceil() + 1.0
-        )));
-    }
-    Ok(sample)
-}
-
-/// How much a sample may carry of this amount.
-fn sample_bytes(amount: u64, samples: u32, changes: usize) -> Result<u64, Failure> {
-    let bytes = amount / u64::from(samples);
-    if bytes < FIRST_BYTES {
-        let least = (FIRST_BYTES * u64::from(samples)).div_ceil(1_000_000);
-        return Err(Failure::Usage(format!(
-            "{changes} changes carry more before they tell anything: give --amount {least}, or --only some of them"
-        )));
-    }
-    Ok(bytes)
-}
-
 /// Goes through the changes, and at last once more through the best of them together.
 fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Report<'a>, Failure> {
     let mut progress = Progress::new(candidates.changes.len() + 2);
     progress.step("the way as it is");
     let base = trial.start(Some(via))?;
-    if let Err(trouble) = base.warm_up() {
-        return Err(if trial.is_interrupted() { Failure::Interrupted } else { refused(trial, &trouble) });
-    }
-    let count = candidates.changes.len();
-    let mut report = Report::new(trial, via.clone(), candidates.notes);
+    base.warm_up().map_err(|trouble| refused(trial, &trouble))?;
+    let mut report = Report::new(trial, via.clone(), candidates.changes.len(), candidates.notes);
     for change in candidates.changes {
-        if trial.is_spent() || report.broken.is_some() {
+        if trial.ledger.is_spent() || report.broken.is_some() {
             break;
         }
         progress.step(&change.to_string());
@@ -203,9 +157,12 @@ fn measure<'a>(trial: &'a Trial, via: &Via, candidates: Candidates) -> Result<Re
         let finding = compare(trial, &base, change, changed.as_ref(), &mut report.broken)?;
         report.findings.push(finding);
     }
+    if !report.has_anything() {
+        return Err(nothing(trial));
+    }
     let best = report.best();
-    report.is_cut_short = report.findings.len() < count || trial.is_spent();
-    if !best.is_empty() && !trial.is_spent() && report.broken.is_none() {
+    trial.ledger.free_reserve();
+    if !best.is_empty() && !trial.ledger.is_spent() && report.broken.is_none() {
         progress.step("what helps, once more");
         let together = Change::together(&best);
         let changed = via.with(&together);
@@ -235,15 +192,16 @@ fn compare(
         Err(Failure::Interrupted) => return Ok(finding),
         Err(failure) => return Err(failure),
     };
-    let outcome = take_turns(trial, base, &way, &mut finding);
-    if let Err(trouble) = outcome
-        && !trial.is_interrupted()
-    {
-        finding.failed(trouble.to_string());
-        // What ends both ways is none of the change.
-        *broken = base.sample().err().filter(|_| !trial.is_interrupted()).map(|trouble| {
-            format!("the way as it is, without any change, does not work any more: {trouble}")
-        });
+    match take_turns(trial, base, &way, &mut finding) {
+        Ok(()) | Err(Trouble::Over) => {}
+        Err(trouble) => {
+            finding.failed(trouble.to_string());
+            // What ends both ways is none of the change.
+            *broken =
+                base.sample().err().filter(|trouble| !matches!(trouble, Trouble::Over)).map(|trouble| {
+                    format!("the way as it is, without any change, does not work any more: {trouble}")
+                });
+        }
     }
     way.stop()?;
     Ok(finding)
@@ -253,7 +211,7 @@ fn compare(
 fn take_turns(trial: &Trial, base: &Way<'_>, way: &Way<'_>, finding: &mut Finding) -> Result<(), Trouble> {
     way.warm_up()?;
     for pair in 0..trial.pairs {
-        if trial.is_spent() {
+        if trial.ledger.is_spent() {
             break;
         }
         // What comes first may find the way better or worse than what comes second.
@@ -295,12 +253,29 @@ fn watch_interrupts() -> Result<Arc<AtomicBool>, Failure> {
 fn refused(trial: &Trial, trouble: &Trouble) -> Failure {
     let target = &trial.target;
     Failure::Other(match trouble {
+        Trouble::Over => return nothing(trial),
         Trouble::Server(why) if trial.is_upload => {
-            anyhow!("{target}: {why}; --upload wants what takes bodies by POST")
+            anyhow!(
+                "{target}: {why}; --upload wants what takes bodies by POST, and answers when it has read them"
+            )
         }
         Trouble::Server(why) => anyhow!("{target}: {why}; name something large that is given by GET"),
         Trouble::Way(error) => anyhow!(
             "{target} is not to be had through the tunnel: {error}; try `towpath tcp` with the same --via, which tells why"
         ),
     })
+}
+
+/// What it comes to when it ends before there is anything to tell.
+fn nothing(trial: &Trial) -> Failure {
+    let ledger = &trial.ledger;
+    if ledger.is_interrupted() {
+        // Where nobody can be told, it has ended all the same.
+        let _ = writeln!(io::stderr(), "towpath: nothing was measured yet");
+        return Failure::Interrupted;
+    }
+    let spent = if ledger.is_amount_spent() { "--amount" } else { "--seconds" };
+    Failure::Other(anyhow!(
+        "nothing was measured before {spent} was spent: give more, or --only some of the changes"
+    ))
 }

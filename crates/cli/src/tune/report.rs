@@ -13,6 +13,9 @@ use crate::shorthand;
 /// A change has to make so much of a difference to be told as one.
 const WORTH: f64 = 0.03;
 
+/// Fewer pairs than this say next to nothing.
+const TELLING: usize = 3;
+
 /// What was found of a change.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
@@ -78,34 +81,30 @@ impl Finding {
         }
     }
 
-    /// The mean rate in Mb/s, behind the change.
-    fn mbit(&self) -> f64 {
-        let rates: f64 = self.pairs.iter().map(|(_, after)| after).sum();
-        rates / self.pairs.len().max(1) as f64 * 8.0 / 1e6
+    /// Whether pairs are missing of it, for no reason of its own.
+    fn is_short(&self, pairs: usize) -> bool {
+        self.trouble.is_none() && self.pairs.len() < pairs
     }
 
-    fn line(&self) -> String {
-        self.line_of(&self.change.to_string())
-    }
-
-    /// Its line under another name.
-    fn line_of(&self, name: &str) -> String {
+    /// Its line under a name, where the way as it is carries so much.
+    fn line(&self, name: &str, base_mbit: Option<f64>) -> String {
         match (self.ratio(), &self.trouble) {
             (_, Some(trouble)) => format!("{name:<24} not measured: {trouble}"),
             (None, None) => format!("{name:<24} {}", Verdict::Unknown.as_str()),
             (Some(Ratio { mean, low, high }), None) => {
                 let verdict = self.told();
-                format!("{name:<24} {:>9.1} {mean:>7.2}    {low:.2} to {high:<6.2}  {verdict}", self.mbit())
+                let rate = rate(base_mbit.map(|base| base * mean));
+                format!("{name:<24} {rate:>9} {mean:>7.2}    {low:.2} to {high:<6.2}  {verdict}")
             }
         }
     }
 
-    fn json(&self) -> Value {
+    fn json(&self, base_mbit: Option<f64>) -> Value {
         let ratio = self.ratio();
         json!({
             "change": self.change.to_string(),
             "pairs_bytes_per_second": self.pairs,
-            "megabits_per_second": ratio.map(|_| self.mbit()),
+            "megabits_per_second": ratio.zip(base_mbit).map(|(ratio, base)| base * ratio.mean),
             "times": ratio.map(|ratio| ratio.mean),
             "times_low": ratio.map(|ratio| ratio.low),
             "times_high": ratio.map(|ratio| ratio.high),
@@ -115,14 +114,20 @@ impl Finding {
     }
 }
 
+/// A rate in Mb/s as it is printed.
+fn rate(mbit: Option<f64>) -> String {
+    mbit.map_or("-".to_owned(), |mbit| format!("{mbit:.1}"))
+}
+
 /// All that was found.
 pub(super) struct Report<'a> {
     trial: &'a Trial,
     via: Via,
+    /// How many changes there are.
+    planned: usize,
     pub(super) findings: Vec<Finding>,
     /// What helps, once more and all together.
     pub(super) together: Option<Finding>,
-    pub(super) is_cut_short: bool,
     /// Why the way as it is does not work any more.
     pub(super) broken: Option<String>,
     /// What was not tried, and why.
@@ -130,9 +135,34 @@ pub(super) struct Report<'a> {
 }
 
 impl<'a> Report<'a> {
-    /// Nothing yet, of this way.
-    pub(super) fn new(trial: &'a Trial, via: Via, notes: Vec<String>) -> Self {
-        Self { trial, via, findings: Vec::new(), together: None, is_cut_short: false, broken: None, notes }
+    /// Nothing yet of so many changes of this way.
+    pub(super) fn new(trial: &'a Trial, via: Via, planned: usize, notes: Vec<String>) -> Self {
+        Self { trial, via, planned, findings: Vec::new(), together: None, broken: None, notes }
+    }
+
+    /// Whether anything was measured.
+    pub(super) fn has_figures(&self) -> bool {
+        self.findings.iter().any(|finding| !finding.pairs.is_empty())
+    }
+
+    /// Whether there is anything to tell, and be it why nothing could be measured.
+    pub(super) fn has_anything(&self) -> bool {
+        self.has_figures() || self.findings.iter().any(|finding| finding.trouble.is_some())
+    }
+
+    /// Whether anything is missing of what was to be measured.
+    fn is_cut_short(&self) -> bool {
+        let pairs = self.trial.pairs;
+        let is_any_short = self.findings.iter().chain(&self.together).any(|finding| finding.is_short(pairs));
+        let is_last_missing = self.together.is_none() && !self.best().is_empty();
+        self.findings.len() < self.planned || is_any_short || is_last_missing
+    }
+
+    /// All that is to be thought of.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        notes.extend(self.trial.ledger.notes());
+        notes
     }
 
     pub(super) fn target(&self) -> String {
@@ -167,11 +197,13 @@ impl<'a> Report<'a> {
         shorthand::shown(&self.trial.pool_through(&via))
     }
 
-    /// The rate of the way as it is, in Mb/s.
-    fn base_mbit(&self) -> f64 {
-        let rates = self.findings.iter().flat_map(|finding| finding.pairs.iter().map(|(before, _)| before));
-        let (sum, count) = rates.fold((0.0, 0_u32), |(sum, count), rate| (sum + rate, count + 1));
-        sum / f64::from(count.max(1)) * 8.0 / 1e6
+    /// The rate of the way as it is, in Mb/s: the geometric mean, as that of the ratios is.
+    fn base_mbit(&self) -> Option<f64> {
+        let found = self.findings.iter().chain(&self.together);
+        let logarithms: Vec<f64> =
+            found.flat_map(|finding| finding.pairs.iter().map(|(before, _)| before.ln())).collect();
+        let mean = logarithms.iter().sum::<f64>() / logarithms.len() as f64;
+        mean.is_finite().then(|| mean.exp() * 8.0 / 1e6)
     }
 
     /// As it is printed.
@@ -182,15 +214,16 @@ impl<'a> Report<'a> {
             "{:<24} {:>9} {:>7}    {:<13}  verdict",
             "change", "Mb/s", "times", "95% interval"
         );
-        let _ = writeln!(text, "{:<24} {:>9.1} {:>7}", "(as it is)", self.base_mbit(), "1.00");
+        let base = self.base_mbit();
+        let _ = writeln!(text, "{:<24} {:>9} {:>7}", "(as it is)", rate(base), "1.00");
         for finding in &self.findings {
-            let _ = writeln!(text, "{}", finding.line());
+            let _ = writeln!(text, "{}", finding.line(&finding.change.to_string(), base));
         }
         if let Some(together) = &self.together {
-            let _ = writeln!(text, "{}", together.line_of("(once more)"));
+            let _ = writeln!(text, "{}", together.line("(once more)", base));
         }
         text.push('\n');
-        if self.is_cut_short {
+        if self.is_cut_short() {
             text.push_str(match self.broken {
                 Some(_) => "It was ended before all was measured.\n",
                 None => {
@@ -221,7 +254,7 @@ impl<'a> Report<'a> {
                 let _ = writeln!(text, "{title}: {names}.");
             }
         }
-        for note in &self.notes {
+        for note in self.notes() {
             let _ = writeln!(text, "{note}");
         }
         let best = Change::together(&self.best());
@@ -230,11 +263,16 @@ impl<'a> Report<'a> {
                 let times = together.ratio().map_or(1.0, |ratio| ratio.mean);
                 writeln!(text, "Keep {best}: once more it was {times:.2} times as fast as it is now.")
             }
-            Some(_) => writeln!(text, "Keep the URL as it is: once more, {best} was not better for sure."),
+            Some(together) if together.trouble.is_some() => {
+                writeln!(text, "Keep the URL as it is: {best} could not be measured once more.")
+            }
+            Some(together) if together.pairs.len() >= TELLING || !together.is_short(self.trial.pairs) => {
+                writeln!(text, "Keep the URL as it is: once more, {best} was not better for sure.")
+            }
             None if self.best().is_empty() => {
                 writeln!(text, "Keep the URL as it is: nothing else is better for sure.")
             }
-            None => writeln!(text, "Keep the URL as it is until {best} is measured once more."),
+            _ => writeln!(text, "Keep the URL as it is: there was no time to confirm {best}."),
         };
         let _ = write!(text, "\n{}", self.pool());
         text
@@ -242,16 +280,17 @@ impl<'a> Report<'a> {
 
     /// The same for programs.
     pub(super) fn json(&self) -> Value {
+        let base = self.base_mbit();
         json!({
             "target": self.target(),
             "direction": if self.trial.is_upload { "up" } else { "down" },
-            "carried_bytes": self.trial.carried.get(),
-            "is_cut_short": self.is_cut_short,
+            "carried_bytes": self.trial.ledger.carried(),
+            "is_cut_short": self.is_cut_short(),
             "broken": self.broken,
-            "as_it_is_megabits_per_second": self.base_mbit(),
-            "findings": self.findings.iter().map(Finding::json).collect::<Vec<_>>(),
-            "once_more": self.together.as_ref().map(Finding::json),
-            "notes": self.notes,
+            "as_it_is_megabits_per_second": base,
+            "findings": self.findings.iter().map(|finding| finding.json(base)).collect::<Vec<_>>(),
+            "once_more": self.together.as_ref().map(|finding| finding.json(base)),
+            "notes": self.notes(),
             "keep": self.kept().iter().map(ToString::to_string).collect::<Vec<_>>(),
             "file": self.pool(),
         })
@@ -264,28 +303,30 @@ mod tests {
 
     use super::*;
     use crate::tune::candidates;
+    use crate::tune::ledger::{Share, tests::rich};
+    use crate::tune::plan::Plan;
     use crate::tune::target::Target;
 
     fn trial() -> Trial {
+        let share = Share::default();
         Trial {
             target: Target::parse("http://files.example/large").unwrap(),
             is_upload: false,
             body: Vec::new(),
-            sample: Duration::from_secs(1),
-            growth: Duration::ZERO,
-            sample_bytes: 1,
             pairs: 4,
-            amount: 1,
-            end: std::time::Instant::now(),
-            carried: 0.into(),
-            is_interrupted: std::sync::Arc::default(),
+            plan: Plan { sample: share, growth: share, once_more: share },
+            ledger: rich(),
         }
     }
 
     fn finding(change: Change, times: f64) -> Finding {
+        of_pairs(change, times, 4)
+    }
+
+    fn of_pairs(change: Change, times: f64, pairs: u8) -> Finding {
         let mut finding = Finding::new(change);
         let of = |bytes: f64| Fetched { bytes: bytes as u64, time: Duration::from_secs(1) };
-        (0..4).for_each(|pair| finding.add(of(5e6 + 1e3 * f64::from(pair)), of(5e6 * times)));
+        (0..pairs).for_each(|pair| finding.add(of(5e6 + 1e3 * f64::from(pair)), of(5e6 * times)));
         finding
     }
 
@@ -294,7 +335,7 @@ mod tests {
         let hops = ["http://bob:pw@proxy:3128", "towpath://far.example:7000?key-file=key"];
         let via = Via::to_tunnel(&hops.map(str::to_owned)).unwrap();
         let changes = candidates::all(&via, &[Group::Lanes, Group::Compress], true, false).unwrap().changes;
-        let mut report = Report::new(trial, via, vec!["Not tried: window.".to_owned()]);
+        let mut report = Report::new(trial, via, changes.len(), vec!["Not tried: window.".to_owned()]);
         for change in changes {
             let known = times.iter().find(|(name, _)| *name == change.to_string());
             report.findings.push(match known {
@@ -358,5 +399,43 @@ mod tests {
         let trial = trial();
         let text = report(&trial, &[("lanes=4", 1.0)]).text();
         assert!(text.contains("Keep the URL as it is") && text.contains("key-file=key\"]"), "{text}");
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_not_called_useless() {
+        let trial = trial();
+        let mut report = report(&trial, &[("lanes=4", 1.5)]);
+        assert_eq!(report.json()["is_cut_short"], true, "nothing is confirmed");
+        assert!(report.text().contains("there was no time to confirm lanes=4."), "{}", report.text());
+        report.together = Some(of_pairs(Change::together(&report.best()), 1.0, 2));
+        assert_eq!(report.json()["is_cut_short"], true);
+        assert!(report.text().contains("there was no time to confirm lanes=4."), "{}", report.text());
+        report.together = Some(of_pairs(Change::together(&report.best()), 1.0, 4));
+        assert_eq!(report.json()["is_cut_short"], false);
+        report.findings.pop();
+        assert_eq!(report.json()["is_cut_short"], true, "one was not even begun");
+    }
+
+    #[test]
+    fn rates_are_what_the_times_say() {
+        let trial = trial();
+        let mut report = report(&trial, &[]);
+        assert!(report.text().lines().any(|line| line == "(as it is)                       -    1.00"));
+        assert!(!report.has_figures() && report.has_anything(), "it tells why");
+        let of = |rate: f64| Fetched { bytes: rate as u64, time: Duration::from_secs(1) };
+        let mut one = Finding::new(report.findings[0].change.clone());
+        // 4 and 16 MB a second as it is, 8 and 32 behind the change.
+        one.add(of(4e6), of(8e6));
+        one.add(of(16e6), of(32e6));
+        report.findings[0] = one;
+        let text = report.text();
+        let figures = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(figures("(as it is)"), "(as it is) 64.0 1.00");
+        assert!(figures("lanes=1").starts_with("lanes=1 128.0 2.00 2.00 to 2.00"), "{text}");
+        let told = report.json()["findings"][0]["megabits_per_second"].as_f64().unwrap();
+        assert!((told - 128.0).abs() < 1e-9, "{told}");
     }
 }

@@ -8,7 +8,7 @@ pub(super) struct Ratio {
     pub(super) high: f64,
 }
 
-/// The 97.5% quantiles of Student's distribution, by degrees of freedom from one on.
+/// The 97.5% quantiles of Student's distribution, by degrees of freedom from one on; the last one is for more too, where it is a little wide.
 const STUDENT: [f64; 12] =
     [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179];
 

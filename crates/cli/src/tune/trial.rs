@@ -1,24 +1,27 @@
 //! Ways that are measured: each is an instance of its own in this process, with a listener on 127.0.0.1.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use towpath_control::Instance;
 
 use super::candidates::Via;
 use super::fetch::{Fetched, Trouble};
+use super::ledger::Ledger;
+use super::plan::{GROWTH, Plan};
 use super::target::Target;
 use crate::exit::Failure;
 use crate::port::Port;
 use crate::shorthand;
 
-/// What is carried first, and at least.
+/// What is fetched first, and at least.
 pub(super) const FIRST_BYTES: u64 = 256 * 1024;
 
+/// What is sent first, and at least: it cannot be broken off when it takes too long.
+const FIRST_SENT_BYTES: u64 = 16 * 1024;
+
 /// So many times at most before it is measured.
-const WARMING: usize = 10;
+const WARMING: usize = 13;
 
 /// What is measured, and for how long.
 pub(super) struct Trial {
@@ -26,21 +29,10 @@ pub(super) struct Trial {
     pub(super) is_upload: bool,
     /// What is sent.
     pub(super) body: Vec<u8>,
-    /// Of each sample.
-    pub(super) sample: Duration,
-    /// How long something is carried first where the number of lanes is found out meanwhile.
-    pub(super) growth: Duration,
-    /// Bytes that one sample may carry.
-    pub(super) sample_bytes: u64,
     /// How often each change is measured.
     pub(super) pairs: usize,
-    /// Bytes that may be carried in all, and until when.
-    pub(super) amount: u64,
-    pub(super) end: Instant,
-    /// Bytes that were carried.
-    pub(super) carried: Cell<u64>,
-    /// Somebody wants it to end.
-    pub(super) is_interrupted: Arc<AtomicBool>,
+    pub(super) plan: Plan,
+    pub(super) ledger: Ledger,
 }
 
 /// A way to the target.
@@ -54,15 +46,6 @@ pub(super) struct Way<'a> {
 }
 
 impl Trial {
-    /// Whether the time, or the amount, is over, or somebody wants it to be.
-    pub(super) fn is_spent(&self) -> bool {
-        self.is_interrupted() || self.carried.get() >= self.amount || Instant::now() >= self.end
-    }
-
-    pub(super) fn is_interrupted(&self) -> bool {
-        self.is_interrupted.load(Relaxed)
-    }
-
     /// The way through a tunnel; without one it is straight.
     pub(super) fn start(&self, via: Option<&Via>) -> Result<Way<'_>, Failure> {
         let hops = via.map(Via::hops).unwrap_or_default();
@@ -76,7 +59,11 @@ impl Trial {
         towpath_control::check(&config)?;
         let instance = Instance::start(config)?;
         let finds_lanes = via.is_some_and(Via::finds_lanes);
-        Ok(Way { trial: self, port, instance, finds_lanes, bytes: Cell::new(FIRST_BYTES) })
+        Ok(Way { trial: self, port, instance, finds_lanes, bytes: Cell::new(self.first_bytes()) })
+    }
+
+    fn first_bytes(&self) -> u64 {
+        if self.is_upload { FIRST_SENT_BYTES } else { FIRST_BYTES }
     }
 
     /// The pool that leads to the target through a tunnel, as a file has it.
@@ -98,15 +85,20 @@ impl Trial {
 impl Way<'_> {
     /// Opens the tunnel and its lanes, and finds out roughly what it carries.
     pub(super) fn warm_up(&self) -> Result<(), Trouble> {
+        let Trial { plan, ledger, .. } = self.trial;
         for _ in 0..WARMING {
-            let is_enough = self.sample()?.time >= self.trial.sample / 2;
-            if is_enough || self.bytes.get() >= self.trial.sample_bytes || self.trial.is_spent() {
+            let is_enough = self.sample()?.time >= plan.sample.time / 2;
+            if is_enough || self.bytes.get() >= plan.sample.bytes || ledger.is_spent() {
                 break;
             }
         }
         // Else the one that has had the longest time for it would be the fastest.
-        let begun = Instant::now();
-        while self.finds_lanes && begun.elapsed() < self.trial.growth && !self.trial.is_spent() {
+        let (begun, before) = (Instant::now(), ledger.carried());
+        while self.finds_lanes && begun.elapsed() < GROWTH && !ledger.is_spent() {
+            if ledger.carried() - before >= plan.growth.bytes {
+                ledger.growth_was_short();
+                break;
+            }
             self.sample()?;
         }
         Ok(())
@@ -114,17 +106,16 @@ impl Way<'_> {
 
     /// One measurement, of as much as should take the time of one.
     pub(super) fn sample(&self) -> Result<Fetched, Trouble> {
-        let Trial { target, is_upload, body, sample, sample_bytes, carried, .. } = self.trial;
+        let Trial { target, is_upload, body, plan, ledger, .. } = self.trial;
         let (address, bytes) = (self.port.address(), self.bytes.get());
-        let may_go_on = || !self.trial.is_interrupted();
         let fetched = match is_upload {
-            true => target.send(address, bytes, body, may_go_on)?,
-            false => target.fetch(address, bytes, *sample * 2, may_go_on)?,
+            true => target.send(address, bytes, body, ledger)?,
+            false => target.fetch(address, bytes, plan.sample.time * 2, ledger)?,
         };
-        carried.set(carried.get() + fetched.bytes);
         // Not too much more each time: what a way lets through for a moment is not what it carries.
-        let expected = (fetched.rate() * sample.as_secs_f64()) as u64;
-        self.bytes.set(expected.clamp(FIRST_BYTES, 2 * bytes).min(*sample_bytes).max(FIRST_BYTES));
+        let expected = (fetched.rate() * plan.sample.time.as_secs_f64()) as u64;
+        let least = self.trial.first_bytes();
+        self.bytes.set(expected.min(2 * bytes).min(plan.sample.bytes).max(least));
         Ok(fetched)
     }
 
