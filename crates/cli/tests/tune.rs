@@ -20,9 +20,11 @@ use support::proxies::read_head;
 use support::towpath::{Guarded, Towpath, command, output};
 use support::wait_for;
 
-/// A far end, and a way to it that carries 2 MiB a second for each connection.
+/// A far end, and a way to it that carries only so much a second for each connection.
 struct Tunnel {
     far: Towpath,
+    /// Where the far end itself listens.
+    listen: String,
     throttle: Towpath,
     way: String,
     key: String,
@@ -31,6 +33,10 @@ struct Tunnel {
 
 impl Tunnel {
     fn start() -> Self {
+        Self::at("2MiB/s")
+    }
+
+    fn at(rate: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = new_key(&folder, "key");
         let (listen, way) = (free_address(), free_address());
@@ -40,10 +46,10 @@ impl Tunnel {
         // Nothing waits in the middle, which would let more through at first than it carries.
         const SHORT: &str = "receive_buffer = \"64KiB\"\nsend_buffer = \"64KiB\"\n";
         let throttle = Towpath::file(&format!(
-            "[[listener]]\nname = \"way\"\nbind = \"{way}\"\npool = \"far\"\nbandwidth_per_connection = \"2MiB/s\"\n\
+            "[[listener]]\nname = \"way\"\nbind = \"{way}\"\npool = \"far\"\nbandwidth_per_connection = \"{rate}\"\n\
              {SHORT}\n[[pool]]\nname = \"far\"\nbackend = [\"{listen}\"]\n{SHORT}"
         ));
-        Self { far, throttle, way, key, folder }
+        Self { far, listen, throttle, way, key, folder }
     }
 
     fn url(&self, words: &str) -> String {
@@ -123,12 +129,51 @@ fn more_lanes_help_where_each_is_slow() {
     assert!(text.contains("[[pool]]\nname = \"target\"\nvia = [\"towpath://"), "{text}");
     let kept = text.lines().find(|line| line.starts_with("via = ")).unwrap();
     assert!(!kept.contains("lanes=1\"") && kept.contains("compress=off"), "the best is kept: {kept}");
+    assert!(text.contains("Not tried: lanes=auto. It takes time"), "{text}");
+    assert_checked(&tunnel, text.find("[[pool]]").map(|at| &text[at..]).unwrap());
     let svg = fs::read_to_string(&plot).unwrap();
     assert!(
         svg.starts_with("<svg") && svg.contains("lanes=8") && svg.trim_end().ends_with("</svg>"),
         "{svg}"
     );
     drop((tunnel.far, tunnel.throttle));
+}
+
+/// What is printed is a pool as a file has it.
+fn assert_checked(tunnel: &Tunnel, pool: &str) {
+    let file = tunnel.folder.path().join("kept.toml");
+    let listener = "[[listener]]\nname = \"tune\"\nbind = \"127.0.0.1:1080\"\npool = \"target\"\n\n";
+    fs::write(&file, format!("{listener}{pool}")).unwrap();
+    let (code, text, errors) = output(command(["check", &file.display().to_string()]));
+    assert_eq!(code, Some(0), "{pool}{text}{errors}");
+}
+
+#[test]
+fn what_goes_up_slowly_is_measured_too() {
+    let tunnel = Tunnel::at("24KiB/s");
+    let flags = ["--only", "mss", "--pairs", "2", "--seconds", "9", "--upload", "--json"];
+    let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
+    assert_eq!(code, Some(0), "{text}{errors}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    // 24 KiB are 0.2 Mbit.
+    let rate = report["as_it_is_megabits_per_second"].as_f64().unwrap();
+    assert!((0.02..1.0).contains(&rate), "{text}");
+    assert!(report["findings"][0]["times"].is_number(), "{text}");
+}
+
+#[test]
+fn an_amount_is_enough_for_all_and_not_exceeded() {
+    let tunnel = Tunnel::start();
+    let target = format!("http://{}/large", server());
+    let url = format!("towpath://{}?key-file={}", tunnel.listen, tunnel.key);
+    let words = ["tune", &target, "--via", &url, "--only", "lanes", "--seconds", "30", "--amount", "60"];
+    let (code, text, errors) = output(command(words.into_iter().chain(["--json"])));
+    assert_eq!(code, Some(0), "{text}{errors}");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    assert!(findings.len() == 5 && findings.iter().all(|finding| finding["times"].is_number()), "{text}");
+    assert!(report["carried_bytes"].as_u64().unwrap() <= 60_000_000, "{text}");
+    assert!(report["notes"].to_string().contains("The --amount was too small for lanes=auto"), "{text}");
 }
 
 #[test]
@@ -172,26 +217,23 @@ fn text_is_compressed_where_the_way_is_slow() {
 fn hops_before_the_tunnel_carry_the_options_of_sockets() {
     let tunnel = Tunnel::start();
     let listen = free_address();
-    let _proxy = Towpath::start(command(["proxy", &listen, "--allow-dest", "127.0.0.0/8"]));
+    // With an option of its own its records tell what its sockets are like.
+    let words = ["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--quickack", "--log-format", "json"];
+    let proxy = Towpath::start(command(words));
     let (target, first) = (format!("http://{}/large", server()), format!("http://{listen}"));
     let url = tunnel.url("lanes=8");
-    let words = [
-        "tune",
-        &target,
-        "--via",
-        &first,
-        "--via",
-        &url,
-        "--only",
-        "mss,window",
-        "--pairs",
-        "2",
-        "--seconds",
-        "8",
-    ];
-    let (code, text, errors) = output(command(words));
+    let words = ["tune", &target, "--via", &first, "--via", &url, "--pairs", "2", "--seconds", "8"];
+    let (code, text, errors) = output(command(words.into_iter().chain(["--only", "mss,window"])));
     assert_eq!(code, Some(0), "{text}{errors}");
     assert!(text.contains("\nmss=536 ") && !text.contains("not measured"), "{text}");
+    // What the proxy sends fits into segments of whoever connected to it: eight lanes as they are, and eight of each change.
+    let records = proxy.records(32);
+    let sizes = records.iter().map(|record| record.0["client_socket"]["mss"].as_u64().unwrap());
+    let of = |sizes_of: std::ops::RangeInclusive<u64>| {
+        sizes.clone().filter(|size| sizes_of.contains(size)).count()
+    };
+    assert!(of(500..=536) >= 8 && of(1100..=1200) >= 8, "{records:?}");
+    assert!(of(1201..=u64::MAX) >= 16, "{records:?}");
 }
 
 #[test]
@@ -201,10 +243,10 @@ fn signals_end_it_with_what_is_known() {
         let url = tunnel.url("lanes=4");
         let requests = Arc::new(AtomicUsize::new(0));
         let target = format!("http://{}/large", counting_server(&requests));
-        let mut command = command(["tune", &target, "--via", &url, "--only", "lanes", "--seconds", "60"]);
+        let mut command = command(["tune", &target, "--via", &url, "--only", "lanes", "--seconds", "30"]);
         let mut child = Guarded::spawn(command.stdout(Stdio::piped()));
-        // The way as it is takes five or so to warm up.
-        wait_for("a change that is measured", || (requests.load(SeqCst) >= 10).then_some(()));
+        // The way as it is takes three or so to warm up, and the first change two.
+        wait_for("a change that is measured", || (requests.load(SeqCst) >= 14).then_some(()));
         child.signal(signal);
         let mut text = String::new();
         child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
@@ -217,12 +259,15 @@ fn signals_end_it_with_what_is_known() {
 fn a_signal_does_not_wait_for_a_server_that_says_nothing() {
     let (tunnel, server) = (Tunnel::start(), Server::start());
     let (target, url) = (format!("http://{}/large", server.address()), tunnel.url("lanes=4"));
-    let child = Guarded::spawn(&mut command(["tune", &target, "--via", &url, "--only", "lanes"]));
+    let mut command = command(["tune", &target, "--via", &url, "--only", "lanes"]);
+    let mut child = Guarded::spawn(command.stderr(Stdio::piped()));
     let mut stream = server.accept();
     assert!(read_head(&mut stream).is_some());
     let asked = Instant::now();
     child.signal(Signal::TERM);
-    assert_eq!(child.wait().code(), Some(0));
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert_eq!((child.wait().code(), errors.as_str()), (Some(0), "towpath: nothing was measured yet\n"));
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
 }
 
@@ -254,7 +299,7 @@ fn mistakes_are_told_before_anything_is_measured() {
     assert!(refused("127.0.0.1:1", "http://127.0.0.1:3128", &[]).contains("the last --via is no tunnel"));
     assert!(refused("https://a.example/", &url, &[]).contains("give http://HOST:PORT/PATH"));
     assert!(refused("127.0.0.1:1", &url, &["--seconds", "3"]).contains("give --seconds"));
-    assert!(refused("127.0.0.1:1", &url, &["--only", "lanes", "--amount", "1"]).contains("give --amount 18"));
+    assert!(refused("127.0.0.1:1", &url, &["--only", "lanes", "--amount", "1"]).contains("give --amount 27"));
     let nowhere = tunnel.folder.path().join("none/plot.svg").display().to_string();
     assert!(refused("127.0.0.1:1", &url, &["--plot", &nowhere]).contains("none/plot.svg cannot be written"));
     assert!(refused("127.0.0.1:1", &tunnel.url("lanes=1&lames=2"), &[]).contains("lames"));
@@ -265,9 +310,12 @@ fn mistakes_are_told_before_anything_is_measured() {
 #[test]
 fn a_target_that_is_not_to_be_had_is_told() {
     let tunnel = Tunnel::start();
-    let flags = ["--only", "mss", "--seconds", "20"];
+    let plot = tunnel.folder.path().join("plot.svg").display().to_string();
+    fs::write(&plot, "of before").unwrap();
+    let flags = ["--only", "mss", "--seconds", "20", "--plot", &plot];
     let (code, _, errors) = tunnel.tune(&format!("http://{}/nothing", server()), "lanes=1", &flags);
     assert_eq!(code, Some(1), "{errors}");
+    assert_eq!(fs::read_to_string(&plot).unwrap(), "of before");
     assert!(errors.contains("HTTP/1.1 404 Not Found`; name something large"), "{errors}");
     let (code, _, errors) = tunnel.tune(&format!("http://{}/large", free_address()), "lanes=1", &flags);
     assert_eq!(code, Some(1), "{errors}");
