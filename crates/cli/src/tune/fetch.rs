@@ -71,12 +71,14 @@ struct Tally<'a> {
     begun: Instant,
     limit: Duration,
     wanted: u64,
+    /// What may be read where the server sends more than that.
+    most: u64,
     bytes: u64,
 }
 
 impl<'a> Tally<'a> {
-    fn new(wanted: u64, limit: Duration, ledger: &'a Ledger) -> Self {
-        Self { ledger, begun: Instant::now(), limit, wanted, bytes: 0 }
+    fn new(wanted: u64, most: u64, limit: Duration, ledger: &'a Ledger) -> Self {
+        Self { ledger, begun: Instant::now(), limit, wanted, most, bytes: 0 }
     }
 
     fn add(&mut self, bytes: usize) {
@@ -85,14 +87,15 @@ impl<'a> Tally<'a> {
     }
 
     fn is_over(&self) -> bool {
-        self.bytes >= self.wanted || self.begun.elapsed() >= self.limit
+        self.bytes >= self.wanted || (self.bytes > 0 && self.begun.elapsed() >= self.limit)
     }
 }
 
 impl Target {
     /// Fetches so many bytes of it, again and again if it is shorter, through whatever listens at `from`. After `limit` it is enough.
     ///
-    /// A part is asked for, so that nothing is still on its way that would be in the way of what is measured next.
+    /// A part is asked for, so that nothing is still on its way that would be in the way of what is measured next; a server that
+    /// sends all of it has it read to its end, if that is no more than `most`.
     ///
     /// # Errors
     /// When nothing good comes, or it may not go on.
@@ -100,10 +103,11 @@ impl Target {
         &self,
         from: SocketAddr,
         wanted: u64,
+        most: u64,
         limit: Duration,
         ledger: &Ledger,
     ) -> Result<Fetched, Trouble> {
-        let mut tally = Tally::new(wanted, limit, ledger);
+        let mut tally = Tally::new(wanted, most, limit, ledger);
         while !tally.is_over() {
             let before = tally.bytes;
             let mut stream = connect(from)?;
@@ -114,7 +118,7 @@ impl Target {
             stream.write_all(head.as_bytes())?;
             let is_whole = read_answer(&mut stream, &mut tally, PATIENCE)?;
             let got = tally.bytes - before;
-            if got == 0 {
+            if is_whole && got == 0 {
                 return Err(Trouble::Server("the answer has no body".to_owned()));
             }
             if is_whole && got <= last {
@@ -154,7 +158,7 @@ impl Target {
             at = (at + count) % body.len();
             left -= count as u64;
         }
-        read_answer(&mut stream, &mut Tally::new(u64::MAX, Duration::MAX, ledger), Duration::MAX)?;
+        read_answer(&mut stream, &mut Tally::new(u64::MAX, u64::MAX, Duration::MAX, ledger), Duration::MAX)?;
         Ok(Fetched { bytes, time: begun.elapsed() })
     }
 }
@@ -201,14 +205,14 @@ fn read_answer(stream: &mut TcpStream, tally: &mut Tally<'_>, patience: Duration
     };
     let already = begin.len() - head_bytes;
     let end = length.map_or(u64::MAX, |length| tally.bytes.saturating_add(length));
-    if !is_part && end / 2 <= tally.wanted {
-        // All of it is not much more than what was asked for, and leaves nothing on its way.
+    if !is_part && end <= tally.most {
         tally.wanted = tally.wanted.max(end);
     }
     tally.add(already);
     while tally.bytes < end {
         if tally.is_over() {
-            if !is_part {
+            // A little more does no harm.
+            if !is_part && end - tally.bytes > CHUNK as u64 {
                 tally.ledger.server_ignores_ranges();
             }
             return Ok(false);
@@ -281,7 +285,7 @@ mod tests {
 
     fn fetched(answer: Vec<u8>, wanted: u64) -> (Result<Fetched, Trouble>, Ledger) {
         let (target, ledger) = (Target::parse("a.example").unwrap(), rich());
-        let fetched = target.fetch(server(answer), wanted, Duration::from_secs(60), &ledger);
+        let fetched = target.fetch(server(answer), wanted, 2 * wanted, Duration::from_secs(60), &ledger);
         (fetched, ledger)
     }
 
@@ -303,6 +307,9 @@ mod tests {
         let (fetched, ledger) = fetched(answer("200 OK", 12), 36);
         assert_eq!((fetched.unwrap().bytes, ledger.carried()), (36, 36));
         assert!(ledger.notes()[0].contains("The target has 12 bytes"), "{:?}", ledger.notes());
+        let (target, ledger) = (Target::parse("a.example").unwrap(), rich());
+        let late = target.fetch(server(answer("200 OK", 12)), 36, 36, Duration::ZERO, &ledger).unwrap();
+        assert!(late.bytes > 0 && ledger.notes().len() <= 1, "{late:?} {:?}", ledger.notes());
     }
 
     #[test]
@@ -315,7 +322,7 @@ mod tests {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").unwrap();
         });
         let (target, ledger) = (Target::parse("a.example").unwrap(), rich());
-        let trouble = target.fetch(address, 10, Duration::from_secs(60), &ledger).unwrap_err();
+        let trouble = target.fetch(address, 10, 10, Duration::from_secs(60), &ledger).unwrap_err();
         assert_eq!(
             (trouble.to_string().as_str(), ledger.carried()),
             ("the answer was cut off before its end", 4)

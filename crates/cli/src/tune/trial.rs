@@ -14,11 +14,11 @@ use crate::exit::Failure;
 use crate::port::Port;
 use crate::shorthand;
 
-/// What is fetched first, and at least.
+/// What is fetched first.
 pub(super) const FIRST_BYTES: u64 = 256 * 1024;
 
-/// What is sent first, and at least: it cannot be broken off when it takes too long.
-const FIRST_SENT_BYTES: u64 = 16 * 1024;
+/// What is carried at least, and sent first, which cannot be broken off when it takes too long.
+const LEAST_BYTES: u64 = 16 * 1024;
 
 /// So many times at most before it is measured.
 const WARMING: usize = 13;
@@ -59,11 +59,8 @@ impl Trial {
         towpath_control::check(&config)?;
         let instance = Instance::start(config)?;
         let finds_lanes = via.is_some_and(Via::finds_lanes);
-        Ok(Way { trial: self, port, instance, finds_lanes, bytes: Cell::new(self.first_bytes()) })
-    }
-
-    fn first_bytes(&self) -> u64 {
-        if self.is_upload { FIRST_SENT_BYTES } else { FIRST_BYTES }
+        let first = if self.is_upload { LEAST_BYTES } else { FIRST_BYTES };
+        Ok(Way { trial: self, port, instance, finds_lanes, bytes: Cell::new(first) })
     }
 
     /// The pool that leads to the target through a tunnel, as a file has it.
@@ -110,12 +107,11 @@ impl Way<'_> {
         let (address, bytes) = (self.port.address(), self.bytes.get());
         let fetched = match is_upload {
             true => target.send(address, bytes, body, ledger)?,
-            false => target.fetch(address, bytes, plan.sample.time * 2, ledger)?,
+            false => target.fetch(address, bytes, plan.sample.bytes, plan.sample.time * 2, ledger)?,
         };
         // Not too much more each time: what a way lets through for a moment is not what it carries.
         let expected = (fetched.rate() * plan.sample.time.as_secs_f64()) as u64;
-        let least = self.trial.first_bytes();
-        self.bytes.set(expected.min(2 * bytes).min(plan.sample.bytes).max(least));
+        self.bytes.set(expected.min(2 * bytes).min(plan.sample.bytes).max(LEAST_BYTES));
         Ok(fetched)
     }
 
