@@ -151,7 +151,7 @@ fn assert_checked(tunnel: &Tunnel, pool: &str) {
 #[test]
 fn what_goes_up_slowly_is_measured_too() {
     let tunnel = Tunnel::at("24KiB/s");
-    let flags = ["--only", "mss", "--pairs", "2", "--seconds", "9", "--upload", "--json"];
+    let flags = ["--only", "mss", "--pairs", "2", "--seconds", "14", "--upload", "--json"];
     let (code, text, errors) = tunnel.tune(&server(), "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
     let report: Value = serde_json::from_str(&text).unwrap();

@@ -5,11 +5,12 @@
 mod support;
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use support::middle::Middle;
-use support::net::{Server, assert_echo, connect, echo_server};
+use support::net::{End, Server, assert_echo, connect, echo_server, end_writes, read_to_end};
 use support::ports::free_address;
 use support::proc::own_memory_bytes;
 use support::towpath::Towpath;
@@ -42,6 +43,25 @@ fn one_of_a_hundred_streams_that_stalls_costs_the_others_no_time() {
     assert!(beside_it < 2 * usual + Duration::from_secs(1), "{beside_it:?} in place of {usual:?}");
 }
 
+/// A server that answers once its client has ended.
+fn answering_at_the_end() -> String {
+    let server = Server::start();
+    let address = server.address();
+    thread::spawn(move || {
+        loop {
+            let mut served = server.accept();
+            read_to_end(&mut served);
+            served.write_all(b"done").unwrap();
+        }
+    });
+    address
+}
+
+fn ended(client: TcpStream) -> TcpStream {
+    end_writes(&client);
+    client
+}
+
 #[test]
 fn a_stream_of_a_tunnel_that_is_there_costs_one_round_trip() {
     const ONE_WAY: Duration = Duration::from_millis(100);
@@ -51,7 +71,10 @@ fn a_stream_of_a_tunnel_that_is_there_costs_one_round_trip() {
     let middle = Middle::with_delay(&far_listen, ONE_WAY);
     let url = format!("towpath://{}?key-file={key}&lanes=2", middle.address);
     let _near = Towpath::tcp(&listen, &echo_server(), &["--via", &url, "--connect-timeout", "10s"]);
+    let ends = free_address();
+    let _other = Towpath::tcp(&ends, &answering_at_the_end(), &["--via", &url, "--connect-timeout", "10s"]);
     assert_echo(&mut connect(&listen), "it is there now");
+    assert_eq!(read_to_end(&mut ended(connect(&ends))), (b"done".to_vec(), End::Fin));
     let times = (0..5).map(|_| {
         let begun = Instant::now();
         assert_echo(&mut connect(&listen), "a question");
@@ -61,6 +84,13 @@ fn a_stream_of_a_tunnel_that_is_there_costs_one_round_trip() {
     times.sort();
     assert!(times[0] >= 2 * ONE_WAY, "the way is as long as it is: {times:?}");
     assert!(times[2] < 3 * ONE_WAY, "not a second time there and back: {times:?}");
+    // The end of what a client has to say leaves with it.
+    let mut client = connect(&ends);
+    let asked = Instant::now();
+    client.write_all(b"all").unwrap();
+    end_writes(&client);
+    assert_eq!(read_to_end(&mut client), (b"done".to_vec(), End::Fin));
+    assert!(asked.elapsed() < 3 * ONE_WAY, "{:?}", asked.elapsed());
     // What comes while the stream is being opened leaves too.
     let mut client = connect(&listen);
     // sleep: the stream is to be on its way by then.

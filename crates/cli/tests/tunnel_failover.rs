@@ -5,12 +5,15 @@
 mod support;
 
 use std::io::Write;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use support::net::{End, Server, assert_echo, connect, echo_server, read_exactly, read_to_end};
+use support::middle::Middle;
+use support::net::{End, Server, assert_echo, connect, echo_server, end_writes, read_exactly, read_to_end};
 use support::odd;
 use support::ports::free_address;
-use support::tunnel::{Tunnel, exchange};
+use support::towpath::Towpath;
+use support::tunnel::{Tunnel, exchange, far};
 
 #[test]
 fn clients_are_held_until_a_server_is_there() {
@@ -79,6 +82,30 @@ fn what_a_client_sends_comes_to_one_server_alone() {
     let records = tunnel.far.stop(2);
     let reached = records.iter().filter(|record| record.text("stage") == "relay");
     assert_eq!(reached.count(), 1, "{records:?}");
+}
+
+#[test]
+fn a_tunnel_that_takes_long_to_be_there_brings_bytes_to_one_server_alone() {
+    let (far_listen, listen, servers) = (free_address(), free_address(), [Server::start(), Server::start()]);
+    let _far = far(&far_listen, &["--plain"]);
+    // A second attempt begins before there is a lane.
+    let middle = Middle::with_delay(&far_listen, Duration::from_millis(300));
+    let targets = servers.iter().map(Server::address).collect::<Vec<_>>().join(",");
+    let url = format!("towpath://{}?plain&lanes=1", middle.address);
+    let _near = Towpath::tcp(&listen, &targets, &["--via", &url]);
+    let mut client = connect(&listen);
+    client.write_all(b"pay 10").unwrap();
+    end_writes(&client);
+    let had = servers.map(|server| {
+        thread::spawn(move || {
+            let mut served = server.accept();
+            let (bytes, _) = read_to_end(&mut served);
+            bytes
+        })
+    });
+    let mut had = had.map(|had| had.join().unwrap());
+    had.sort();
+    assert_eq!(had, [Vec::new(), b"pay 10".to_vec()]);
 }
 
 #[test]

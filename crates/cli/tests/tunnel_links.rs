@@ -88,11 +88,33 @@ fn lanes_are_carried_by_workers_whoever_was_the_first_to_ask() {
     let near = Towpath::file(&format!(
         "workers = 1\n[[listener]]\nname = \"a\"\nbind = \"{listen}\"\npool = \"b\"\n\
          [[pool]]\nname = \"b\"\nbackend = \"{}\"\nvia = \"towpath://{address}?plain&lanes=2\"\n\
-         check = {{ kind = \"tcp\", interval = \"100ms\" }}\n",
+         check = {{ kind = \"tcp\", interval = \"1s\" }}\n",
         echo_server()
     ));
-    exchange(connect(&listen), 20_000_000, 3);
-    let [worker, keeper] =
-        ["worker-0", "keeper"].map(|name| cpu_seconds_of(near.pid(), |thread| thread == name));
-    assert!(worker > 4.0 * keeper, "{worker} and {keeper}");
+    let spent = || ["worker-0", "keeper"].map(|name| cpu_seconds_of(near.pid(), |thread| thread == name));
+    let before = spent();
+    exchange(connect(&listen), 40_000_000, 3);
+    let after = spent();
+    let [worker, keeper] = [0, 1].map(|place| after[place] - before[place]);
+    assert!(worker > 2.0 * keeper, "{worker} and {keeper}");
+}
+
+#[test]
+fn lanes_come_back_where_the_far_end_takes_no_more_of_them() {
+    let address = free_address();
+    let _far = Towpath::file(&format!(
+        "[[listener]]\nname = \"a\"\nbind = \"{address}\"\nmode = \"tunnel\"\npool = \"b\"\n\
+         allow_dest = [\"127.0.0.0/8\"]\ntunnel = {{ plain = true, lanes = 4 }}\n[[pool]]\nname = \"b\"\n"
+    ));
+    let (first, second) = (Middle::to(&address), Middle::to(&address));
+    let (_near, listen) = near(&[&first.address, &second.address], "lanes=4");
+    assert_echo(&mut connect(&listen), "before");
+    let spread = |counts: (usize, usize)| {
+        wait_for("lanes", || ((first.open().len(), second.open().len()) == counts).then_some(()));
+    };
+    spread((2, 2));
+    first.cut();
+    spread((0, 4));
+    first.heal();
+    spread((2, 2));
 }

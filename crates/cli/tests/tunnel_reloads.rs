@@ -8,10 +8,12 @@ use std::fs;
 use std::io::Write;
 
 use rustix::process::Signal;
+use support::middle::Middle;
 use support::net::{End, Server, connect, read_exactly, read_to_end, telling_server};
 use support::ports::free_address;
 use support::towpath::Towpath;
 use support::tunnel::new_key;
+use support::wait_for;
 
 /// A far end of one listener with these keys.
 fn file(listen: &str, keys: &str) -> String {
@@ -51,6 +53,29 @@ fn streams_go_where_the_file_allows_by_now() {
         served.write_all(b"still").unwrap();
         assert_eq!(read_exactly(&mut client, 5), b"still", "{what}");
     }
+}
+
+#[test]
+fn sessions_that_may_have_no_more_streams_end_with_their_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = ["key", "other"].map(|name| {
+        let key = new_key(&folder, name);
+        let file = format!("allow_dest = [\"127.0.0.0/8\"]\ntunnel = {{ key_file = \"{key}\" }}\n");
+        (key, file)
+    });
+    let [(key, ours), (_, other)] = keys;
+    let (far_listen, listen, server) = (free_address(), free_address(), telling_server("here"));
+    let far = Towpath::file(&file(&far_listen, &ours));
+    let middle = Middle::to(&far_listen);
+    let url = format!("towpath://{}?key-file={key}&lanes=2", middle.address);
+    let _near = Towpath::tcp(&listen, &server, &["--via", &url, "--hold", "5s"]);
+    for _ in 0..3 {
+        assert_eq!(read_to_end(&mut connect(&listen)), (b"here".to_vec(), End::Fin));
+        reload(&far, &file(&far_listen, &other));
+        reload(&far, &file(&far_listen, &ours));
+    }
+    assert_eq!(read_to_end(&mut connect(&listen)), (b"here".to_vec(), End::Fin));
+    wait_for("two lanes", || (middle.open().len() == 2).then_some(()));
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use towpath_config::HopProtocol;
 use towpath_wire::addr::Target;
 use towpath_wire::destination::{Destination, Host};
 
-use crate::early::{Early, Speaks};
+use crate::early::{Early, Leaving, Speaks};
 use crate::error::{ConnectError, HopError, HopFault, Reason};
 use crate::near;
 use crate::outbound;
@@ -57,13 +56,14 @@ pub(crate) fn connect(
     };
     let host = host_of(member);
     let (hops, tls, limit) = (pool.hops.clone(), pool.tls.clone(), pool.config.connect_timeout);
-    let early = speaks.early().cloned();
+    // From now on this is an attempt that could come to a server, however long its way takes.
+    let leaving = speaks.early().map(Early::leave);
     let telling = if pool.ends_with_tunnel() { TELLING } else { Duration::ZERO };
     let going = async move {
         let stream = match straight {
             Some(Connecting::Done(stream)) => stream,
             Some(Connecting::Pending(pending)) => pending.await?,
-            None => go(&hops, &wanted, client, early, limit / 2).await?,
+            None => go(&hops, &wanted, client, leaving, limit / 2).await?,
         };
         match tls {
             None => Ok(stream),
@@ -80,7 +80,7 @@ async fn go(
     hops: &Arc<[Hop]>,
     wanted: &Destination,
     client: Option<SocketAddr>,
-    early: Option<Rc<Early>>,
+    mut leaving: Option<Leaving>,
     limit: Duration,
 ) -> Result<Stream, ConnectError> {
     let mut failed = Failed(hops.iter().map(|_| Vec::new()).collect());
@@ -98,7 +98,7 @@ async fn go(
             }
         };
         let Broken { error, place, lease } =
-            match go_on(hops, wanted, (start, early.as_ref()), &failed, limit).await {
+            match go_on(hops, wanted, (start, &mut leaving), &failed, limit).await {
                 Ok(stream) => return Ok(stream),
                 Err(broken) => broken,
             };
@@ -156,7 +156,7 @@ struct Broken {
 async fn go_on(
     hops: &Arc<[Hop]>,
     wanted: &Destination,
-    (start, early): (Start, Option<&Rc<Early>>),
+    (start, leaving): (Start, &mut Option<Leaving>),
     failed: &Failed,
     limit: Duration,
 ) -> Result<Stream, Broken> {
@@ -196,8 +196,9 @@ async fn go_on(
                 Link::Session(opening) => opening.ask(hop.login.as_ref(), &next, limit).await,
                 Link::Tunnel => match &hop.tunnel {
                     Some(tunnel) => {
-                        let opened =
-                            tunnel.open(hops, place, &next, early.filter(|_| is_told), limit).await?;
+                        let opened = tunnel
+                            .open(hops, place, &next, leaving.take().filter(|_| is_told), limit)
+                            .await?;
                         if is_told { opened.granted().await } else { Ok(opened.stream()) }
                     }
                     None => Err(HopFault::NoBackend),

@@ -45,6 +45,8 @@ pub(crate) struct Early {
     introduction: Vec<u8>,
     /// What the client has sent.
     first: RefCell<Vec<u8>>,
+    /// Whether it has ended its stream behind that.
+    has_ended: Cell<bool>,
     replay: Replay,
     /// Attempts under way.
     attempts: Cell<usize>,
@@ -59,6 +61,7 @@ impl Early {
         Rc::new(Self {
             introduction,
             first: RefCell::new(first.0),
+            has_ended: Cell::new(false),
             replay,
             attempts: Cell::new(0),
             doubtful: Cell::new(0),
@@ -66,7 +69,7 @@ impl Early {
         })
     }
 
-    /// Takes what the client has sent meanwhile. What stands against more is left for the relay to meet.
+    /// Takes what the client has sent meanwhile. What else stands against more is left for the relay to meet.
     pub(crate) fn take_more(&self, client: &mut Stream, buffers: &Buffers, cx: &mut Context<'_>) {
         let mut first = self.first.borrow_mut();
         let room = ROOM.saturating_sub(first.len());
@@ -75,10 +78,10 @@ impl Early {
         }
         buffers.with_hot(|hot| {
             let room = room.min(hot.len());
-            if let Poll::Ready(Ok(received)) = client.poll_recv(cx, &mut hot[..room])
-                && received.count > 0
-            {
-                first.extend_from_slice(&hot[..received.count]);
+            let Poll::Ready(Ok(received)) = client.poll_recv(cx, &mut hot[..room]) else { return };
+            first.extend_from_slice(&hot[..received.count]);
+            let is_end = received.count == 0;
+            if self.has_ended.replace(is_end) != is_end || !is_end {
                 // Attempts have had their turn.
                 cx.waker().wake_by_ref();
             }
@@ -113,7 +116,7 @@ pub(crate) struct Leaving {
 impl Leaving {
     /// Gives `send` what there is more of it, as long as it may come to the server of this attempt.
     pub(crate) fn go(&mut self, mut send: impl FnMut(&[u8])) {
-        let Early { introduction, first, replay, attempts, doubtful, is_over } = &*self.early;
+        let Early { introduction, first, replay, attempts, doubtful, is_over, .. } = &*self.early;
         let first = first.borrow();
         let is_known = self.count == introduction.len() + first.len();
         let may_go = attempts.get() == 1 || may_go_again(*replay, &first);
@@ -133,6 +136,12 @@ impl Leaving {
         }
     }
 
+    /// Whether it has taken all that the client will send.
+    pub(crate) fn is_all(&self) -> bool {
+        let Early { introduction, first, has_ended, is_over, .. } = &*self.early;
+        has_ended.get() && !is_over.get() && self.count == introduction.len() + first.borrow().len()
+    }
+
     /// The server is reached, or it is sure that it is not; tells how much was taken along.
     pub(crate) fn has_verdict(self) -> usize {
         if self.count > 0 {
@@ -145,5 +154,54 @@ impl Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         self.early.attempts.set(self.early.attempts.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn early(first: &[u8]) -> Rc<Early> {
+        Early::new(b"told ".to_vec(), FirstFlight(first.to_vec()), Replay::Safe)
+    }
+
+    /// What an attempt takes along now.
+    fn taken(leaving: &mut Leaving) -> Vec<u8> {
+        let mut taken = Vec::new();
+        leaving.go(|part| taken.extend_from_slice(part));
+        taken
+    }
+
+    #[test]
+    fn one_attempt_takes_all_there_is() {
+        let early = early(b"pay");
+        let mut leaving = early.leave();
+        assert_eq!(taken(&mut leaving), b"told pay");
+        early.first.borrow_mut().extend_from_slice(b" 10");
+        assert_eq!((taken(&mut leaving), taken(&mut leaving)), (b" 10".to_vec(), Vec::new()));
+        assert!(!early.may_go_again(), "it may have come to a server");
+        assert_eq!(leaving.has_verdict(), 11);
+        assert!(early.may_go_again());
+        assert_eq!(early.end().0, b"pay 10");
+        assert_eq!(taken(&mut early.leave()), b"", "the rest comes by itself");
+    }
+
+    #[test]
+    fn of_two_attempts_none_takes_what_is_for_one_server() {
+        let early = early(b"pay");
+        let (mut first, mut second) = (early.leave(), early.leave());
+        assert_eq!((taken(&mut first), taken(&mut second)), (Vec::new(), Vec::new()));
+        drop(first);
+        assert_eq!(taken(&mut second), b"told pay");
+        drop(second);
+        assert!(!early.may_go_again(), "nobody has told what became of it");
+    }
+
+    #[test]
+    fn what_may_come_to_two_goes_with_both() {
+        let early = early(&[0x16, 3, 1]);
+        let (mut first, mut second) = (early.leave(), early.leave());
+        assert_eq!((taken(&mut first).len(), taken(&mut second).len()), (8, 8));
+        assert!(early.may_go_again());
     }
 }

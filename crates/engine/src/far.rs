@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_local;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use towpath_config::TunnelIn;
 use towpath_wire::destination::Destination;
 use towpath_wire::tunnel::hello::{
@@ -256,7 +256,7 @@ pub(crate) async fn serve(
         ended = carrying.as_mut() => ended,
         () = leave(&worker, hub) => {
             hub.retire();
-            timeout(PARTING, carrying).await.unwrap_or(Ended::Closed)
+            timeout(PARTING, carrying.as_mut()).await.unwrap_or(Ended::Closed)
         }
     };
     if let Ended::Fault(fault) = ended {
@@ -269,11 +269,16 @@ pub(crate) async fn serve(
     }
 }
 
-/// Waits for a drain, tells the other end, and waits until its streams are over.
+/// Waits for a drain, tells the other end, and waits until its streams are over, those among them that it opened before it heard of it:
+/// then it closes its lanes by itself.
 async fn leave(worker: &Worker, hub: &Hub) {
     worker.draining().await;
     hub.with(|state, _| state.session.leave());
-    while hub.with(|state, _| state.session.streams()) > 0 {
+    let mut busy = Instant::now();
+    while busy.elapsed() < PARTING {
+        if hub.with(|state, _| state.session.streams()) > 0 {
+            busy = Instant::now();
+        }
         sleep(LOOKS).await;
     }
 }

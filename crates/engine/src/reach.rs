@@ -68,7 +68,7 @@ pub(crate) async fn reach<K>(
     let (mut search, mut race) = (Search::new(&pool, now), Race::default());
     loop {
         let mut pause = None;
-        if race.may_join() {
+        if race.may_join() && (race.is_empty() || speaks.may_go_again()) {
             let was_tried = |backend: &Backend| race.has(backend) || flow.has_tried(backend);
             match pick(&mut search, now, key, flow.preferred(), was_tried) {
                 Picked::Backend(server) => {
@@ -118,7 +118,6 @@ pub(crate) async fn reach<K>(
                     return None; // it may have come to this one
                 }
             }
-            News::Open if !speaks.may_go_again() => race.close(),
             News::Open => {
                 search.start_round(flow.attempts());
                 race.open();

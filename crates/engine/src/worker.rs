@@ -301,6 +301,7 @@ async fn work(post: Post) {
         () = hear(&mut phase, Phase::Ended) => {}
         () = async {
             read_mail_and_end(&mut inbox, &mut doors, &worker).await;
+            worker.idle.close();
             parting::deliver().await;
         } => {}
     }

@@ -131,7 +131,7 @@ impl Idle {
         let limit = place.limit();
         while let Some((mut stream, since)) = place.streams.pop() {
             let age = now.saturating_duration_since(since);
-            if age >= limit {
+            if age >= limit || stream.is_unwanted() {
                 stream.finish_now();
             } else if is_quiet(&mut stream) && (!surely || stream.is_silent()) {
                 return Some(stream);
@@ -187,6 +187,12 @@ impl Idle {
         }
     }
 
+    /// Closes all that wait: nobody will ask any more.
+    pub(crate) fn close(&self) {
+        let places = std::mem::take(&mut *self.places.borrow_mut());
+        places.into_values().flat_map(|place| place.streams).for_each(|(stream, _)| stream.finish_now());
+    }
+
     /// Whether as many connections to a backend wait as its pool wants ready; of HTTP/2 one is enough.
     pub(crate) fn is_warm(&self, way: Way<'_>) -> bool {
         let places = self.places.borrow();
@@ -235,7 +241,7 @@ impl Place {
         let streams = std::mem::take(&mut self.streams);
         for (mut stream, since) in streams {
             let age = since.elapsed();
-            if age >= limit {
+            if age >= limit || stream.is_unwanted() {
                 stream.finish_now();
             } else if is_quiet(&mut stream) {
                 self.streams.push((stream, since));

@@ -117,8 +117,9 @@ impl Keeper {
             let mut changed = pin!(hub.changed.notified());
             changed.as_mut().enable();
             let measures = hub.measures();
-            if hub.is_over() || (self.near.upgrade().is_none() && measures.streams == 0) {
-                hub.finish();
+            let is_of_use = hub.is_of_use() && self.near.upgrade().is_some();
+            if hub.is_over() || (!is_of_use && measures.streams == 0) {
+                hub.part();
                 return;
             }
             let open = hub.lanes();
@@ -142,10 +143,16 @@ impl Keeper {
                 dials.links.untried().into_iter().for_each(|link| self.dial(link, &dials));
             } else if open > wanted {
                 hub.retire_lane(|open| dials.links.give_up(open));
-            } else if all == wanted && balanced.elapsed() >= BALANCE {
+            } else if all == wanted
+                && balanced.elapsed() >= BALANCE
+                && let Some(link) = dials.links.neglected()
+            {
                 balanced = Instant::now();
-                // There is one too many then, until one goes of where there are most.
-                dials.links.neglected().into_iter().for_each(|link| self.dial(link, &dials));
+                match most {
+                    // There is one too many then, until one goes of where there are most.
+                    None => self.dial(link, &dials),
+                    Some(_) => hub.retire_lane(|open| dials.links.give_up(open)),
+                }
             }
             let pause = if measures.streams > 0 || open < wanted { LOOKS } else { REST };
             tokio::select! {
@@ -178,7 +185,9 @@ impl Keeper {
                     dials.links.note(lane, &link, was_of_use);
                 }
                 Err(failed) => {
-                    dials.links.note(lane, &link, false);
+                    // Where there is no room for another lane, the link is well.
+                    let is_well = matches!(failed, Failed::Refused(Refusal::Full)) && hub.lanes() > 0;
+                    dials.links.note(lane, &link, is_well);
                     note(&hops[place], &link, &failed);
                     dials.fails(&hub, failed);
                 }

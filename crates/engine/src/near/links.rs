@@ -123,10 +123,17 @@ impl Links {
         self.next().filter(|link| self.count(link.id) == 0 && !self.standings.borrow().contains_key(&link.id))
     }
 
-    /// One that has fewer lanes than its share, while another has more: it was away, and may be back.
+    /// One that has fewer lanes than its share, while another has more: it was away, and may be back, or is new.
     pub(super) fn neglected(&self) -> Option<Link> {
-        let most = self.all().iter().map(|link| self.count(link.id)).max()?;
-        self.next().filter(|link| self.count(link.id) + 1 < most)
+        let crowd = self.crowd();
+        let most = self.lanes.borrow().values().map(crowd).max()?;
+        self.next().filter(|link| self.count(link.id).saturating_add(1) < most)
+    }
+
+    /// How many lanes a link has; one that is no more has too many of them.
+    fn crowd(&self) -> impl Fn(&LinkId) -> usize {
+        let all: Vec<_> = self.all().iter().map(|link| link.id).collect();
+        move |id| if all.contains(id) { self.count(*id) } else { usize::MAX }
     }
 
     /// Whether lanes have failed over all of them.
@@ -157,8 +164,8 @@ impl Links {
 
     /// The lane of those that are `open` that is best gone without: the latest one of the link that has most.
     pub(super) fn give_up(&self, open: &[LaneId]) -> Option<LaneId> {
-        let crowd =
-            |lane: &&LaneId| self.lanes.borrow().get(*lane).map_or(usize::MAX, |link| self.count(*link));
+        let crowd_of = self.crowd();
+        let crowd = |lane: &&LaneId| self.lanes.borrow().get(*lane).map_or(usize::MAX, &crowd_of);
         let lane = *open.iter().max_by_key(crowd)?;
         self.lanes.borrow_mut().remove(&lane);
         Some(lane)

@@ -6,7 +6,6 @@ mod links;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use towpath_wire::destination::Destination;
 use towpath_wire::tunnel::hello::{SessionId, Terms};
 use towpath_wire::tunnel::session::Role;
 
-use crate::early::{Early, Leaving};
+use crate::early::Leaving;
 use crate::error::HopFault;
 use crate::pool::Hop;
 use crate::stream::Stream;
@@ -60,14 +59,14 @@ impl Near {
         let _ = self.workers.set(workers.clone());
     }
 
-    /// Opens a stream to `wanted` through the tunnel to the hop at `place`, whose first lane may take `limit`. What there is `early`
-    /// leaves with it.
+    /// Opens a stream to `wanted` through the tunnel to the hop at `place`, whose first lane may take `limit`. What is `leaving`
+    /// goes with it.
     pub(crate) async fn open(
         self: &Arc<Self>,
         hops: &Arc<[Hop]>,
         place: usize,
         wanted: &Destination,
-        early: Option<&Rc<Early>>,
+        mut leaving: Option<Leaving>,
         limit: Duration,
     ) -> Result<Opened, HopFault> {
         let hub = self.session(hops, place);
@@ -77,7 +76,6 @@ impl Near {
         let text = wanted.to_string();
         let mut asking = u16::try_from(text.len()).map_err(|_| HopFault::Unnameable)?.to_be_bytes().to_vec();
         asking.extend_from_slice(text.as_bytes());
-        let mut leaving = early.map(Early::leave);
         if let Some(leaving) = &mut leaving {
             leaving.go(|bytes| asking.extend_from_slice(bytes));
         }
@@ -131,6 +129,9 @@ impl Opened {
         let granted = poll_fn(|cx| {
             if let Some(leaving) = &mut leaving {
                 leaving.go(|bytes| stream.ask(bytes));
+                if leaving.is_all() {
+                    stream.end();
+                }
             }
             stream.poll_granted(cx)
         })

@@ -33,6 +33,11 @@ pub(crate) trait Io: AsyncRead + AsyncWrite + Unpin + Send {
     /// Bytes written and not yet acknowledged by the peer's kernel.
     fn unacknowledged(&self) -> usize;
 
+    /// Whether the other end wants to go once nobody uses it.
+    fn is_unwanted(&self) -> bool {
+        false
+    }
+
     /// How its way is, as far as the kernel tells.
     fn path(&self) -> Option<TcpPath>;
 

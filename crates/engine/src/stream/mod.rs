@@ -316,6 +316,11 @@ impl Stream {
         }
     }
 
+    /// Whether the other end wants to go once nobody uses it.
+    pub(crate) fn is_unwanted(&self) -> bool {
+        matches!(self, Self::Layered(layered) if layered.io().is_unwanted())
+    }
+
     /// Bytes written and not yet acknowledged by the peer.
     pub(crate) fn unacknowledged(&self) -> usize {
         match self.as_plain() {

@@ -186,7 +186,7 @@ impl Hub {
     }
 
     /// Ends the session, tells the other end, and has all lanes close once that is written.
-    pub(super) fn part(&self) {
+    pub(crate) fn part(&self) {
         self.with(|state, now| {
             state.session.part();
             state.pump(now);

@@ -77,6 +77,14 @@ impl TunnelStream {
         self.had = count;
     }
 
+    /// Ends what is written.
+    pub(crate) fn end(&mut self) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            let id = self.id;
+            self.hub.with(|state, _| state.session.finish(id, Last::End));
+        }
+    }
+
     /// Sends the far end what it is asked for, or what leaves with that: the first bytes of the stream.
     pub(crate) fn ask(&self, asking: &[u8]) {
         let id = self.id;
@@ -191,11 +199,7 @@ impl AsyncWrite for TunnelStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.has_ended {
-            self.has_ended = true;
-            let id = self.id;
-            self.hub.with(|state, _| state.session.finish(id, Last::End));
-        }
+        self.end();
         Poll::Ready(Ok(()))
     }
 }
@@ -210,6 +214,10 @@ impl Io for TunnelStream {
             state.watch(id, cx);
             Poll::Pending
         })
+    }
+
+    fn is_unwanted(&self) -> bool {
+        !self.hub.is_of_use()
     }
 
     fn keep_alive(&self, _wanted: &SocketOptions) {}
