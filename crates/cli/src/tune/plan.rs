@@ -35,20 +35,23 @@ struct Work {
     /// What each comparison takes, and how many there are at most.
     samples_each: u32,
     comparisons: u32,
-    /// How many ways find out how many lanes they need, and whether what helps together may be one of them.
+    /// How many ways find out how many lanes they need.
     growing: u32,
-    may_grow_at_last: bool,
+    /// How many of them are those that are compared once more.
+    growing_at_last: u32,
 }
 
 impl Work {
     fn new(pairs: u32, via: &Via, changes: &[Change]) -> Self {
         let growing = changes.iter().filter(|change| grows(via, change)).count() as u32;
+        // The way as it is begins anew then.
+        let growing_at_last = u32::from(via.finds_lanes()) + u32::from(growing > 0);
         Self {
             changes: changes.len(),
             samples_each: 2 * pairs + WARMING,
             comparisons: changes.len() as u32 + 1,
-            growing: growing + u32::from(via.finds_lanes()) + u32::from(growing > 0),
-            may_grow_at_last: growing > 0,
+            growing: growing + u32::from(via.finds_lanes()) + growing_at_last,
+            growing_at_last,
         }
     }
 
@@ -111,8 +114,7 @@ impl Plan {
                 (FIRST_BYTES as f64 / part(time) / 1e6).ceil()
             )));
         }
-        let at_last = if work.may_grow_at_last { GROWTH } else { Duration::ZERO };
-        let once_more = share(time * work.samples_each + at_last);
+        let once_more = share(time * work.samples_each + GROWTH * work.growing_at_last);
         Ok(Self { sample, growth: share(GROWTH), once_more })
     }
 }
@@ -140,16 +142,16 @@ mod tests {
 
     #[test]
     fn all_parts_together_are_the_whole() {
-        // Three changes grow as the way itself does, and so does what helps of them.
+        // Three changes grow as the way itself does, and so do what helps of them and the way, once more.
         let (plan, candidates) = plan("", &[Group::Mss, Group::Window], 120, 1000);
         let (plan, changes) = (plan.unwrap(), candidates.changes.len() as u32);
         assert_eq!(changes, 3);
         let samples = (2 * 6 + WARMING) * (changes + 1) + WARMING;
-        let time = plan.sample.time * samples + plan.growth.time * 5;
+        let time = plan.sample.time * samples + plan.growth.time * 6;
         assert!(time <= Duration::from_secs(120) && time > Duration::from_secs(119), "{time:?}");
-        let bytes = plan.sample.bytes * u64::from(samples) + plan.growth.bytes * 5;
+        let bytes = plan.sample.bytes * u64::from(samples) + plan.growth.bytes * 6;
         assert!((999_000_000..=1_000_000_000).contains(&bytes), "{bytes}");
-        assert_eq!(plan.once_more.time, plan.sample.time * (2 * 6 + WARMING) + GROWTH);
+        assert_eq!(plan.once_more.time, plan.sample.time * (2 * 6 + WARMING) + 2 * GROWTH);
     }
 
     #[test]
