@@ -249,9 +249,8 @@ pub(crate) async fn serve(
         let serving = serve_stream(worker.clone(), (of_streams.clone(), is_welcome), whose, stream);
         spawn_local(Box::pin(serving));
     };
-    let segments = flow.seat.listener.socket.segments.as_deref();
-    let may_pace = segments.is_none_or(|segments| segments.pacing_rate.is_none());
-    let mut carrying = pin!(carry(hub, lane, stream, may_pace, opened));
+    let listener = flow.seat.listener.clone();
+    let mut carrying = pin!(carry(hub, lane, stream, listener.socket.segments.as_deref(), opened));
     let ended = tokio::select! {
         ended = carrying.as_mut() => ended,
         () = leave(&worker, hub) => {

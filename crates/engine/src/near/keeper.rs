@@ -210,9 +210,7 @@ async fn serve(hub: &Arc<Hub>, hop: &Hop, lane: LaneId, stream: Stream, terms: T
         hub.with(|state, _| state.session.set_terms(terms));
     }
     hub.add_lane(lane);
-    let segments = hop.pool.config.socket.segments.as_deref();
-    let may_pace = segments.is_none_or(|segments| segments.pacing_rate.is_none());
-    match carry(hub, lane, stream, may_pace, |_| {}).await {
+    match carry(hub, lane, stream, hop.pool.config.socket.segments.as_deref(), |_| {}).await {
         Ended::Closed => tracing::debug!("tunnel: lane {lane} has ended"),
         Ended::Broken(kind) => tracing::debug!("tunnel: lane {lane} broke: {kind}"),
         Ended::Fault(fault) => tracing::warn!("tunnel: the far end is at fault: {fault}"),

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use towpath_config::Segments;
 use towpath_sys::path::TcpPath;
 use towpath_wire::tunnel::frame::Decoder;
 use towpath_wire::tunnel::{Fault, LaneId, Path, StreamId};
@@ -29,13 +30,12 @@ pub(crate) enum Ended {
     Fault(Fault),
 }
 
-/// Carries the frames of a lane until it ends; `opened` takes the streams that the other end opens. `may_pace` says that nobody has
-/// said how fast it may send.
+/// Carries the frames of a lane until it ends; `opened` takes the streams that the other end opens. Its socket is as `wanted`.
 pub(crate) async fn carry(
     hub: &Arc<Hub>,
     id: LaneId,
     stream: Stream,
-    may_pace: bool,
+    wanted: Option<&Segments>,
     mut opened: impl FnMut(StreamId),
 ) -> Ended {
     let mut carrier = Carrier {
@@ -46,8 +46,12 @@ pub(crate) async fn carry(
         out: Vec::new(),
         sent: 0,
         is_flushed: true,
-        pacing: may_pace.then(Pacing::default),
+        // Unless somebody has said how fast it may send.
+        pacing: wanted.is_none_or(|wanted| wanted.pacing_rate.is_none()).then(Pacing::default),
     };
+    if let Some(facts) = wanted.and_then(|wanted| carrier.stream.facts(wanted)) {
+        tracing::debug!("tunnel: lane {id}: {facts:?}");
+    }
     let _carried = Carried::here();
     let ended = poll_fn(|cx| carrier.poll(cx, &mut opened)).await;
     hub.remove_lane(id);

@@ -19,7 +19,7 @@ const MOMENT: Duration = Duration::from_millis(10);
 const STALE: Duration = Duration::from_millis(15);
 
 /// Lanes that had too much to carry are taken for narrow so much longer.
-const NARROW: Duration = Duration::from_millis(500);
+const NARROW: Duration = Duration::from_secs(3);
 
 /// What the mutex of a hub holds.
 #[derive(Debug)]

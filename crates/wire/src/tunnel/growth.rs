@@ -10,7 +10,7 @@ const WORTH: f64 = 0.25;
 
 /// After lanes that were of no use, so long is not tried again; three times as long each time, up to the second. The first time is short: what
 /// lets more through in its first moments makes one lane look better than it is.
-const CONTENT: Duration = Duration::from_millis(2500);
+const CONTENT: Duration = Duration::from_secs(5);
 const CONTENT_MAX: Duration = Duration::from_secs(640);
 
 /// A session that has had little to send for so long needs one lane.

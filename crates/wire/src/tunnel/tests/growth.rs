@@ -76,7 +76,7 @@ fn one_lane_that_carries_all_stays_alone() {
 fn a_burst_at_first_holds_more_lanes_up_for_a_moment_alone() {
     let mut way = Way::new(16);
     way.carry(MINUTE / 60, true, |_| 50_000_000);
-    way.carry(MINUTE / 6, true, |lanes| 2_000_000 * lanes as u64);
+    way.carry(MINUTE / 4, true, |lanes| 2_000_000 * lanes as u64);
     assert_eq!(way.lanes, 16, "{:?}", way.all);
 }
 
