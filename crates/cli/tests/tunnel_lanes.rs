@@ -18,9 +18,10 @@ use support::towpath::Towpath;
 use support::tunnel::Tunnel;
 use support::wait_for;
 
-/// What an answer says of a lane that is taken, of one of no session, and of one that is too much.
+/// What an answer says of a lane that is taken, of one of no session, of one that was there, and of one that is too much.
 const WELCOME: u8 = 0;
 const UNKNOWN_SESSION: u8 = 2;
+const REPEATED: u8 = 3;
 const FULL: u8 = 4;
 
 /// Kinds of frames.
@@ -105,6 +106,24 @@ fn a_block_that_is_not_coded_as_it_says_ends_its_session_with_a_record() {
     far.stderr.wait_for("the session was ended: ");
     far.signal(Signal::TERM);
     far.wait();
+}
+
+#[test]
+fn a_hello_that_was_heard_before_gets_no_lane_and_disturbs_none() {
+    let (listen, server) = (free_address(), Server::start());
+    let far = Towpath::file(&file(&listen, "compress = \"off\""));
+    let mut first = Lane::open(&listen, 1, true, 0);
+    first.block(PLAIN, &[0, 0], &asking(&server.address()));
+    let mut served = server.accept();
+    for may_begin in [true, false] {
+        assert_eq!(Lane::open(&listen, 1, may_begin, 0).verdict, REPEATED);
+    }
+    served.write_all(b"still").unwrap();
+    let frames = std::iter::from_fn(|| Some(first.frame()));
+    let mut blocks = frames.filter(|(kind, bytes)| *kind < 0x10 && bytes.ends_with(b"still"));
+    assert!(blocks.next().is_some());
+    let refused = far.records(2);
+    assert!(refused.iter().all(|record| record.end() == "identify: repeated lane"), "{refused:?}");
 }
 
 #[test]
