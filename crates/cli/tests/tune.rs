@@ -116,7 +116,7 @@ fn more_lanes_help_where_each_is_slow() {
     let tunnel = Tunnel::start();
     let plot = tunnel.folder.path().join("plot.svg").display().to_string();
     let target = format!("http://{}/large", server());
-    let flags = ["--only", "lanes", "--pairs", "4", "--seconds", "16", "--plot", &plot];
+    let flags = ["--only", "lanes", "--pairs", "5", "--seconds", "23", "--plot", &plot];
     let (code, text, errors) = tunnel.tune(&target, "lanes=1&compress=off", &flags);
     assert_eq!(code, Some(0), "{text}{errors}");
     let line = |name: &str| {
