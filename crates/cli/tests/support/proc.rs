@@ -46,6 +46,16 @@ pub(crate) fn thread_names(pid: u32) -> Vec<String> {
     names.map(|name| name.trim().to_owned()).collect()
 }
 
+/// Whether a signal keeps every thread of the process from running.
+pub(crate) fn is_stopped(pid: u32) -> bool {
+    let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("the process lives").flatten();
+    // The state is the first letter behind the name, which is in parentheses.
+    tasks.all(|task| {
+        let text = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        text.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+    })
+}
+
 /// Bytes that `stream`, over v4, has written and its peer has not acknowledged; `None` once it is no connection any
 /// more (tx_queue of /proc/net/tcp).
 pub(crate) fn unacknowledged(stream: &TcpStream) -> Option<u64> {

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::lines::Lines;
 use super::turns::Turn;
-use super::{PATIENCE, peers, wait_for};
+use super::{PATIENCE, peers, proc, wait_for};
 
 /// The binary under test: the one of the environment, or the one that cargo built with the test.
 pub(crate) fn binary() -> PathBuf {
@@ -175,6 +175,15 @@ impl Towpath {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("towpath runs");
+    }
+
+    /// Does `what` while none of its threads run, so that all of it has happened when towpath first looks.
+    pub(crate) fn while_stopped<T>(&self, what: impl FnOnce() -> T) -> T {
+        self.signal(Signal::STOP);
+        wait_for("stop of all threads", || proc::is_stopped(self.child.id()).then_some(()));
+        let done = what();
+        self.signal(Signal::CONT);
+        done
     }
 
     /// Waits until `count` connections have left their records, and returns all so far.
