@@ -83,6 +83,22 @@ fn requests_that_come_at_once_share_a_new_connection_of_http_2() {
     near.stop(MANY);
 }
 
+#[test]
+fn a_connection_of_http_2_that_is_used_now_and_then_is_kept() {
+    let (server, address) = h2_server(|_, _| Act::Answers);
+    let (listen, towpath) = alone(&[&address], "", "http_version = \"2\"\nidle_connection_timeout = \"1s\"");
+    let mut client = Client::connect(&listen);
+    for _ in 0..25 {
+        assert_eq!(client.ask(GET).status, 204);
+        // sleep: the pace of the client; all in all longer than a connection without a request is kept.
+        thread::sleep(Duration::from_millis(100));
+    }
+    server.connected.recv_timeout(PATIENCE).unwrap();
+    assert!(server.connected.try_recv().is_err(), "one is enough");
+    drop(client);
+    towpath.stop(25);
+}
+
 /// What a server of HTTP/2 tells of itself.
 struct H2Server {
     connected: mpsc::Receiver<()>,

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use support::PATIENCE;
-use support::frames::Frames;
+use support::frames::{self, Frames, GOAWAY, Outcome};
 use support::net::{Server, connect, end_writes, read_exactly, read_to_end, reset};
 use support::proxies::read_head;
 use support::raw_web::{Client, Web, balancer, echo};
@@ -210,4 +210,21 @@ fn a_client_that_goes_after_its_server_stopped_taking_the_body_is_missed_at_once
     assert_eq!((record.text("end"), record.0["status"].is_null()), ("client reset", true), "{record:?}");
     drop(server);
     towpath.stop(1);
+}
+
+#[test]
+fn a_client_of_http_2_that_asks_now_and_then_is_not_asked_to_leave() {
+    let web = Web::start();
+    let (listen, _towpath) = balancer(&[&web.address], "keepalive_timeout = \"500ms\"", "");
+    let mut client = Frames::connect(&listen, &[]);
+    for number in 0..30 {
+        client.get(2 * number + 1, frames::GET);
+        let outcome = client.outcome(2 * number + 1);
+        assert!(matches!(outcome, Outcome::Answered { status: 200, .. }), "request {number}: {outcome:?}");
+        // sleep: the pace of the client; three times as long as one without a request is kept, all in all.
+        thread::sleep(Duration::from_millis(50));
+    }
+    // And then it says nothing.
+    let last: Vec<_> = std::iter::from_fn(|| client.next()).map(|frame| frame.kind).collect();
+    assert!(last.contains(&GOAWAY), "{last:?}");
 }

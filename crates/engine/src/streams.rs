@@ -13,7 +13,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::stream::{Flusher, Gathered, Stream};
 use crate::worker::Worker;
@@ -96,8 +96,10 @@ async fn until_end<F: Future<Output = ()> + 'static>(
 ) -> Result<(), h2::Error> {
     let mut draining = pin!(worker.draining());
     let mut is_asked = false;
-    let (mut idle_looks, mut quiet, mut known) = (0, 0, 0);
+    let (mut quiet, mut known) = (0, 0);
+    let (mut idle_looks, mut seen) = (0, 0);
     let mut looks = interval(patience / LOOKS);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if !is_asked && is_leaving() {
             is_asked = true;
@@ -121,7 +123,10 @@ async fn until_end<F: Future<Output = ()> + 'static>(
             }
             () = open.closed.notified(), if is_asked => continue,
             _ = looks.tick() => {
-                idle_looks = if open.count.get() == 0 { idle_looks + 1 } else { 0 };
+                // Streams that came and went between two looks count too.
+                let was_idle = open.count.get() == 0 && open.all.get() == seen;
+                seen = open.all.get();
+                idle_looks = if was_idle { idle_looks + 1 } else { 0 };
                 match idle_looks {
                     0..=LOOKS => {}
                     // Asked to leave, and then left.

@@ -69,6 +69,9 @@ struct Place {
 struct Session {
     sender: SendRequest<Bytes>,
     count: Rc<Cell<usize>>,
+    /// Whether it got a stream since the last look.
+    was_used: Cell<bool>,
+    /// When it was last seen in use.
     since: Instant,
 }
 
@@ -167,6 +170,7 @@ impl Idle {
         // The fullest first, so that those of busier times can close.
         let session = sessions.iter().filter(has_room).max_by_key(|session| session.count.get())?;
         session.count.set(session.count.get() + 1);
+        session.was_used.set(true);
         Some(Room { sender: session.sender.clone(), count: session.count.clone() })
     }
 
@@ -176,7 +180,7 @@ impl Idle {
         let room = Room { sender: sender.clone(), count: count.clone() };
         let mut places = self.places.borrow_mut();
         let place = self.place(&mut places, way);
-        place.sessions.push(Session { sender, count, since: Instant::now() });
+        place.sessions.push(Session { sender, count, was_used: Cell::new(true), since: Instant::now() });
         room
     }
 
@@ -253,7 +257,7 @@ impl Place {
             self.learn(age);
         }
         self.sessions.retain_mut(|session| {
-            if session.count.get() > 0 {
+            if session.was_used.take() || session.count.get() > 0 {
                 session.since = Instant::now();
             }
             let noop = &mut Context::from_waker(Waker::noop());
