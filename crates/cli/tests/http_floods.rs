@@ -15,7 +15,7 @@ use support::frames::{
     WINDOW_UPDATE, block, frame,
 };
 use support::net::{connect, read_with};
-use support::proc::own_memory_bytes;
+use support::proc::{allow_descriptors, own_memory_bytes};
 use support::raw_web::{Client, Web, balancer_file};
 use support::towpath::Towpath;
 use support::turns::Turn;
@@ -350,8 +350,9 @@ fn readers_that_never_read() {
 
 #[test]
 fn thousands_of_heads_that_never_end() {
+    allow_descriptors(12_000);
     let flooded = Flooded::start("header_timeout = \"3s\"");
-    let count = 3_000;
+    let count = 10_000;
     let statuses = flooded.flood(|| {
         let mut clients: Vec<TcpStream> = (0..count).map(|_| connect(&flooded.listen)).collect();
         let begun = Instant::now();

@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc;
 use std::thread;
@@ -15,7 +15,7 @@ use socket2::{Domain, Socket, Type};
 
 use support::PATIENCE;
 use support::frames::{self, Frames, GOAWAY, Outcome};
-use support::net::{Server, connect, end_writes, read_exactly, read_to_end, reset};
+use support::net::{Server, connect, end_writes, narrow, read_exactly, read_to_end, reset};
 use support::proxies::read_head;
 use support::raw_web::{Client, Web, balancer, echo};
 
@@ -73,16 +73,6 @@ fn a_server_that_takes_no_more_of_a_body_is_late_and_not_its_client() {
         upload.join().unwrap();
         towpath.stop(2);
     }
-}
-
-/// A client with little room for what comes.
-fn narrow(listen: &str) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_recv_buffer_size(16 << 10).unwrap();
-    socket.connect(&listen.parse::<SocketAddr>().unwrap().into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
 }
 
 /// Sixteen megabytes.

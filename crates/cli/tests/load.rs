@@ -9,10 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::net::{End, Server, connect, end_writes, pair, read_exactly, read_with, reset};
 use support::ports::free_address;
-use support::proc::{open_descriptors, own_memory_bytes};
+use support::proc::{allow_descriptors, open_descriptors, own_memory_bytes};
 use support::services::redis;
 use support::towpath::{Towpath, command};
 use support::turns::Turn;
@@ -186,12 +185,7 @@ fn echo(stream: &mut TcpStream) {
 #[test]
 fn nine_thousand_live_connections_and_quick_service_for_the_next() {
     let _turn = Turn::alone();
-    let limit = getrlimit(Resource::Nofile);
-    assert!(
-        limit.maximum.is_none_or(|most| most >= 20_000),
-        "this test needs `ulimit -Hn` of 20000: {limit:?}"
-    );
-    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    allow_descriptors(20_000);
     let (listen, redis) = (free_address(), redis());
     let towpath = Towpath::start_alone(command(["tcp", &listen, &redis.address(), "--log-format", "json"]));
     let mut live: Vec<TcpStream> = Vec::new();

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::net::sockopt::{self, Timeout};
+use socket2::{Domain, Socket, Type};
 
 use super::{PATIENCE, wait_for};
 
@@ -112,6 +113,14 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream.set_nodelay(true).unwrap();
     stream
+}
+
+/// A client with little room for what comes.
+pub(crate) fn narrow(listen: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(16 << 10).unwrap();
+    socket.connect(&listen.parse::<SocketAddr>().unwrap().into()).unwrap();
+    patient(TcpStream::from(socket))
 }
 
 /// A connection to `address` whose calls have a deadline.

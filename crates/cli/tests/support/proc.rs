@@ -4,6 +4,18 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Lets this test, and what it starts, have at least so many descriptors open.
+pub(crate) fn allow_descriptors(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    assert!(
+        limit.maximum.is_none_or(|most| most >= count),
+        "this test needs `ulimit -Hn` of {count}: {limit:?}"
+    );
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+}
+
 /// How many descriptors the process has open.
 pub(crate) fn open_descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("the process lives").count()

@@ -117,17 +117,52 @@ pub(super) enum Down {
     },
 }
 
+/// Answers that hyper has all of, and that may not have left for their client.
+#[derive(Default)]
+pub(super) struct Leaving(RefCell<Vec<SharedFlow>>);
+
+impl Leaving {
+    /// A server's answer to a client of HTTP/1 has come to its end.
+    fn put(&self, gate: &GateKey, flow: &SharedFlow) {
+        flow.borrow_mut().not_connected(Reason::ClientReset);
+        gate.note_unflushed();
+        self.0.borrow_mut().push(flow.clone());
+    }
+
+    /// Ends the stories of those that have left by now.
+    pub(super) fn settle(&self, gate: &GateKey) {
+        let mut leaving = self.0.borrow_mut();
+        if !leaving.is_empty() && gate.is_flushed() {
+            leaving.drain(..).for_each(|flow| flow.borrow_mut().not_connected(Reason::Served));
+        }
+    }
+}
+
 /// What ends an answer that does not come: a client that has reset its connection, and time.
 pub(super) struct Watch {
-    gate: Option<GateKey>,
+    /// A client of HTTP/1.
+    client: Option<(GateKey, Rc<Leaving>)>,
+    /// Whether all of the answer has come.
+    is_over: bool,
     limit: Duration,
     clock: Pin<Box<Sleep>>,
 }
 
 impl Watch {
     /// Between two parts of an answer there may be as much time as `limit`.
-    pub(super) fn new(gate: Option<GateKey>, limit: Duration) -> Self {
-        Self { gate, limit, clock: Box::pin(sleep(limit)) }
+    pub(super) fn new(client: Option<(GateKey, Rc<Leaving>)>, limit: Duration) -> Self {
+        Self { client, is_over: false, limit, clock: Box::pin(sleep(limit)) }
+    }
+
+    /// All of the answer has come.
+    fn end(&mut self, flow: &SharedFlow) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        match &self.client {
+            Some((gate, leaving)) => leaving.put(gate, flow),
+            None => flow.borrow_mut().not_connected(Reason::Served),
+        }
     }
 
     /// Something has come.
@@ -137,7 +172,7 @@ impl Watch {
 
     /// Ready with the reason once nothing more is to be waited for.
     fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
-        if self.gate.as_ref().is_some_and(|gate| gate.poll_hangup(cx).is_ready()) {
+        if self.client.as_ref().is_some_and(|(gate, _)| gate.poll_hangup(cx).is_ready()) {
             return Poll::Ready(Reason::ClientReset);
         }
         self.clock.as_mut().poll(cx).map(|()| Reason::Idle)
@@ -206,7 +241,7 @@ impl Body for Down {
                         }
                     }
                     Some(Err(_)) => flow.borrow_mut().not_connected(Reason::ServerReset),
-                    None => flow.borrow_mut().not_connected(Reason::Served),
+                    None => watch.end(flow),
                 }
                 let frame = frame.map(|frame| frame.map_err(|_| Failed));
                 Poll::Ready(frame)
@@ -231,10 +266,10 @@ impl Body for Down {
 
 impl Drop for Down {
     fn drop(&mut self) {
-        if let Self::Passed { incoming, flow, .. } = self
+        if let Self::Passed { incoming, flow, watch } = self
             && incoming.is_end_stream()
         {
-            flow.borrow_mut().not_connected(Reason::Served);
+            watch.end(flow);
         }
     }
 }

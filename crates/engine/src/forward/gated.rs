@@ -39,6 +39,8 @@ struct Inner {
     patience: Duration,
     /// Who reads on once the server has answered.
     held_up: Option<Waker>,
+    /// Whether hyper has nothing more that is to leave, as far as that was asked for.
+    is_flushed: bool,
     /// Whether it leaves HTTP: whoever carries the other protocol takes the stream.
     goes_over: bool,
 }
@@ -84,6 +86,7 @@ impl Gated {
             header_timeout,
             patience,
             held_up: None,
+            is_flushed: true,
             goes_over: false,
         };
         let shared = Arc::new(Mutex::new(Some(inner)));
@@ -120,6 +123,18 @@ impl GateKey {
             Some(inner) => inner.stream.poll_hangup(cx),
             None => Poll::Ready(()),
         }
+    }
+
+    /// Hyper has something that is to leave.
+    pub(super) fn note_unflushed(&self) {
+        if let Some(inner) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            inner.is_flushed = false;
+        }
+    }
+
+    /// Whether all has left since.
+    pub(super) fn is_flushed(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|inner| inner.is_flushed)
     }
 
     /// A server has gone over to another protocol: the stream is left to whoever carries that.
@@ -237,7 +252,12 @@ impl AsyncWrite for Gated {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|inner| inner.stream.poll_flushed(cx))
+        self.with(|inner| {
+            ready!(inner.stream.poll_flushed(cx))?;
+            // It comes here behind all that it had.
+            inner.is_flushed = true;
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// The end is told by whoever serves the client: it may have more to say.

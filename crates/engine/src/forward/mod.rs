@@ -10,6 +10,7 @@ mod streams;
 mod upgraded;
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -22,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use towpath_config::Proxy;
 
+use self::body::Leaving;
 use self::gated::{GateKey, Gated, Left, Outcome};
 use self::sender::Idle;
 use crate::error::Misasked;
@@ -50,6 +52,8 @@ pub(crate) struct Requester {
     idle: RefCell<Idle>,
     /// What holds back what the client of HTTP/1 sends.
     gate: Option<GateKey>,
+    /// Its answers that come behind the gate.
+    leaving: Rc<Leaving>,
     /// Told when a request that has gone over to another protocol is over.
     over: Rc<Notify>,
 }
@@ -68,6 +72,7 @@ impl Requester {
             offset: flow.offset,
             idle: RefCell::default(),
             gate,
+            leaving: Rc::default(),
             over: Rc::default(),
         })
     }
@@ -92,7 +97,7 @@ pub(crate) async fn serve(
     let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
     let (gated, gate) = Gated::new(client, std::mem::take(&mut first.0), proxy.header_timeout, patience);
     let requester = Requester::new(worker, flow, Some(gate.clone()));
-    let over = requester.over.clone();
+    let (over, leaving) = (requester.over.clone(), requester.leaving.clone());
     let service = service_fn(move |request| request::serve_h1(requester.clone(), request));
     let serving = http1::Builder::new()
         .half_close(true)
@@ -103,13 +108,19 @@ pub(crate) async fn serve(
         .with_upgrades();
     flow.speaks_for_others();
     let mut serving = pin!(serving);
-    let served = tokio::select! {
-        served = serving.as_mut() => served,
-        () = worker.draining() => {
+    // The draining is looked at each time, the order told only once.
+    let mut draining = pin!(worker.draining());
+    let mut is_told = false;
+    let served = poll_fn(|cx| {
+        if !is_told && draining.as_mut().poll(cx).is_ready() {
+            is_told = true;
             serving.as_mut().graceful_shutdown();
-            serving.await
         }
-    };
+        let served = serving.as_mut().poll(cx);
+        leaving.settle(&gate);
+        served
+    })
+    .await;
     let is_cut = served.is_err();
     if let Err(error) = served {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);

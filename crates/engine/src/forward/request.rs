@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join;
-use hyper::body::{Body, Incoming};
+use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, UPGRADE,
 };
@@ -236,17 +236,14 @@ async fn pass_on(
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
         return go_over(requester, flow, answer, client_side, upgrade);
     }
-    let is_bodiless = answer.body().is_end_stream();
     let version = answer.version();
     fields::strip(answer.headers_mut());
     fields::add_via(answer.headers_mut(), version, proxy.via.as_deref());
-    if is_bodiless {
-        flow.borrow_mut().not_connected(Reason::Served);
-    }
     keep(requester, sender);
     *answer.version_mut() = Version::HTTP_11;
     let limit = flow.borrow().idle_timeout().unwrap_or(PAUSE);
-    let watch = Watch::new(requester.gate.clone(), limit);
+    let client = requester.gate.clone().map(|gate| (gate, requester.leaving.clone()));
+    let watch = Watch::new(client, limit);
     Ok(answer.map(|incoming| Down::Passed { incoming, flow, watch }))
 }
 
