@@ -81,7 +81,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut flow: Flow, mut client: Stream
         }
     }
     if let Some(book) = flow.seat.rulebook.clone() {
-        return Box::pin(http::serve(worker, flow, client, first, book)).await;
+        // A task of its own is smaller than this one with room for all that others need.
+        spawn_local(http::serve(worker, flow, client, first, book));
+        return;
     }
     if !flow.seat.listener.routes.is_empty()
         && !Box::pin(take_route(&worker, &mut flow, &mut client, &mut first)).await

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use towpath_config::Proxy;
 use towpath_wire::addr::PortRange;
@@ -182,11 +181,10 @@ pub(crate) async fn part(mut client: Stream, answer: &[u8]) {
         client.send_all(answer, false).await?;
         client.end_writes();
         poll_fn(|cx| client.poll_flushed(cx)).await?;
-        let mut unwanted = Vec::with_capacity(4096);
         let mut left = PARTING_BYTES;
         while left > 0 {
-            unwanted.clear();
-            match client.read_buf(&mut unwanted).await? {
+            // Whoever is slow to end takes no buffer meanwhile.
+            match poll_fn(|cx| client.poll_recv(cx, &mut [0; 4096])).await?.count {
                 0 => break,
                 count => left = left.saturating_sub(count),
             }

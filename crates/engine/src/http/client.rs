@@ -14,12 +14,14 @@ use super::clock::Clock;
 use super::head::{self, Asked, Request};
 use super::own_answer::Own;
 use super::respond::ourselves;
+use super::server::Server;
 use super::side::{Coming, Fault, H1Side, Side};
 use super::{Behind, By, Requester, serve_request, streams};
 use crate::conn;
 use crate::error::{Misasked, Reason};
 use crate::first_flight::FirstFlight;
 use crate::flow::{Flow, Stage};
+use crate::pool::Lease;
 use crate::proxied::part;
 use crate::rulebook::Rulebook;
 use crate::stream::Stream;
@@ -60,7 +62,7 @@ pub(crate) async fn serve(
     let requester = Requester::new(&worker, &flow, book);
     flow.speaks_for_others();
     match first.0.starts_with(PREFACE) {
-        true => streams::serve(&requester, client, first).await,
+        true => Box::pin(streams::serve(&requester, client, first)).await,
         false => serve_h1(&requester, flow, client, first).await,
     }
 }
@@ -100,13 +102,14 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             Ok(None) => break,
             Ok(Some(Asked { request, framing, is_last })) => {
                 side.expect(Coming::from(framing));
-                serve_request(requester, &mut clock, request, &mut client, is_last).await
+                // What a request takes is had while there is one: most clients rest.
+                Box::pin(serve_request(requester, &mut clock, request, &mut client, is_last)).await
             }
             // It has gone between two requests.
             Err(Next::Fault(Fault::Broken(_))) if !side.has_ahead() => return,
             Err(fault) => {
                 flow.speaks_for_itself();
-                turn_away(&mut flow, &mut client, fault).await
+                Box::pin(turn_away(&mut flow, &mut client, fault)).await
             }
         };
         match behind {
@@ -118,25 +121,27 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             }
             Behind::Cut(_) => {
                 let Side::H1(side) = client else { return };
-                return crate::relay::deliver(side.into_parts().0).await;
+                return Box::pin(crate::relay::deliver(side.into_parts().0)).await;
             }
-            Behind::Over(over) => {
-                let _ = poll_fn(|cx| client.poll_flush(cx)).await;
-                let (mut request_flow, lease, server) = *over;
-                let (Side::H1(client), Side::H1(server)) = (client, server.side) else { return };
-                request_flow.goes_over();
-                request_flow.connected(lease, true);
-                let ((client, unread), (server, early)) = (client.into_parts(), server.into_parts());
-                let (client, server) = (client.unread(&unread), server.unread(&early));
-                return conn::carry(worker.clone(), request_flow, client, server, FirstFlight::default())
-                    .await;
-            }
+            Behind::Over(over) => return Box::pin(go_over(worker.clone(), client, over)).await,
         }
     }
     let Side::H1(side) = client else { return };
     if let Some(finishing) = side.into_parts().0.finish() {
-        finishing.await;
+        Box::pin(finishing).await;
     }
+}
+
+/// Carries what a client and a server have gone over to.
+async fn go_over(worker: Rc<Worker>, mut client: Side, over: Box<(Flow, Lease, Server)>) {
+    let _ = poll_fn(|cx| client.poll_flush(cx)).await;
+    let (mut flow, lease, server) = *over;
+    let (Side::H1(client), Side::H1(server)) = (client, server.side) else { return };
+    flow.goes_over();
+    flow.connected(lease, true);
+    let ((client, unread), (server, early)) = (client.into_parts(), server.into_parts());
+    let (client, server) = (client.unread(&unread), server.unread(&early));
+    conn::carry(worker, flow, client, server, FirstFlight::default()).await;
 }
 
 /// Why there is no next request.
