@@ -358,5 +358,7 @@ mod tests {
     fn a_connection_takes_little_memory() {
         let bytes = size_of_future(carry);
         assert!(bytes <= 400, "the task of a connection has grown to {bytes} bytes");
+        let bytes = size_of_future(http::serve);
+        assert!(bytes <= 1450, "the task of a client of HTTP has grown to {bytes} bytes");
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use towpath_config::{Config, Dns};
+use towpath_sys::memory;
 
 use crate::buffers::Buffers;
 use crate::conn;
@@ -60,6 +62,9 @@ pub(crate) struct Colleague {
     pub(crate) records: Option<RecordSink>,
     pub(crate) inbox: mpsc::UnboundedSender<Mail>,
     ended: Notify,
+    /// Told when memory has become free.
+    freed: Notify,
+    has_freed: AtomicBool,
 }
 
 /// What comes to a worker from outside its thread.
@@ -117,7 +122,8 @@ pub(crate) struct Post {
 
 impl Colleague {
     pub(crate) fn new(inbox: mpsc::UnboundedSender<Mail>, records: Option<RecordSink>) -> Self {
-        Self { counters: Counters::default(), records, inbox, ended: Notify::new() }
+        let (counters, has_freed) = (Counters::default(), AtomicBool::new(false));
+        Self { counters, records, inbox, ended: Notify::new(), freed: Notify::new(), has_freed }
     }
 
     /// Begins something on this thread if it is a worker's, or else on that of the least loaded one.
@@ -132,6 +138,10 @@ impl Colleague {
 
     /// Tells that a connection has ended here or gone elsewhere.
     pub(crate) fn one_less(&self) {
+        if !self.has_freed.load(Ordering::Relaxed) {
+            self.has_freed.store(true, Ordering::Relaxed);
+            self.freed.notify_one();
+        }
         if self.counters.live() == 0 {
             self.ended.notify_one();
         }
@@ -227,6 +237,19 @@ impl Worker {
         }
     }
 
+    /// Gives the memory of connections that have ended back, a while after the last of them.
+    async fn tidy(&self) {
+        let here = &self.colleagues[self.id];
+        loop {
+            here.freed.notified().await;
+            sleep(memory::KEPT).await;
+            here.has_freed.store(false, Ordering::Relaxed);
+            // What ended until now has been free for long enough then.
+            sleep(memory::KEPT + LOOKS).await;
+            memory::give_back();
+        }
+    }
+
     /// Warns unless any worker did so less than a second ago.
     pub(crate) fn warn_now_and_then(&self, warn: impl FnOnce()) {
         if self.warnings.is_due() {
@@ -290,6 +313,8 @@ async fn work(post: Post) {
         phase: phase.clone(),
     });
     tracing::debug!("worker {} runs", worker.id);
+    let tidying = worker.clone();
+    spawn_local(async move { tidying.tidy().await });
     let mut doors = Doors::default();
     tokio::select! {
         () = hear(&mut phase, Phase::Draining) => {}
