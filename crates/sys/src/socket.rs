@@ -1,5 +1,6 @@
 //! A socket and its place in tokio's event loop, once it has one.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::pin;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::task::coop::has_budget_remaining;
 
 /// A nonblocking socket that joins the event loop when it is told to.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub struct Socket {
     // Before `fd`: fields are dropped in this order, and it must leave the event loop before the descriptor is closed.
     registration: Option<AsyncFd<Registered>>,
     fd: OwnedFd,
+    /// Whether the event loop knows whom to wake when there is something to read.
+    reader_waits: Cell<bool>,
 }
 
 /// The number of the descriptor that the [`Socket`] around it owns.
@@ -40,12 +44,13 @@ impl AsRawFd for Registered {
 impl Socket {
     /// A socket outside the event loop.
     pub fn new(fd: OwnedFd) -> Self {
-        Self { registration: None, fd }
+        Self { registration: None, fd, reader_waits: Cell::new(false) }
     }
 
     /// Leaves the event loop, if it was in it.
     pub fn leave(&mut self) {
         self.registration = None;
+        self.reader_waits.set(false);
     }
 
     /// What the event loop has told of reads beyond that there is something to read, if it was asked for urgent data too.
@@ -74,7 +79,7 @@ impl Socket {
     /// # Errors
     /// What epoll_ctl(2) says.
     pub fn register(&mut self, interest: Interest) -> io::Result<()> {
-        self.registration = None;
+        self.leave();
         let registered = Registered(self.fd.as_raw_fd());
         // SAFETY: `fd` is open until this value is dropped, which drops `registration` first, and nobody outside can
         // reach into either.
@@ -89,7 +94,18 @@ impl Socket {
     /// When the event loop is gone.
     pub fn poll_read_ready<'a>(&'a self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'a>>> {
         let Some(registration) = &self.registration else { return Poll::Pending };
-        Poll::Ready(ready!(registration.poll_read_ready(cx)))
+        let polled = registration.poll_read_ready(cx);
+        // Whoever has used up its budget was turned away at the door.
+        self.reader_waits.set(polled.is_pending() && has_budget_remaining());
+        Poll::Ready(ready!(polled))
+    }
+
+    /// Whether the last to ask in [`Socket::poll_read_ready`] waits, and the event loop has told of nothing since: the same task
+    /// need not ask again.
+    pub fn is_quiet(&self) -> bool {
+        let nothing =
+            |registration: &AsyncFd<_>| registration.try_io(Interest::READABLE, |_| Ok(())).is_err();
+        self.reader_waits.get() && self.registration.as_ref().is_some_and(nothing)
     }
 
     /// The same for room to write.

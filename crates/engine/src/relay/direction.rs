@@ -95,6 +95,8 @@ pub(super) struct Direction {
     carry: Carry,
     phase: Phase,
     method: Method,
+    /// Whether all that came was written, and the source had no more.
+    rests: bool,
 }
 
 impl Direction {
@@ -103,7 +105,7 @@ impl Direction {
         let FirstFlight(bytes) = first;
         let carry =
             if bytes.is_empty() { Carry::Nothing } else { Carry::Spill(Box::new(Spill { bytes, sent: 0 })) };
-        Self { carry, phase: Phase::Open, method: Method::Copy { large: 0 } }
+        Self { carry, phase: Phase::Open, method: Method::Copy { large: 0 }, rests: false }
     }
 
     /// Whether the source ended its stream and all of it was passed on.
@@ -127,7 +129,7 @@ impl Direction {
 
     /// Carries what can be carried now. `last` says that the other direction is over, so that closing the sockets
     /// passes the end on; at most `most` bytes are read, and with 0 none is written either; `tap` sees what is read and `carried` is told of all that was
-    /// written.
+    /// written. All polls are of one task.
     #[expect(
         clippy::too_many_arguments,
         reason = "all of them are the relay's, which lends them for the call"
@@ -143,6 +145,11 @@ impl Direction {
         tap: &mut impl Tap,
         mut carried: impl FnMut(u64),
     ) -> Step {
+        // Most polls are for the other direction.
+        if self.rests && source.is_quiet() && sink.broken().is_none() {
+            return Step::Waits;
+        }
+        self.rests = false;
         let mut turn = 0;
         while !self.is_over() {
             if sink.broken().is_some() {
@@ -156,7 +163,11 @@ impl Direction {
             if most == 0 && !matches!(self.carry, Carry::Nothing) {
                 return Step::Waits;
             }
-            match self.write(cx, sink, buffers) {
+            let written = match self.carry {
+                Carry::Nothing => sink.poll_flushed(cx).map(|_| 0),
+                _ => self.write(cx, sink, buffers),
+            };
+            match written {
                 Poll::Pending => {
                     // The source is not read meanwhile, and only a look at it tells that it has broken.
                     let _ = source.poll_hangup(cx);
@@ -182,7 +193,10 @@ impl Direction {
                 return Step::Again;
             }
             match self.read(cx, source, sink, most - turn, buffers, tap) {
-                Poll::Pending => return Step::Waits,
+                Poll::Pending => {
+                    self.rests = true;
+                    return Step::Waits;
+                }
                 Poll::Ready(Read { read, sent }) => {
                     turn += read;
                     if sent > 0 {
@@ -194,10 +208,10 @@ impl Direction {
         Step::Waits
     }
 
-    /// Writes some of what is carried; 0 when nothing is, or when the sink broke.
+    /// Writes some of what is carried; 0 when the sink broke.
     fn write(&mut self, cx: &mut Context<'_>, sink: &mut Stream, buffers: &Buffers) -> Poll<usize> {
         let (written, empty) = match &mut self.carry {
-            Carry::Nothing => return sink.poll_flushed(cx).map(|_| 0),
+            Carry::Nothing => return Poll::Ready(0),
             Carry::Spill(spill) => {
                 let Poll::Ready(result) = sink.poll_send(cx, &spill.bytes[spill.sent..]) else {
                     return Poll::Pending;

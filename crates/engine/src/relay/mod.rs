@@ -117,7 +117,8 @@ impl Relay {
         if down.has_ended() && !up.is_over() {
             let _ = server.poll_hangup(cx);
         }
-        if let Some(end) = self.end() {
+        let broken = self.broken();
+        if let Some(end) = self.end(broken) {
             return Poll::Ready(end);
         }
         if up_step == Step::Again || down_step == Step::Again {
@@ -129,7 +130,6 @@ impl Relay {
             self.settle = None;
             meter.lasts();
         }
-        let broken = self.broken();
         if broken.is_some() {
             // What came before the break is still being delivered, to somebody who may never take it.
             let rare = self.rare.get_or_insert_default();
@@ -194,20 +194,24 @@ impl Relay {
 
     /// The break, if one side has broken, whether or not all that came from it was delivered.
     fn broken(&self) -> Option<End> {
-        let broken = |side, stream: &Stream| Some(End::Broken(side, stream.broken()?));
-        broken(Side::Client, &self.client).or_else(|| broken(Side::Server, &self.server))
+        let client = self.client.broken().map(|kind| End::Broken(Side::Client, kind));
+        client.or_else(|| self.broken_server())
+    }
+
+    fn broken_server(&self) -> Option<End> {
+        self.server.broken().map(|kind| End::Broken(Side::Server, kind))
     }
 
     /// The end, once nothing is left to carry. Nothing can be carried to a broken side; what came from it still counts.
-    fn end(&self) -> Option<End> {
-        let broken = |side, stream: &Stream| Some(End::Broken(side, stream.broken()?));
-        let client_broken = broken(Side::Client, &self.client).filter(|_| self.up.is_over());
-        let server_broken = broken(Side::Server, &self.server).filter(|_| self.down.is_over());
-        let closed = || {
-            let over = self.up.is_over() && self.down.is_over();
-            over.then(|| End::Closed(self.first_end.unwrap_or(Side::Client)))
-        };
-        client_broken.or(server_broken).or_else(closed)
+    fn end(&self, broken: Option<End>) -> Option<End> {
+        let (up, down) = (self.up.is_over(), self.down.is_over());
+        match broken {
+            None => (up && down).then(|| End::Closed(self.first_end.unwrap_or(Side::Client))),
+            // Where both have broken, the one to which nothing is left to carry.
+            Some(End::Broken(Side::Client, _)) if !up => self.broken_server().filter(|_| down),
+            Some(End::Broken(Side::Server, _)) if !down => None,
+            broken => broken,
+        }
     }
 }
 

@@ -209,7 +209,14 @@ impl Stream {
         }
     }
 
+    /// Whether the last read waits for bytes, and none have come: the same task need not try again. Not all can tell.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        matches!(self, Self::Plain(plain) if plain.is_quiet())
+    }
+
     /// Reads what is there.
+    #[inline]
     pub(crate) fn poll_recv(
         &mut self,
         cx: &mut Context<'_>,
@@ -235,6 +242,7 @@ impl Stream {
     ///
     /// # Errors
     /// When the connection is broken.
+    #[inline]
     pub(crate) fn try_send(&mut self, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> io::Result<usize> {
         match self {
             Self::Plain(plain) => plain.try_send(bytes, last),
@@ -268,6 +276,7 @@ impl Stream {
     }
 
     /// Waits until what was written is on its way, and the end of it once that was asked for.
+    #[inline]
     pub(crate) fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),

@@ -125,6 +125,11 @@ impl Plain {
         sys::is_silent(self.socket.as_fd())
     }
 
+    /// Whether the last read waits for bytes, and none have come: the same task need not try again.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.socket.is_quiet()
+    }
+
     /// Reads what is there.
     pub(crate) fn poll_recv(
         &mut self,
