@@ -170,11 +170,13 @@ impl Programs {
                 command(&self.towpath, &["run", config::TOWPATH])
             }
             Contender::Towpath if role == Role::Proxy => {
-                let words = ["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--workers", "1"];
+                // The others write no log of connections either.
+                let words =
+                    ["proxy", &listen, "--allow-dest", "127.0.0.0/8", "--workers", "1", "--no-records"];
                 command(&self.towpath, &words)
             }
             Contender::Towpath | Contender::Raw | Contender::Direct => {
-                command(&self.towpath, &["tcp", &listen, &to, "--workers", "1"])
+                command(&self.towpath, &["tcp", &listen, &to, "--workers", "1", "--no-records"])
             }
         }
     }
