@@ -102,8 +102,11 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
             Ok(None) => break,
             Ok(Some(Asked { request, framing, is_last })) => {
                 side.expect(Coming::from(framing));
-                // What a request takes is had while there is one: most clients rest.
-                Box::pin(serve_request(requester, &mut clock, request, &mut client, is_last)).await
+                // What a request takes is had while there is one: most clients rest. Made where it stays, it is not copied there.
+                let serving = Box::new_uninit();
+                let serving =
+                    Box::write(serving, serve_request(requester, &mut clock, request, &mut client, is_last));
+                Box::into_pin(serving).await
             }
             // It has gone between two requests.
             Err(Next::Fault(Fault::Broken(_))) if !side.has_ahead() => return,
@@ -133,7 +136,7 @@ async fn serve_h1(requester: &Rc<Requester>, mut flow: Flow, client: Stream, fir
 }
 
 /// Carries what a client and a server have gone over to.
-async fn go_over(worker: Rc<Worker>, mut client: Side, over: Box<(Flow, Lease, Server)>) {
+async fn go_over(worker: Rc<Worker>, mut client: Side, over: Box<(Flow, Lease, Box<Server>)>) {
     let _ = poll_fn(|cx| client.poll_flush(cx)).await;
     let (mut flow, lease, server) = *over;
     let (Side::H1(client), Side::H1(server)) = (client, server.side) else { return };

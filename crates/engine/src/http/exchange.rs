@@ -61,7 +61,7 @@ enum Unheard {
 /// A server that answers.
 #[derive(Debug)]
 pub(super) struct Answering {
-    pub(super) server: Server,
+    pub(super) server: Box<Server>,
     pub(super) lease: Lease,
     pub(super) answer: Box<Answer>,
 }

@@ -127,7 +127,7 @@ pub(super) enum Behind {
     /// It is reset, since its answer is not whole.
     Cut(By),
     /// It has gone over to another protocol, with a server.
-    Over(Box<(Flow, Lease, Server)>),
+    Over(Box<(Flow, Lease, Box<Server>)>),
 }
 
 /// Who has broken an exchange.

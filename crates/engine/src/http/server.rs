@@ -32,7 +32,7 @@ pub(crate) enum Kept {
     H2(Room),
 }
 
-/// A connection to a backend.
+/// A connection to a backend. It goes through many hands, so they take it boxed.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) side: Side,
@@ -56,7 +56,7 @@ impl Server {
     ///
     /// # Errors
     /// When it is of no use any more.
-    pub(crate) async fn on_kept(worker: &Worker, kept: Kept, request: &Request) -> Result<Self, Fault> {
+    pub(crate) async fn on_kept(worker: &Worker, kept: Kept, request: &Request) -> Result<Box<Self>, Fault> {
         match kept {
             Kept::H1(stream) => Ok(Self::h1(stream, request)),
             Kept::H2(room) => {
@@ -78,7 +78,7 @@ impl Server {
         stream: Stream,
         way: Way<'_>,
         request: &Request,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Box<Self>, Fault> {
         if !way.pool.config.http.is_h2 {
             return Ok(Self::h1(stream, request));
         }
@@ -114,7 +114,7 @@ impl Server {
         Ok(room)
     }
 
-    fn h1(stream: Stream, request: &Request) -> Self {
+    fn h1(stream: Stream, request: &Request) -> Box<Self> {
         let mut side = H1Side::new(stream, Vec::new());
         let going = match request.length {
             Some(length) => Going::Length(length),
@@ -122,10 +122,10 @@ impl Server {
             None => Going::Over,
         };
         side.begin(going, |to| head::write_request(request, to));
-        Self { side: Side::H1(side), serves_on: true, kept_seconds: None, _room: None }
+        Box::new(Self { side: Side::H1(side), serves_on: true, kept_seconds: None, _room: None })
     }
 
-    async fn h2(mut room: Room, request: &Request) -> Result<Self, (Room, Fault)> {
+    async fn h2(mut room: Room, request: &Request) -> Result<Box<Self>, (Room, Fault)> {
         let head = match head_of_stream(request) {
             Ok(head) => head,
             Err(fault) => return Err((room, fault)),
@@ -135,7 +135,7 @@ impl Server {
         match sent {
             Ok((answer, going)) => {
                 let side = Side::H2(H2Side::to_server(answer, going));
-                Ok(Self { side, serves_on: true, kept_seconds: None, _room: Some(room) })
+                Ok(Box::new(Self { side, serves_on: true, kept_seconds: None, _room: Some(room) }))
             }
             // Nothing was sent.
             Err(_) => Err((room, Fault::Refused)),
