@@ -18,7 +18,6 @@ use std::process::ExitCode;
 static ALLOCATOR: towpath_control::memory::Allocator = towpath_control::memory::Allocator;
 
 fn main() -> ExitCode {
-    towpath_control::memory::keep_for_a_while();
     let args = args::parse();
     match commands::run(args.command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,12 +8,10 @@ use std::io::Write;
 use std::thread;
 use std::time::Duration;
 
-use support::net::{End, Server, connect, echo_server, end_writes, narrow, read_exactly, read_to_end, reset};
+use support::net::{End, Server, connect, echo_server, end_writes, read_exactly, read_to_end, reset};
 use support::ports::free_address;
-use support::proc::unacknowledged;
 use support::proxies::{Target, ask, ask_http, connect_to, proxy, read_head};
 use support::towpath::{Record, Towpath};
-use support::wait_for;
 
 /// Expects one record of each of `count` clients, all of which ended at `stage`.
 fn assert_records(towpath: Towpath, count: usize, stage: &str) -> Vec<Record> {
@@ -213,30 +211,6 @@ fn a_body_that_is_cut_off_is_its_clients_doing() {
         assert_eq!(read_to_end(&mut server), (Vec::new(), End::Reset));
         assert_eq!(towpath.stop(1)[0].end(), end);
     }
-}
-
-#[test]
-fn an_answer_that_its_client_does_not_wait_for_is_not_served() {
-    let listen = free_address();
-    let towpath = Towpath::file(&format!(
-        "[[listener]]\nname = \"in\"\nmode = \"proxy\"\nbind = \"{listen}\"\nallow_dest = \"127.0.0.0/8\"\n\
-         send_buffer = \"16KiB\"\n"
-    ));
-    let server = Server::start();
-    let mut client = narrow(&listen);
-    client
-        .write_all(format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\n\r\n", server.address()).as_bytes())
-        .unwrap();
-    let mut server = server.accept();
-    read_head(&mut server).unwrap();
-    // More than the client has room for, and less than is kept for it on the way.
-    let head = "HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n";
-    server.write_all(&[head.as_bytes(), &[b'a'; 300_000]].concat()).unwrap();
-    wait_for("the answer on its way", || (unacknowledged(&server) == Some(0)).then_some(()));
-    read_head(&mut client).unwrap();
-    reset(client);
-    assert_eq!(towpath.record().end(), "answer: client reset");
-    towpath.stop(1);
 }
 
 /// A server that takes everything and says nothing.

@@ -199,6 +199,7 @@ impl Instance {
     /// When a worker fails.
     pub fn run(self) -> io::Result<()> {
         let Self { runtime, mut live } = self;
+        runtime.spawn_local(live.engine.tidy());
         let result = runtime.block_on(async {
             if live.again.is_some() {
                 live.signals.take_reloads()?;

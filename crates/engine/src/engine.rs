@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use towpath_config::{Config, Listener};
 use towpath_wire::addr::Listen;
 
@@ -15,6 +15,7 @@ use crate::metrics::{NowAndThen, Totals};
 use crate::pool::Pool;
 use crate::record::RecordSink;
 use crate::rulebook::Rulebook;
+use crate::tidy::{Stirred, tidy};
 use crate::worker::{self, Colleague, Mail, Post};
 
 /// How far the engine has come; it only goes on.
@@ -50,6 +51,7 @@ pub struct Engine {
     places: Places,
     own: Arc<Own>,
     turn: usize,
+    tidying: Arc<Notify>,
 }
 
 /// One listening address.
@@ -79,10 +81,11 @@ impl Engine {
         records: Option<RecordSink>,
     ) -> io::Result<Self> {
         let (phase, _) = watch::channel(Phase::Running);
+        let tidying = Arc::new(Notify::new());
         let (colleagues, inboxes): (Vec<_>, Vec<_>) = (0..workers)
             .map(|_| {
                 let (inbox, mail) = mpsc::unbounded_channel();
-                (Arc::new(Colleague::new(inbox, records.clone())), mail)
+                (Arc::new(Colleague::new(inbox, records.clone(), Stirred::new(tidying.clone()))), mail)
             })
             .unzip();
         let colleagues: Arc<[Arc<Colleague>]> = colleagues.into();
@@ -99,6 +102,7 @@ impl Engine {
             places: Places::new(limits.max_connections),
             own: Arc::default(),
             turn: 0,
+            tidying,
         };
         drop(engine.configure(config, pools, bound));
         for (id, inbox) in inboxes.into_iter().enumerate() {
@@ -217,6 +221,11 @@ impl Engine {
             colleague.counters.add_to(&mut totals);
         }
         totals
+    }
+
+    /// Gives memory that has become free back, as long as the future is polled.
+    pub fn tidy(&self) -> impl Future<Output = ()> + use<> {
+        tidy(self.tidying.clone(), self.colleagues.clone())
     }
 
     /// Stops accepting; live connections go on, and each worker ends with its last.

@@ -39,6 +39,7 @@ mod spare;
 mod stream;
 mod streams;
 mod throttle;
+mod tidy;
 mod tls;
 mod tokens;
 mod tunnel;

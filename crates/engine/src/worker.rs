@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use foldhash::HashMap;
@@ -16,7 +15,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::sleep;
 use towpath_config::{Config, Dns};
-use towpath_sys::memory;
 
 use crate::buffers::Buffers;
 use crate::conn;
@@ -30,6 +28,7 @@ use crate::pulse::Pulse;
 use crate::record::RecordSink;
 use crate::resolve::Resolver;
 use crate::stream::Stream;
+use crate::tidy::Stirred;
 use crate::tunnel::parting;
 
 /// So many tasks are polled before the loop looks for events again; with tokio's own 61 it looks twice for what a
@@ -62,9 +61,7 @@ pub(crate) struct Colleague {
     pub(crate) records: Option<RecordSink>,
     pub(crate) inbox: mpsc::UnboundedSender<Mail>,
     ended: Notify,
-    /// Told when memory has become free.
-    freed: Notify,
-    has_freed: AtomicBool,
+    pub(crate) stirred: Stirred,
 }
 
 /// What comes to a worker from outside its thread.
@@ -121,9 +118,12 @@ pub(crate) struct Post {
 }
 
 impl Colleague {
-    pub(crate) fn new(inbox: mpsc::UnboundedSender<Mail>, records: Option<RecordSink>) -> Self {
-        let (counters, has_freed) = (Counters::default(), AtomicBool::new(false));
-        Self { counters, records, inbox, ended: Notify::new(), freed: Notify::new(), has_freed }
+    pub(crate) fn new(
+        inbox: mpsc::UnboundedSender<Mail>,
+        records: Option<RecordSink>,
+        stirred: Stirred,
+    ) -> Self {
+        Self { counters: Counters::default(), records, inbox, ended: Notify::new(), stirred }
     }
 
     /// Begins something on this thread if it is a worker's, or else on that of the least loaded one.
@@ -138,10 +138,7 @@ impl Colleague {
 
     /// Tells that a connection has ended here or gone elsewhere.
     pub(crate) fn one_less(&self) {
-        if !self.has_freed.load(Ordering::Relaxed) {
-            self.has_freed.store(true, Ordering::Relaxed);
-            self.freed.notify_one();
-        }
+        self.stirred.note();
         if self.counters.live() == 0 {
             self.ended.notify_one();
         }
@@ -237,19 +234,6 @@ impl Worker {
         }
     }
 
-    /// Gives the memory of connections that have ended back, a while after the last of them.
-    async fn tidy(&self) {
-        let here = &self.colleagues[self.id];
-        loop {
-            here.freed.notified().await;
-            sleep(memory::KEPT).await;
-            here.has_freed.store(false, Ordering::Relaxed);
-            // What ended until now has been free for long enough then.
-            sleep(memory::KEPT + LOOKS).await;
-            memory::give_back();
-        }
-    }
-
     /// Warns unless any worker did so less than a second ago.
     pub(crate) fn warn_now_and_then(&self, warn: impl FnOnce()) {
         if self.warnings.is_due() {
@@ -313,8 +297,6 @@ async fn work(post: Post) {
         phase: phase.clone(),
     });
     tracing::debug!("worker {} runs", worker.id);
-    let tidying = worker.clone();
-    spawn_local(async move { tidying.tidy().await });
     let mut doors = Doors::default();
     tokio::select! {
         () = hear(&mut phase, Phase::Draining) => {}

@@ -4,8 +4,6 @@
 //! 1,550 bytes for what is 1,030 with mimalloc, and longer.
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::ffi::{c_int, c_long};
-use std::time::Duration;
 
 use libmimalloc_sys as mi;
 
@@ -14,7 +12,8 @@ use libmimalloc_sys as mi;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Allocator;
 
-/// `MI_MAX_ALIGN_SIZE` of mimalloc/types.h: what each block of at least that size is aligned to.
+/// `MI_MAX_ALIGN_SIZE` of mimalloc/types.h: what each block of at least that size is aligned to; a smaller one is to the power of two
+/// that it holds.
 const NATURAL: usize = 16;
 
 fn is_natural(layout: Layout) -> bool {
@@ -26,7 +25,7 @@ fn is_natural(layout: Layout) -> bool {
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: none of both has conditions; an alignment is a power of two.
+        // SAFETY: neither has conditions; an alignment is a power of two.
         let block = unsafe {
             if is_natural(layout) {
                 mi::mi_malloc(layout.size())
@@ -70,29 +69,12 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// `mi_option_purge_delay` of mimalloc.h.
-const PURGE_DELAY: c_int = 15;
-
-/// How long memory that is free stays with the process for whoever wants some next, in milliseconds: what comes and goes all the
-/// time would cost a fault of its pages each time.
-const KEPT_MILLIS: c_long = 400;
-
-/// The same as a time.
-pub const KEPT: Duration = Duration::from_millis(KEPT_MILLIS as u64);
-
-/// Has memory that is free kept for [`KEPT`].
-///
-/// Only for the start of `main`, before there are threads: mimalloc's options are not made for more.
-pub fn keep_for_a_while() {
-    // SAFETY: the number is that of an option that takes any value, and nothing else runs yet.
-    unsafe { mi::mi_option_set(PURGE_DELAY, KEPT_MILLIS) };
-}
-
-/// Gives back what has been free for [`KEPT`]. mimalloc does so with the next allocation, which in a forwarder that fell silent
-/// never comes.
+/// Gives back to the kernel what is free. mimalloc does so by itself, about a second after it became free, but only with another
+/// allocation.
 pub fn give_back() {
+    // Not by force it passes over what became free within that second, and one lost race over whose turn it is makes it pass over all.
     // SAFETY: it has no conditions.
-    unsafe { mi::mi_collect(false) };
+    unsafe { mi::mi_collect(true) };
 }
 
 #[cfg(test)]
@@ -115,22 +97,17 @@ mod tests {
                     let grown = Allocator.realloc(block, layout, 3 * size);
                     assert!(is_aligned(grown), "{layout:?}, grown");
                     assert!((0..size).all(|at| grown.add(at).read() == size as u8), "{layout:?}");
-                    Allocator.dealloc(grown, Layout::from_size_align(3 * size, align).unwrap());
+                    let less = size.div_ceil(2);
+                    let shrunk =
+                        Allocator.realloc(grown, Layout::from_size_align(3 * size, align).unwrap(), less);
+                    assert!(is_aligned(shrunk), "{layout:?}, shrunk");
+                    assert!((0..less).all(|at| shrunk.add(at).read() == size as u8), "{layout:?}");
+                    Allocator.dealloc(shrunk, Layout::from_size_align(less, align).unwrap());
                 }
                 let zeroed = Allocator.alloc_zeroed(layout);
                 assert!(is_aligned(zeroed) && (0..size).all(|at| zeroed.add(at).read() == 0), "{layout:?}");
                 Allocator.dealloc(zeroed, layout);
             }
         }
-    }
-
-    #[test]
-    fn the_option_is_the_one_that_is_meant() {
-        // SAFETY: reading an option by a number in range.
-        let default = unsafe { mi::mi_option_get(PURGE_DELAY) };
-        assert!(
-            default == 10 || default == 1000,
-            "mimalloc's purge delay is not option {PURGE_DELAY}: {default}"
-        );
     }
 }

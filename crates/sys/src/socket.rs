@@ -102,7 +102,7 @@ impl Socket {
 
     /// Whether the last to ask in [`Socket::poll_read_ready`] waits, and the event loop has told of nothing since: the same task
     /// need not ask again.
-    pub fn is_quiet(&self) -> bool {
+    pub fn is_waited_for(&self) -> bool {
         let nothing =
             |registration: &AsyncFd<_>| registration.try_io(Interest::READABLE, |_| Ok(())).is_err();
         self.reader_waits.get() && self.registration.as_ref().is_some_and(nothing)

@@ -366,6 +366,7 @@ impl Meter for Flow {
     fn up(&self, count: u64) {
         self.up_bytes.set(self.up_bytes.get() + count);
         self.worker.counters.carried_up(count);
+        self.worker.stirred.note();
     }
 
     fn down(&self, count: u64) {
@@ -374,6 +375,7 @@ impl Meter for Flow {
         }
         self.down_bytes.set(self.down_bytes.get() + count);
         self.worker.counters.carried_down(count);
+        self.worker.stirred.note();
     }
 
     fn lasts(&self) {

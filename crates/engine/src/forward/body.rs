@@ -12,7 +12,7 @@ use hyper::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::gated::GateKey;
+use super::gated::{GateKey, Leaving};
 use crate::error::Reason;
 use crate::flow::{Flow, Meter};
 
@@ -117,28 +117,7 @@ pub(super) enum Down {
     },
 }
 
-/// Answers that hyper has all of, and that may not have left for their client.
-#[derive(Default)]
-pub(super) struct Leaving(RefCell<Vec<SharedFlow>>);
-
-impl Leaving {
-    /// A server's answer to a client of HTTP/1 has come to its end.
-    fn put(&self, gate: &GateKey, flow: &SharedFlow) {
-        flow.borrow_mut().not_connected(Reason::ClientReset);
-        gate.note_unflushed();
-        self.0.borrow_mut().push(flow.clone());
-    }
-
-    /// Ends the stories of those that have left by now.
-    pub(super) fn settle(&self, gate: &GateKey) {
-        let mut leaving = self.0.borrow_mut();
-        if !leaving.is_empty() && gate.is_flushed() {
-            leaving.drain(..).for_each(|flow| flow.borrow_mut().not_connected(Reason::Served));
-        }
-    }
-}
-
-/// What ends an answer that does not come: a client that has reset its connection, and time.
+/// How an answer ends: all of it has come, or its client has reset the connection, or nothing more comes in time.
 pub(super) struct Watch {
     /// A client of HTTP/1.
     client: Option<(GateKey, Rc<Leaving>)>,
@@ -166,8 +145,13 @@ impl Watch {
     }
 
     /// Something has come.
-    fn rest(&mut self) {
+    fn set_anew(&mut self) {
         self.clock.as_mut().reset(Instant::now() + self.limit);
+    }
+
+    /// Whether the client takes no more.
+    fn has_stalled(&self) -> bool {
+        !self.is_over && self.client.as_ref().is_some_and(|(_, leaving)| leaving.has_stalled())
     }
 
     /// Ready with the reason once nothing more is to be waited for.
@@ -233,11 +217,13 @@ impl Body for Down {
                     flow.borrow_mut().not_connected(reason);
                     return Poll::Ready(Some(Err(Failed)));
                 };
-                watch.rest();
+                watch.set_anew();
                 match &frame {
                     Some(Ok(frame)) => {
-                        if let Some(data) = frame.data_ref() {
-                            flow.borrow().down(data.len() as u64);
+                        match frame.data_ref() {
+                            Some(data) => flow.borrow().down(data.len() as u64),
+                            // Nothing is behind trailers.
+                            None => watch.end(flow),
                         }
                     }
                     Some(Err(_)) => flow.borrow_mut().not_connected(Reason::ServerReset),
@@ -266,10 +252,11 @@ impl Body for Down {
 
 impl Drop for Down {
     fn drop(&mut self) {
-        if let Self::Passed { incoming, flow, watch } = self
-            && incoming.is_end_stream()
-        {
+        let Self::Passed { incoming, flow, watch } = self else { return };
+        if incoming.is_end_stream() {
             watch.end(flow);
+        } else if watch.has_stalled() {
+            flow.borrow_mut().not_connected(Reason::Idle);
         }
     }
 }

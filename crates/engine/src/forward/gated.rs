@@ -1,5 +1,6 @@
 //! What a client of HTTP/1 sends, let through to hyper as far as it is well-formed: hyper is more lenient than a proxy may be.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,9 @@ use tokio::time::{Instant, Sleep, sleep};
 use towpath_wire::http1::HEAD_BYTES_MAX;
 use towpath_wire::http1::gate::{Gate, Passage};
 
-use crate::error::Misasked;
+use super::body::SharedFlow;
+use crate::error::{Misasked, Reason};
+use crate::relay::IdleTimer;
 use crate::stream::Stream;
 
 /// The stream of a client, as hyper reads it.
@@ -41,6 +44,10 @@ struct Inner {
     held_up: Option<Waker>,
     /// Whether hyper has nothing more that is to leave, as far as that was asked for.
     is_flushed: bool,
+    /// How long the client may take none of what is to leave, and the time while it does not.
+    write_patience: Duration,
+    stalling: Option<Box<IdleTimer>>,
+    has_stalled: bool,
     /// Whether it leaves HTTP: whoever carries the other protocol takes the stream.
     goes_over: bool,
 }
@@ -67,12 +74,14 @@ pub(crate) enum Outcome {
 }
 
 impl Gated {
-    /// `held` was read already; a head may take `header_timeout`, and come after `patience`.
+    /// `held` was read already; a head may take `header_timeout`, and come after `patience`. The client may take nothing for
+    /// `write_patience`.
     pub(super) fn new(
         stream: Stream,
         held: Vec<u8>,
         header_timeout: Duration,
         patience: Duration,
+        write_patience: Duration,
     ) -> (Self, GateKey) {
         let inner = Inner {
             stream,
@@ -87,6 +96,9 @@ impl Gated {
             patience,
             held_up: None,
             is_flushed: true,
+            write_patience,
+            stalling: None,
+            has_stalled: false,
             goes_over: false,
         };
         let shared = Arc::new(Mutex::new(Some(inner)));
@@ -132,9 +144,10 @@ impl GateKey {
         }
     }
 
-    /// Whether all has left since.
-    pub(super) fn is_flushed(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|inner| inner.is_flushed)
+    /// Whether all has left since, and whether the client was given up because it took nothing.
+    fn written(&self) -> Option<(bool, bool)> {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.as_ref().map(|inner| (inner.is_flushed, inner.has_stalled))
     }
 
     /// A server has gone over to another protocol: the stream is left to whoever carries that.
@@ -236,6 +249,54 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// What a write came to, which may wait for the client for so long and no longer.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalling = None;
+            return written;
+        }
+        let stream = &self.stream;
+        let stalling = self.stalling.get_or_insert_with(|| IdleTimer::new(self.write_patience));
+        ready!(stalling.poll(cx, false, || stream.unacknowledged()));
+        self.has_stalled = true;
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// Answers of servers that hyper has all of, and that may not have left for their client.
+#[derive(Default)]
+pub(super) struct Leaving {
+    flows: RefCell<Vec<SharedFlow>>,
+    /// Whether the client was given up because it took nothing.
+    has_stalled: Cell<bool>,
+}
+
+impl Leaving {
+    /// An answer has come to its end.
+    pub(super) fn put(&self, gate: &GateKey, flow: &SharedFlow) {
+        // That is how it ends unless it leaves.
+        flow.borrow_mut().not_connected(Reason::ClientReset);
+        gate.note_unflushed();
+        self.flows.borrow_mut().push(flow.clone());
+    }
+
+    /// Whether the client was given up because it took nothing.
+    pub(super) fn has_stalled(&self) -> bool {
+        self.has_stalled.get()
+    }
+
+    /// Ends the stories of those that have left by now, or never will.
+    pub(super) fn settle(&self, gate: &GateKey) {
+        let Some((is_flushed, has_stalled)) = gate.written() else { return };
+        self.has_stalled.set(has_stalled);
+        let reason = if is_flushed { Reason::Served } else { Reason::Idle };
+        if is_flushed || has_stalled {
+            self.flows.borrow_mut().drain(..).for_each(|flow| flow.borrow_mut().not_connected(reason));
+        }
+    }
+}
+
 impl AsyncRead for Gated {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -248,12 +309,16 @@ impl AsyncRead for Gated {
 
 impl AsyncWrite for Gated {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.with(|inner| inner.stream.poll_send(cx, bytes))
+        self.with(|inner| {
+            let written = inner.stream.poll_send(cx, bytes);
+            inner.in_time(cx, written)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.with(|inner| {
-            ready!(inner.stream.poll_flushed(cx))?;
+            let flushed = inner.stream.poll_flushed(cx);
+            ready!(inner.in_time(cx, flushed))?;
             // It comes here behind all that it had.
             inner.is_flushed = true;
             Poll::Ready(Ok(()))

@@ -9,7 +9,7 @@ mod sender;
 mod streams;
 mod upgraded;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -21,10 +21,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use towpath_config::Proxy;
 
-use self::body::Leaving;
-use self::gated::{GateKey, Gated, Left, Outcome};
+use self::gated::{GateKey, Gated, Leaving, Left, Outcome};
 use self::sender::Idle;
 use crate::error::Misasked;
 use crate::first_flight::FirstFlight;
@@ -41,6 +41,12 @@ pub(crate) use streams::serve as serve_h2;
 /// A client that asks nothing for so long is left, if the listener has no idle timeout of its own.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// How long an answer may pause between two of its parts, and its client take none of it, likewise: events come seldom.
+const PAUSE: Duration = Duration::from_secs(3600);
+
+/// A client that rests in a drain may have sent its next request just now: it has so long to come, and is the last.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+
 /// A client of a proxy that speaks HTTP, and what its requests have in common.
 pub(crate) struct Requester {
     worker: Rc<Worker>,
@@ -54,6 +60,9 @@ pub(crate) struct Requester {
     gate: Option<GateKey>,
     /// Its answers that come behind the gate.
     leaving: Rc<Leaving>,
+    /// How many requests of HTTP/1 have come, and whether the last of them waits for its answer to begin.
+    asked: Cell<u64>,
+    is_asking: Cell<bool>,
     /// Told when a request that has gone over to another protocol is over.
     over: Rc<Notify>,
 }
@@ -73,6 +82,8 @@ impl Requester {
             idle: RefCell::default(),
             gate,
             leaving: Rc::default(),
+            asked: Cell::default(),
+            is_asking: Cell::default(),
             over: Rc::default(),
         })
     }
@@ -94,11 +105,13 @@ pub(crate) async fn serve(
     first: &mut FirstFlight,
     proxy: &Proxy,
 ) -> Option<Stream> {
-    let patience = flow.idle_timeout().unwrap_or(KEEP_ALIVE);
-    let (gated, gate) = Gated::new(client, std::mem::take(&mut first.0), proxy.header_timeout, patience);
+    let (patience, pause) = (flow.idle_timeout().unwrap_or(KEEP_ALIVE), flow.idle_timeout().unwrap_or(PAUSE));
+    let (gated, gate) =
+        Gated::new(client, std::mem::take(&mut first.0), proxy.header_timeout, patience, pause);
     let requester = Requester::new(worker, flow, Some(gate.clone()));
-    let (over, leaving) = (requester.over.clone(), requester.leaving.clone());
-    let service = service_fn(move |request| request::serve_h1(requester.clone(), request));
+    let over = requester.over.clone();
+    let asking = requester.clone();
+    let service = service_fn(move |request| request::serve_h1(asking.clone(), request));
     let serving = http1::Builder::new()
         .half_close(true)
         .preserve_header_case(true)
@@ -107,20 +120,33 @@ pub(crate) async fn serve(
         .serve_connection(TokioIo::new(gated), service)
         .with_upgrades();
     flow.speaks_for_others();
-    let mut serving = pin!(serving);
-    // The draining is looked at each time, the order told only once.
+    let mut serving = Box::pin(serving);
     let mut draining = pin!(worker.draining());
+    // In a drain: how many requests had come by then, and how long another is waited for.
+    let mut farewell = None;
     let mut is_told = false;
     let served = poll_fn(|cx| {
-        if !is_told && draining.as_mut().poll(cx).is_ready() {
+        let mut served = serving.as_mut().poll(cx);
+        if farewell.is_none() && draining.as_mut().poll(cx).is_ready() {
+            farewell = Some((requester.asked.get(), Box::pin(sleep(LAST_REQUEST))));
+        }
+        if let Some((before, clock)) = &mut farewell
+            && served.is_pending()
+            && !is_told
+            && (requester.is_asking.get()
+                || requester.asked.get() > *before
+                || clock.as_mut().poll(cx).is_ready())
+        {
             is_told = true;
             serving.as_mut().graceful_shutdown();
+            served = serving.as_mut().poll(cx);
         }
-        let served = serving.as_mut().poll(cx);
-        leaving.settle(&gate);
+        requester.leaving.settle(&gate);
         served
     })
     .await;
+    // With it goes what was under way, which tells its story.
+    drop(serving);
     let is_cut = served.is_err();
     if let Err(error) = served {
         tracing::debug!("listener {}, client {:?}: {error}", flow.seat.listener.name, flow.client);
@@ -129,11 +155,20 @@ pub(crate) async fn serve(
             flow.turned_away(Stage::Ask, crate::error::Reason::BadRequest(Misasked::Protocol));
         }
     }
-    let Some(Left { stream: client, held, outcome, in_body }) = gate.take() else {
+    if requester.leaving.has_stalled() {
+        return None;
+    }
+    let Some(left) = gate.take() else {
         // The place of this connection is that of what it has become.
         over.notified().await;
         return None;
     };
+    leave(left, flow, first, is_cut).await
+}
+
+/// Ends the connection of a client whose requests are served, of which the last `is_cut` or not; or hands it out for a tunnel.
+async fn leave(left: Left, flow: &mut Flow, first: &mut FirstFlight, is_cut: bool) -> Option<Stream> {
+    let Left { stream: client, held, outcome, in_body } = left;
     match outcome {
         Outcome::Connect => {
             first.0 = held;

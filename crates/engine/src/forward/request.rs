@@ -21,7 +21,7 @@ use towpath_wire::destination::Destination;
 
 use super::body::{Coming, Down, Progress, SharedFlow, Up, Watch};
 use super::sender::{Key, Sender};
-use super::{Requester, fields, upgraded};
+use super::{PAUSE, Requester, fields, upgraded};
 use crate::conn;
 use crate::early::Speaks;
 use crate::error::{HopError, HopFault, Misasked, Reason};
@@ -35,9 +35,6 @@ use crate::worker::Worker;
 
 /// How long a server may take for the head of its answer, where no idle timeout says otherwise.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
-
-/// How long an answer may pause between two of its parts, likewise: events come seldom.
-const PAUSE: Duration = Duration::from_secs(3600);
 
 pub(super) type Answer = Response<Down>;
 
@@ -106,7 +103,11 @@ pub(super) async fn serve_h1(
     // Only those that ask for it go over to another protocol.
     let asks = fields::upgrade(request.headers()).is_some();
     let client_side = asks.then(|| hyper::upgrade::on(&mut request));
-    serve(requester, request.map(Coming::H1), client_side).await
+    requester.asked.set(requester.asked.get() + 1);
+    requester.is_asking.set(true);
+    let answer = serve(requester.clone(), request.map(Coming::H1), client_side).await;
+    requester.is_asking.set(false);
+    answer
 }
 
 /// Serves one request of a client; `client_side` is what is left of its connection when it goes over to another protocol.

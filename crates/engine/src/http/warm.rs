@@ -18,20 +18,26 @@ use crate::worker::Worker;
 /// How often those that were used or closed are replaced.
 const LOOKS: Duration = Duration::from_millis(500);
 
-/// Keeps connections ready for the clients of a door, for as long as there are any.
+/// Keeps connections ready for the clients of a door, for as long as there are any. Asleep while no pool wants that.
 pub(crate) async fn keep_warm(worker: Weak<Worker>, door: std::sync::Weak<Door>) {
     let mut looks = interval(LOOKS);
     loop {
         looks.tick().await;
         let (Some(worker), Some(door)) = (worker.upgrade(), door.upgrade()) else { return };
-        if worker.is_draining() {
+        // Before the look at where it leads, so that no change is missed.
+        let changed = door.changed();
+        let (source, offset) = (door.source(), door.offset);
+        if worker.is_draining() || source.newest().is_none() {
             return;
         }
-        let source = door.source();
-        let offset = door.offset;
-        drop(door);
         let pools = source.rulebook.iter().flat_map(|book| book.pools());
-        let pools = pools.filter(|pool| pool.config.http.warm > 0);
+        let mut pools = pools.filter(|pool| pool.config.http.warm > 0).peekable();
+        if pools.peek().is_none() {
+            tokio::select! {
+                () = changed => continue,
+                () = worker.draining() => return,
+            }
+        }
         // One that is slow to connect to keeps the others of none.
         let all = pools.flat_map(|pool| pool.backends().into_iter().map(move |backend| (pool, backend)));
         join_all(all.map(async |(pool, backend)| {

@@ -248,8 +248,8 @@ impl Door {
         self.source.load_full()
     }
 
-    /// Ready once it leads elsewhere.
-    pub(super) fn changed(&self) -> Notified<'_> {
+    /// Ready once it leads elsewhere, or nowhere.
+    pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
     }
 
@@ -266,6 +266,7 @@ impl Door {
     /// From now on it leads nowhere; clients that are in go on.
     pub(crate) fn closes(&self) {
         let _ = self.source().next.set(None);
+        self.changed.notify_waiters();
     }
 }
 

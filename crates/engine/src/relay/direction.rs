@@ -95,7 +95,7 @@ pub(super) struct Direction {
     carry: Carry,
     phase: Phase,
     method: Method,
-    /// Whether all that came was written, and the source had no more.
+    /// Whether all that came was written, and the source had no more: the task that polled waits for it, and polls again.
     rests: bool,
 }
 
@@ -129,7 +129,7 @@ impl Direction {
 
     /// Carries what can be carried now. `last` says that the other direction is over, so that closing the sockets
     /// passes the end on; at most `most` bytes are read, and with 0 none is written either; `tap` sees what is read and `carried` is told of all that was
-    /// written. All polls are of one task.
+    /// written.
     #[expect(
         clippy::too_many_arguments,
         reason = "all of them are the relay's, which lends them for the call"
@@ -145,8 +145,8 @@ impl Direction {
         tap: &mut impl Tap,
         mut carried: impl FnMut(u64),
     ) -> Step {
-        // Most polls are for the other direction.
-        if self.rests && source.is_quiet() && sink.broken().is_none() {
+        // Most polls are for the other direction. A sink within another protocol may have something to flush.
+        if self.rests && source.is_waited_for() && sink.is_plain() && sink.broken().is_none() {
             return Step::Waits;
         }
         self.rests = false;

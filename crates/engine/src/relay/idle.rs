@@ -9,7 +9,7 @@ use tokio::time::{Instant, Sleep};
 
 /// Ends once nothing was carried for `limit`. The timer is set again only when it goes off, not for every event.
 #[derive(Debug)]
-pub(super) struct IdleTimer {
+pub(crate) struct IdleTimer {
     limit: Duration,
     last: Instant,
     waiting: usize,
@@ -17,13 +17,13 @@ pub(super) struct IdleTimer {
 }
 
 impl IdleTimer {
-    pub(super) fn new(limit: Duration) -> Box<Self> {
+    pub(crate) fn new(limit: Duration) -> Box<Self> {
         let (last, sleep) = (Instant::now(), Box::pin(tokio::time::sleep(limit)));
         Box::new(Self { limit, last, waiting: 0, sleep })
     }
 
     /// `waiting` tells how many bytes wait to be acknowledged: while they get fewer, a slow reader is reading.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         carried: bool,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use direction::{Direction, Step};
 use futures_util::future::join_all;
-use idle::IdleTimer;
+pub(crate) use idle::IdleTimer;
 pub(crate) use last_bytes::deliver;
 use settle::Settle;
 use towpath_config::Pool;
@@ -194,8 +194,11 @@ impl Relay {
 
     /// The break, if one side has broken, whether or not all that came from it was delivered.
     fn broken(&self) -> Option<End> {
-        let client = self.client.broken().map(|kind| End::Broken(Side::Client, kind));
-        client.or_else(|| self.broken_server())
+        self.broken_client().or_else(|| self.broken_server())
+    }
+
+    fn broken_client(&self) -> Option<End> {
+        self.client.broken().map(|kind| End::Broken(Side::Client, kind))
     }
 
     fn broken_server(&self) -> Option<End> {
@@ -204,14 +207,13 @@ impl Relay {
 
     /// The end, once nothing is left to carry. Nothing can be carried to a broken side; what came from it still counts.
     fn end(&self, broken: Option<End>) -> Option<End> {
-        let (up, down) = (self.up.is_over(), self.down.is_over());
-        match broken {
-            None => (up && down).then(|| End::Closed(self.first_end.unwrap_or(Side::Client))),
-            // Where both have broken, the one to which nothing is left to carry.
-            Some(End::Broken(Side::Client, _)) if !up => self.broken_server().filter(|_| down),
-            Some(End::Broken(Side::Server, _)) if !down => None,
-            broken => broken,
+        let (is_up_over, is_down_over) = (self.up.is_over(), self.down.is_over());
+        if broken.is_none() {
+            let over = is_up_over && is_down_over;
+            return over.then(|| End::Closed(self.first_end.unwrap_or(Side::Client)));
         }
+        let client = self.broken_client().filter(|_| is_up_over);
+        client.or_else(|| self.broken_server().filter(|_| is_down_over))
     }
 }
 

@@ -211,8 +211,8 @@ impl Stream {
 
     /// Whether the last read waits for bytes, and none have come: the same task need not try again. Not all can tell.
     #[inline]
-    pub(crate) fn is_quiet(&self) -> bool {
-        matches!(self, Self::Plain(plain) if plain.is_quiet())
+    pub(crate) fn is_waited_for(&self) -> bool {
+        matches!(self, Self::Plain(plain) if plain.is_waited_for())
     }
 
     /// Reads what is there.

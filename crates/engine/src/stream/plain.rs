@@ -126,8 +126,8 @@ impl Plain {
     }
 
     /// Whether the last read waits for bytes, and none have come: the same task need not try again.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.socket.is_quiet()
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.socket.is_waited_for()
     }
 
     /// Reads what is there.
