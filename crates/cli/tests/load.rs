@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::net::{End, Server, connect, end_writes, pair, read_exactly, read_with, reset};
+use support::net::{End, Server, connect, end_writes, narrow, pair, read_exactly, read_with, reset};
 use support::ports::free_address;
 use support::proc::{allow_descriptors, open_descriptors, own_memory_bytes};
 use support::services::redis;
@@ -247,4 +247,32 @@ fn clients_that_never_read_take_bounded_memory() {
         println!("{relay:?}: {grown} bytes for 32 connections");
         assert!(grown <= 32 * MIB, "{relay:?}: {grown} bytes for 32 connections");
     }
+}
+
+#[test]
+fn memory_of_slow_readers_comes_back_while_they_live() {
+    const MANY: usize = 100;
+    const LENGTH: usize = 240_000;
+    let (listen, server) = (free_address(), Server::start());
+    let towpath = Towpath::file(&format!(
+        "workers = 2\n[[listener]]\nname = \"in\"\nbind = \"{listen}\"\npool = \"out\"\nsend_buffer = \"16KiB\"\n\
+         [[pool]]\nname = \"out\"\nbackend = \"{}\"\n",
+        server.address()
+    ));
+    let mut pairs: Vec<_> = (0..MANY).map(|_| (narrow(&listen), server.accept())).collect();
+    let pid = towpath.pid();
+    let before = own_memory_bytes(pid);
+    for (_, server) in &mut pairs {
+        server.write_all(&vec![b'a'; LENGTH]).unwrap();
+    }
+    // What the readers leave is in towpath's own memory, as far as it was read at once.
+    let held = (MANY * LENGTH / 8) as u64;
+    wait_for("held bytes", || (own_memory_bytes(pid) > before + held).then_some(()));
+    for (client, _) in &mut pairs {
+        read_exactly(client, LENGTH);
+    }
+    // All but a third: workers keep a little at hand.
+    wait_for("memory that is given back", || (own_memory_bytes(pid) < before + held / 3).then_some(()));
+    drop(pairs);
+    towpath.stop(MANY);
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use towpath_sys::memory;
 
-use crate::worker::Colleague;
+use crate::worker::{Colleague, Errand, Mail};
 
 /// Between the first thing that a worker does and the next look at what is free by then.
 const AFTER: Duration = Duration::from_secs(1);
@@ -39,8 +39,9 @@ impl Stirred {
         }
     }
 
-    fn forget(&self) {
-        self.has.store(false, Relaxed);
+    /// Whether there was something since this was asked last.
+    fn take(&self) -> bool {
+        self.has.swap(false, Relaxed)
     }
 }
 
@@ -49,8 +50,9 @@ pub(crate) async fn tidy(tidying: Arc<Notify>, workers: Arc<[Arc<Colleague>]>) {
     loop {
         tidying.notified().await;
         sleep(AFTER).await;
-        // Whoever does something behind this has it looked at again.
-        workers.iter().for_each(|worker| worker.stirred.forget());
-        memory::give_back();
+        for worker in workers.iter().filter(|worker| worker.stirred.take()) {
+            // Each thread has pages of its own. One that has ended has given back all of them.
+            let _ = worker.inbox.send(Mail::Errand(Errand::new(memory::give_back)));
+        }
     }
 }
