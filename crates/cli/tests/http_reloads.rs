@@ -203,3 +203,15 @@ fn connections_that_rest_are_closed_when_a_reload_takes_their_backend_away() {
     });
     towpath.stop(3);
 }
+
+#[test]
+fn connections_are_made_ready_once_a_reload_wants_that() {
+    let (listen, web) = (free_address(), Web::start());
+    let text = |pool: &str| file(&listen, &[&web.address], "", pool);
+    let towpath = Towpath::file(&text(""));
+    assert_eq!(status(&listen, "/"), 200);
+    reload(&towpath, &text("warm_connections = 3"), 1);
+    // The first one may be kept for the new pool or not.
+    wait_for("warm connections", || (web.connections() >= 3).then_some(()));
+    towpath.stop(1);
+}

@@ -4,7 +4,7 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{interval, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::idle::Way;
 use super::server::Server;
@@ -20,30 +20,35 @@ const LOOKS: Duration = Duration::from_millis(500);
 
 /// Keeps connections ready for the clients of a door, for as long as there are any. Asleep while no pool wants that.
 pub(crate) async fn keep_warm(worker: Weak<Worker>, door: std::sync::Weak<Door>) {
-    let mut looks = interval(LOOKS);
     loop {
-        looks.tick().await;
         let (Some(worker), Some(door)) = (worker.upgrade(), door.upgrade()) else { return };
-        // Before the look at where it leads, so that no change is missed.
-        let changed = door.changed();
-        let (source, offset) = (door.source(), door.offset);
-        if worker.is_draining() || source.newest().is_none() {
+        if worker.is_draining() {
             return;
         }
+        // Before the look at where it leads, so that no change is missed.
+        let change = door.change();
+        let (source, offset) = (door.source(), door.offset);
+        drop(door);
         let pools = source.rulebook.iter().flat_map(|book| book.pools());
         let mut pools = pools.filter(|pool| pool.config.http.warm > 0).peekable();
-        if pools.peek().is_none() {
+        if pools.peek().is_some() {
+            // One that is slow to connect to keeps the others of none.
+            let all = pools.flat_map(|pool| pool.backends().into_iter().map(move |backend| (pool, backend)));
+            join_all(all.map(async |(pool, backend)| {
+                warm(&worker, Way { pool, backend: &backend, offset }).await;
+            }))
+            .await;
+        } else {
+            drop(pools);
+            drop(source);
             tokio::select! {
-                () = changed => continue,
+                () = change => {}
                 () = worker.draining() => return,
             }
         }
-        // One that is slow to connect to keeps the others of none.
-        let all = pools.flat_map(|pool| pool.backends().into_iter().map(move |backend| (pool, backend)));
-        join_all(all.map(async |(pool, backend)| {
-            warm(&worker, Way { pool, backend: &backend, offset }).await;
-        }))
-        .await;
+        drop(worker);
+        // A door that has closed is gone by then.
+        sleep(LOOKS).await;
     }
 }
 

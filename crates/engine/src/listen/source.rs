@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use tokio::sync::futures::Notified;
+use tokio::sync::futures::{Notified, OwnedNotified};
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::spawn_local;
 use tokio::time::sleep;
@@ -234,14 +234,14 @@ impl Source {
 #[derive(Debug)]
 pub(crate) struct Door {
     source: ArcSwap<Source>,
-    changed: Notify,
+    changed: Arc<Notify>,
     /// Place of the port in the listener's range.
     pub(crate) offset: u16,
 }
 
 impl Door {
     pub(crate) fn new(source: Arc<Source>, offset: u16) -> Self {
-        Self { source: ArcSwap::new(source), changed: Notify::new(), offset }
+        Self { source: ArcSwap::new(source), changed: Arc::default(), offset }
     }
 
     pub(crate) fn source(&self) -> Arc<Source> {
@@ -249,8 +249,13 @@ impl Door {
     }
 
     /// Ready once it leads elsewhere, or nowhere.
-    pub(crate) fn changed(&self) -> Notified<'_> {
+    pub(super) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
+    }
+
+    /// The same for whoever does not hold it meanwhile.
+    pub(crate) fn change(&self) -> OwnedNotified {
+        self.changed.clone().notified_owned()
     }
 
     /// From now on clients get `source`; those that are in keep theirs.
