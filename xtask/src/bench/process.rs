@@ -175,10 +175,10 @@ pub(super) fn folder(files: &[(&str, String)]) -> Result<TempDir> {
     Ok(folder)
 }
 
-/// A port that is free on every loopback address, below those that the kernel gives to clients.
+/// A port that is free on every loopback address, below those that tests and the kernel give to others.
 pub(super) fn free_port() -> Result<u16> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    let first = 3_000 + (std::process::id() % 6_000) as u16;
     for _ in 0..1_000 {
         let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
         if TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() {
