@@ -1,11 +1,13 @@
 //! From socket options of the configuration to those of the kernel.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use towpath_config::{Segments, SocketOptions};
 use towpath_sys::options::TcpOptions;
+use towpath_sys::path::{spare_pacing_of_clients, spare_pacing_to};
 use towpath_sys::segments as sys;
 
 /// What is set on a socket to keep `options`.
@@ -28,7 +30,11 @@ pub(crate) fn wants_mptcp(options: &SocketOptions) -> bool {
 /// What setsockopt(2) says.
 pub(crate) fn prepare_listening(options: &SocketOptions, socket: impl AsFd) -> io::Result<()> {
     tcp(options).apply(&socket)?;
-    let Some(segments) = &options.segments else { return Ok(()) };
+    let segments = options.segments.as_deref();
+    if !segments.is_some_and(choose_pace) {
+        spare_pacing_of_clients(socket.as_fd());
+    }
+    let Some(segments) = segments else { return Ok(()) };
     of(segments).apply(&socket)?;
     if segments.fastopen {
         sys::accept_early_data(&socket, true)?;
@@ -56,7 +62,7 @@ pub(crate) fn change_listening(
     prepare_listening(options, socket)
 }
 
-/// Sets on a socket that is about to connect what the first byte has a use for. With `speaks` something is sent at once, which
+/// Sets on a socket that is about to connect to `to` what the first byte has a use for. With `speaks` something is sent at once, which
 /// may be with the first packet; a server that is not there is found out within about `limit` all the same.
 ///
 /// # Errors
@@ -64,11 +70,16 @@ pub(crate) fn change_listening(
 pub(crate) fn prepare_connecting(
     options: &SocketOptions,
     socket: impl AsFd,
+    to: &SocketAddr,
     speaks: bool,
     limit: Duration,
 ) -> io::Result<()> {
     tcp(options).apply_first(&socket)?;
-    let Some(segments) = &options.segments else { return Ok(()) };
+    let segments = options.segments.as_deref();
+    if !segments.is_some_and(choose_pace) {
+        spare_pacing_to(socket.as_fd(), to);
+    }
+    let Some(segments) = segments else { return Ok(()) };
     of(segments).apply(&socket)?;
     if segments.fastopen && speaks {
         // The first packet is sent again after 1, 2, 4, … seconds.
@@ -76,6 +87,11 @@ pub(crate) fn prepare_connecting(
         sys::send_early_data(&socket, u8::try_from(tries).unwrap_or(u8::MAX))?;
     }
     Ok(())
+}
+
+/// Whether it is configured how fast bytes leave.
+pub(crate) fn choose_pace(segments: &Segments) -> bool {
+    segments.congestion.is_some() || segments.pacing_rate.is_some()
 }
 
 pub use sys::Refused as RefusedOption;

@@ -68,7 +68,7 @@ fn start_tcp(
             _ => error.into(),
         })?;
     }
-    options::prepare_connecting(wanted, &socket, speaks, pool.connect_timeout)?;
+    options::prepare_connecting(wanted, &socket, &to, speaks, pool.connect_timeout)?;
     reset_on_close(&socket, true)?;
     let waits =
         speaks && wanted.segments.as_ref().is_none_or(|segments| !segments.quickack && !segments.mptcp);

@@ -6,6 +6,8 @@ mod laden;
 mod layered;
 mod pieces;
 mod plain;
+#[cfg(test)]
+mod tests;
 
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -30,7 +32,7 @@ pub(crate) use layered::{Io, Layered};
 use pieces::Pieces;
 pub(crate) use plain::Plain;
 
-use crate::options::interest;
+use crate::options::{choose_pace, interest};
 use crate::pool::Lease;
 
 /// How long a peer may take for the end of a stream that is not a socket of its own.
@@ -76,7 +78,10 @@ impl Stream {
     /// Takes a new connection as its listener or pool wants it cut and acknowledged.
     pub(crate) fn cut(self, wanted: Option<&Segments>) -> Self {
         match (self, wanted) {
-            (Self::Plain(plain), Some(wanted)) => {
+            (Self::Plain(mut plain), Some(wanted)) => {
+                if choose_pace(wanted) {
+                    plain.keep_own_pace();
+                }
                 if wanted.quickack {
                     plain.acknowledge_at_once();
                 }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use towpath_config::SocketOptions;
-use towpath_sys::path::{TcpPath, keep_short, limit_pace, tcp_path};
+use towpath_sys::path::{TcpPath, keep_short, limit_pace, spare_pacing, tcp_path};
 use towpath_sys::pipe::Pipe;
 use towpath_sys::socket::{Reads, Socket};
 use towpath_sys::{options, stream as sys};
@@ -30,6 +30,8 @@ pub(crate) struct Plain {
     queue_full: bool,
     /// What the peer sends is acknowledged late, until its first bytes were read.
     acknowledges_late: bool,
+    /// Whether it is configured how fast bytes leave.
+    has_own_pace: bool,
     broken: Option<ErrorKind>,
     is_unix: bool,
 }
@@ -52,6 +54,7 @@ impl Plain {
             waits_for_writes: false,
             queue_full: false,
             acknowledges_late: false,
+            has_own_pace: false,
             broken: None,
             is_unix: false,
         }
@@ -70,6 +73,11 @@ impl Plain {
     /// Takes a connected nonblocking unix socket.
     pub(crate) fn unix(socket: OwnedFd) -> Self {
         Self { is_unix: true, ..Self::tcp(socket) }
+    }
+
+    /// Leaves its congestion control and pace as they are, which were chosen.
+    pub(super) fn keep_own_pace(&mut self) {
+        self.has_own_pace = true;
     }
 
     /// Leaves the event loop, for that of another worker.
@@ -357,6 +365,10 @@ impl Plain {
     fn register_for_writes(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.waits_for_writes {
             return Ok(());
+        }
+        if !self.has_own_pace {
+            // Who has to wait has much to send.
+            spare_pacing(self.socket.as_fd());
         }
         self.socket.register(READS.add(Interest::WRITABLE))?;
         self.waits_for_writes = true;
