@@ -62,7 +62,7 @@ pub(crate) fn change_listening(
     prepare_listening(options, socket)
 }
 
-/// Sets on a socket that is about to connect to `to` what the first byte has a use for. With `speaks` something is sent at once, which
+/// Sets on a socket that is about to connect to `to` what its first packets have a use for. With `speaks` something is sent at once, which
 /// may be with the first packet; a server that is not there is found out within about `limit` all the same.
 ///
 /// # Errors
@@ -74,7 +74,6 @@ pub(crate) fn prepare_connecting(
     speaks: bool,
     limit: Duration,
 ) -> io::Result<()> {
-    tcp(options).apply_first(&socket)?;
     let segments = options.segments.as_deref();
     if !segments.is_some_and(choose_pace) {
         spare_pacing_to(socket.as_fd(), to);

@@ -38,17 +38,6 @@ impl TcpOptions {
         }
     }
 
-    /// Sets those that the first byte has a use for.
-    ///
-    /// # Errors
-    /// What setsockopt(2) says.
-    pub fn apply_first(&self, socket: impl AsFd) -> io::Result<()> {
-        if self.nodelay {
-            sockopt::set_tcp_nodelay(socket.as_fd(), true)?;
-        }
-        Ok(())
-    }
-
     /// Sets those that only a connection of some seconds has a use for.
     ///
     /// # Errors
@@ -67,6 +56,14 @@ impl TcpOptions {
         }
         Ok(())
     }
+}
+
+/// Has small writes leave at once, whatever has not been acknowledged yet (TCP_NODELAY, tcp(7)).
+///
+/// # Errors
+/// What setsockopt(2) says.
+pub fn send_without_delay(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_nodelay(socket.as_fd(), true)?)
 }
 
 /// Makes close(2) reset the connection instead of ending it in order, or puts that back (SO_LINGER of 0 seconds).

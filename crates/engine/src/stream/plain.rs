@@ -30,10 +30,23 @@ pub(crate) struct Plain {
     queue_full: bool,
     /// What the peer sends is acknowledged late, until its first bytes were read.
     acknowledges_late: bool,
+    delay: Delay,
     /// Whether it is configured how fast bytes leave.
     has_own_pace: bool,
     broken: Option<ErrorKind>,
     is_unix: bool,
+}
+
+/// Whether TCP_NODELAY is still to be set. The first write leaves at once without it: Nagle's algorithm as Linux has it holds a small
+/// segment back only behind another that is not acknowledged yet (`tcp_nagle_check` in net/ipv4/tcp_output.c). A connection that
+/// sends once saves the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Delay {
+    Settled,
+    /// Before the second write.
+    DueBeforeSecond,
+    /// Before the next write.
+    DueBeforeNext,
 }
 
 /// What waits to be sent on the lane of a tunnel, in bytes.
@@ -54,6 +67,7 @@ impl Plain {
             waits_for_writes: false,
             queue_full: false,
             acknowledges_late: false,
+            delay: Delay::Settled,
             has_own_pace: false,
             broken: None,
             is_unix: false,
@@ -73,6 +87,11 @@ impl Plain {
     /// Takes a connected nonblocking unix socket.
     pub(crate) fn unix(socket: OwnedFd) -> Self {
         Self { is_unix: true, ..Self::tcp(socket) }
+    }
+
+    /// Has what is written leave at once, on a new connection.
+    pub(crate) fn send_without_delay(&mut self) {
+        self.delay = Delay::DueBeforeSecond;
     }
 
     /// Leaves its congestion control and pace as they are, which were chosen.
@@ -199,6 +218,7 @@ impl Plain {
     /// # Errors
     /// When the connection is broken.
     pub(crate) fn try_send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
+        self.settle_delay();
         let socket = self.socket.as_fd();
         match if last { sys::send_last(socket, bytes) } else { sys::send(socket, bytes) } {
             Ok(count) => {
@@ -224,6 +244,7 @@ impl Plain {
     /// # Errors
     /// When the connection is broken.
     pub(super) fn try_send_piece(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.settle_delay();
         match sys::send_piece(self.socket.as_fd(), piece) {
             Ok(count) => {
                 self.queue_full = count < piece.len();
@@ -263,6 +284,7 @@ impl Plain {
         mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
         filled: impl Fn(usize) -> bool,
     ) -> Poll<io::Result<usize>> {
+        self.settle_delay();
         if !self.queue_full {
             match write(self.socket.as_fd()) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.queue_full = true,
@@ -376,6 +398,19 @@ impl Plain {
             cx.waker().wake_by_ref();
         }
         Ok(())
+    }
+
+    /// To be called before each write.
+    fn settle_delay(&mut self) {
+        self.delay = match self.delay {
+            Delay::Settled => return,
+            Delay::DueBeforeSecond => Delay::DueBeforeNext,
+            Delay::DueBeforeNext => {
+                // A connection that has broken tells so in the write.
+                let _ = options::send_without_delay(&self.socket);
+                Delay::Settled
+            }
+        };
     }
 
     /// Acknowledges the first bytes of a peer that got ours with the handshake, since the kernel would wait for 40 ms. A peer
