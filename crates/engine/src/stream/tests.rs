@@ -1,3 +1,5 @@
+//! Streams over real sockets: how fast the kernel lets them send.
+
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::task::Waker;
