@@ -19,7 +19,7 @@ const AT_ONCE: Duration = Duration::from_millis(20);
 const TRIES: usize = 11;
 
 #[test]
-fn an_answer_in_some_writes_is_not_held_up_by_nagles_algorithm() {
+fn an_answer_in_several_writes_is_not_held_up_by_nagles_algorithm() {
     let server = Server::start();
     let listen = free_address();
     let towpath = Towpath::tcp(&listen, &server.address(), &[]);

@@ -179,7 +179,7 @@ fn a_reload_changes_sockets_that_listen() {
     speak(2);
     let told = speak(3);
     assert_eq!((&told["mss"], &told["fastopen"]), (&json!(688), &json!(false)));
-    assert_ne!(told["congestion"], "reno", "it is the kernel's own again");
+    assert_ne!(told["congestion"], "reno", "it is not that of before any more");
     assert_ne!(told["send_buffer"], expected()["send_buffer"]);
     reload("", 2);
     assert_eq!(speak(4), Value::Null);

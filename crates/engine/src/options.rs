@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use towpath_config::{Segments, SocketOptions};
 use towpath_sys::options::TcpOptions;
-use towpath_sys::path::{spare_pacing_of_clients, spare_pacing_to};
+use towpath_sys::pacing::{spare_connecting, spare_listening};
 use towpath_sys::segments as sys;
 
 /// What is set on a socket to keep `options`.
@@ -31,8 +31,8 @@ pub(crate) fn wants_mptcp(options: &SocketOptions) -> bool {
 pub(crate) fn prepare_listening(options: &SocketOptions, socket: impl AsFd) -> io::Result<()> {
     tcp(options).apply(&socket)?;
     let segments = options.segments.as_deref();
-    if !segments.is_some_and(choose_pace) {
-        spare_pacing_of_clients(socket.as_fd());
+    if !segments.is_some_and(|segments| segments.congestion.is_some()) {
+        spare_listening(socket.as_fd());
     }
     let Some(segments) = segments else { return Ok(()) };
     of(segments).apply(&socket)?;
@@ -75,8 +75,8 @@ pub(crate) fn prepare_connecting(
     limit: Duration,
 ) -> io::Result<()> {
     let segments = options.segments.as_deref();
-    if !segments.is_some_and(choose_pace) {
-        spare_pacing_to(socket.as_fd(), to);
+    if !segments.is_some_and(|segments| segments.congestion.is_some()) {
+        spare_connecting(socket.as_fd(), to);
     }
     let Some(segments) = segments else { return Ok(()) };
     of(segments).apply(&socket)?;
@@ -86,11 +86,6 @@ pub(crate) fn prepare_connecting(
         sys::send_early_data(&socket, u8::try_from(tries).unwrap_or(u8::MAX))?;
     }
     Ok(())
-}
-
-/// Whether it is configured how fast bytes leave.
-pub(crate) fn choose_pace(segments: &Segments) -> bool {
-    segments.congestion.is_some() || segments.pacing_rate.is_some()
 }
 
 pub use sys::Refused as RefusedOption;

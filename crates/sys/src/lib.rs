@@ -4,6 +4,7 @@ pub mod limits;
 pub mod listener;
 pub mod memory;
 pub mod options;
+pub mod pacing;
 pub mod path;
 pub mod pipe;
 pub mod process;

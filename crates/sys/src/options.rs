@@ -66,6 +66,14 @@ pub fn send_without_delay(socket: impl AsFd) -> io::Result<()> {
     Ok(sockopt::set_tcp_nodelay(socket.as_fd(), true)?)
 }
 
+/// Whether small writes leave at once.
+///
+/// # Errors
+/// What getsockopt(2) says.
+pub fn sends_without_delay(socket: impl AsFd) -> io::Result<bool> {
+    Ok(sockopt::tcp_nodelay(socket.as_fd())?)
+}
+
 /// Makes close(2) reset the connection instead of ending it in order, or puts that back (SO_LINGER of 0 seconds).
 ///
 /// # Errors

@@ -1,11 +1,7 @@
 //! How the way of a TCP connection is, as the kernel has found out.
 
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-use rustix::net::{SocketAddrAny, sockopt};
 
 /// How the way of a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,61 +107,6 @@ pub fn limit_pace(socket: BorrowedFd<'_>, rate: u64) -> std::io::Result<()> {
     if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
-// BBR, where it is the system's choice of congestion control, finds out the rate of a way and spreads packets over time accordingly.
-// Over loopback there is no such rate, and a timer for each packet costs more than all the rest. So bulk that stays on this machine
-// goes without. A connection that was made under BBR keeps some of its timers whatever comes, so the choice is to be made before; but
-// for a short one the call costs more than it saves. Other congestion controls are left alone.
-
-/// Whether some connection had to be spared, so that this process carries bulk on this machine.
-static CARRIES_BULK: AtomicBool = AtomicBool::new(false);
-
-/// Lets a connection that has much to send do so as it can, if it does not leave this machine.
-pub fn spare_pacing(socket: BorrowedFd<'_>) {
-    if is_paced(socket) && stays_here(socket) {
-        stop_pacing(socket);
-        CARRIES_BULK.store(true, Ordering::Relaxed);
-    }
-}
-
-/// The same for a socket that is about to connect to `to`, once another had to be spared.
-pub fn spare_pacing_to(socket: BorrowedFd<'_>, to: &SocketAddr) {
-    if CARRIES_BULK.load(Ordering::Relaxed) && is_loopback(to) {
-        stop_pacing(socket);
-    }
-}
-
-/// The same for the clients of a socket that is about to listen, for which it costs nothing.
-pub fn spare_pacing_of_clients(socket: BorrowedFd<'_>) {
-    let address = rustix::net::getsockname(socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
-    if address.is_some_and(|address| is_loopback(&address)) && is_paced(socket) {
-        stop_pacing(socket);
-    }
-}
-
-fn is_paced(socket: BorrowedFd<'_>) -> bool {
-    sockopt::tcp_congestion(socket).is_ok_and(|name| name.starts_with("bbr"))
-}
-
-fn stop_pacing(socket: BorrowedFd<'_>) {
-    // Whoever has no rights may choose `reno` anywhere.
-    if sockopt::set_tcp_congestion(socket, "cubic").is_err() {
-        let _ = sockopt::set_tcp_congestion(socket, "reno");
-    }
-}
-
-fn is_loopback(address: &SocketAddr) -> bool {
-    address.ip().to_canonical().is_loopback()
-}
-
-/// Whether the other end is on this machine too: at its loopback address, or at the address of this end.
-fn stays_here(socket: BorrowedFd<'_>) -> bool {
-    let address = |name: Option<SocketAddrAny>| name.and_then(|name| SocketAddr::try_from(name).ok());
-    let peer = address(rustix::net::getpeername(socket).ok().flatten());
-    let own = address(rustix::net::getsockname(socket).ok());
-    let (Some(peer), Some(own)) = (peer, own) else { return false };
-    is_loopback(&peer) || peer.ip() == own.ip()
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -188,33 +129,5 @@ mod tests {
             path.window >= 1000 && path.rtt > Duration::ZERO && path.rtt < Duration::from_secs(1),
             "{path:?}"
         );
-    }
-
-    /// The congestion control of a socket behind a call, if the kernel has the one before.
-    fn behind(socket: impl AsFd, before: &str, call: impl Fn(BorrowedFd<'_>)) -> Option<String> {
-        sockopt::set_tcp_congestion(&socket, before).ok()?;
-        call(socket.as_fd());
-        Some(sockopt::tcp_congestion(&socket).unwrap())
-    }
-
-    #[test]
-    fn only_what_bbr_paces_on_this_machine_is_spared() {
-        let server = TcpListener::bind("127.0.0.1:0").unwrap();
-        let here = server.local_addr().unwrap();
-        let connect = || TcpStream::connect(here).unwrap();
-        let new = || crate::stream::tcp_socket(&here, false).unwrap();
-        assert_eq!(behind(connect(), "reno", spare_pacing).unwrap(), "reno");
-        let Some(name) = behind(new(), "bbr", spare_pacing) else { return }; // not every kernel has it
-        assert_eq!(name, "bbr", "there is no other end");
-        assert_eq!(behind(new(), "bbr", |new| spare_pacing_to(new, &here)).unwrap(), "bbr", "no bulk yet");
-        assert_eq!(behind(connect(), "bbr", spare_pacing).unwrap(), "cubic");
-        assert_eq!(behind(new(), "bbr", |new| spare_pacing_to(new, &here)).unwrap(), "cubic");
-        let there = SocketAddr::from(([192, 0, 2, 1], 80));
-        assert_eq!(behind(new(), "bbr", |new| spare_pacing_to(new, &there)).unwrap(), "bbr");
-        let anywhere = TcpListener::bind("0.0.0.0:0").unwrap();
-        assert_eq!(behind(anywhere, "bbr", spare_pacing_of_clients).unwrap(), "bbr");
-        let mapped = TcpListener::bind("[::ffff:127.0.0.1]:0").unwrap();
-        assert_eq!(behind(mapped, "bbr", spare_pacing_of_clients).unwrap(), "cubic");
-        assert_eq!(behind(server, "bbr", spare_pacing_of_clients).unwrap(), "cubic");
     }
 }

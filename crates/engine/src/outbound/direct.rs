@@ -73,8 +73,9 @@ fn start_tcp(
     let waits =
         speaks && wanted.segments.as_ref().is_none_or(|segments| !segments.quickack && !segments.mptcp);
     let mut stream = if waits { Plain::tcp_that_speaks(socket)? } else { Plain::tcp(socket) };
-    if wanted.nodelay {
-        stream.send_without_delay();
+    // The cork goes before.
+    if wanted.nodelay && !wanted.segments.as_ref().is_some_and(|segments| segments.cork) {
+        stream.dispel_delay();
     }
     let connecting = connect_tcp(stream.as_fd(), &to)?;
     if connecting == sys::Connecting::Done && is_connected_to_itself(&stream, &to) {

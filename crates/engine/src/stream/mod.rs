@@ -32,7 +32,7 @@ pub(crate) use layered::{Io, Layered};
 use pieces::Pieces;
 pub(crate) use plain::Plain;
 
-use crate::options::{choose_pace, interest};
+use crate::options::interest;
 use crate::pool::Lease;
 
 /// How long a peer may take for the end of a stream that is not a socket of its own.
@@ -78,9 +78,9 @@ impl Stream {
     /// Takes a new connection as its listener or pool wants it cut and acknowledged.
     pub(crate) fn cut(self, wanted: Option<&Segments>) -> Self {
         match (self, wanted) {
-            (Self::Plain(mut plain), Some(wanted)) => {
-                if choose_pace(wanted) {
-                    plain.keep_own_pace();
+            (Self::Plain(plain), Some(wanted)) => {
+                if wanted.congestion.is_some() {
+                    plain.keep_congestion();
                 }
                 if wanted.quickack {
                     plain.acknowledge_at_once();

@@ -1,5 +1,6 @@
 //! A connected socket and what is known of its readiness.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -8,7 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::Interest;
 use towpath_config::SocketOptions;
-use towpath_sys::path::{TcpPath, keep_short, limit_pace, spare_pacing, tcp_path};
+use towpath_sys::pacing::spare_bulk;
+use towpath_sys::path::{TcpPath, keep_short, limit_pace, tcp_path};
 use towpath_sys::pipe::Pipe;
 use towpath_sys::socket::{Reads, Socket};
 use towpath_sys::{options, stream as sys};
@@ -31,8 +33,8 @@ pub(crate) struct Plain {
     /// What the peer sends is acknowledged late, until its first bytes were read.
     acknowledges_late: bool,
     delay: Delay,
-    /// Whether it is configured how fast bytes leave.
-    has_own_pace: bool,
+    /// Whether its congestion control was chosen, or need not be looked at any more.
+    keeps_congestion: Cell<bool>,
     broken: Option<ErrorKind>,
     is_unix: bool,
 }
@@ -68,7 +70,7 @@ impl Plain {
             queue_full: false,
             acknowledges_late: false,
             delay: Delay::Settled,
-            has_own_pace: false,
+            keeps_congestion: Cell::new(false),
             broken: None,
             is_unix: false,
         }
@@ -90,13 +92,13 @@ impl Plain {
     }
 
     /// Has what is written leave at once, on a new connection.
-    pub(crate) fn send_without_delay(&mut self) {
+    pub(crate) fn dispel_delay(&mut self) {
         self.delay = Delay::DueBeforeSecond;
     }
 
-    /// Leaves its congestion control and pace as they are, which were chosen.
-    pub(super) fn keep_own_pace(&mut self) {
-        self.has_own_pace = true;
+    /// Leaves its congestion control as it is, which was chosen.
+    pub(super) fn keep_congestion(&self) {
+        self.keeps_congestion.set(true);
     }
 
     /// Leaves the event loop, for that of another worker.
@@ -144,6 +146,7 @@ impl Plain {
         }
         if wanted.is_none_or(|wanted| wanted.congestion.is_none()) {
             let _ = options::choose_congestion(self.socket.as_fd(), LANE_CONGESTION);
+            self.keep_congestion();
         }
     }
 
@@ -218,7 +221,10 @@ impl Plain {
     /// # Errors
     /// When the connection is broken.
     pub(crate) fn try_send(&mut self, bytes: &[u8], last: bool) -> io::Result<usize> {
-        self.settle_delay();
+        // What leaves together with what is behind it would be pushed by the call.
+        if !last {
+            self.settle_delay();
+        }
         let socket = self.socket.as_fd();
         match if last { sys::send_last(socket, bytes) } else { sys::send(socket, bytes) } {
             Ok(count) => {
@@ -290,6 +296,10 @@ impl Plain {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.queue_full = true,
                 result => return Poll::Ready(result),
             }
+        }
+        if !self.keeps_congestion.replace(true) {
+            // Who has to wait has much to send.
+            spare_bulk(self.socket.as_fd());
         }
         self.register_for_writes(cx)?;
         loop {
@@ -388,10 +398,6 @@ impl Plain {
         if self.waits_for_writes {
             return Ok(());
         }
-        if !self.has_own_pace {
-            // Who has to wait has much to send.
-            spare_pacing(self.socket.as_fd());
-        }
         self.socket.register(READS.add(Interest::WRITABLE))?;
         self.waits_for_writes = true;
         if self.socket.poll_read_ready(cx).is_ready() {
@@ -400,7 +406,7 @@ impl Plain {
         Ok(())
     }
 
-    /// To be called before each write.
+    /// To be called before each write that is not to wait for the next one.
     fn settle_delay(&mut self) {
         self.delay = match self.delay {
             Delay::Settled => return,

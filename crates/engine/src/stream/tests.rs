@@ -4,17 +4,17 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::task::Waker;
 
-use towpath_sys::options::choose_congestion;
+use towpath_sys::options::{choose_congestion, sends_without_delay};
 
 use super::*;
 
-/// A connection over loopback under a congestion control, and its other end; `None` where the kernel has not that.
-fn pair(congestion: &str) -> Option<(OwnedFd, TcpStream)> {
+/// A connection over loopback under BBR, and its other end.
+fn pair() -> (OwnedFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     socket.set_nonblocking(true).unwrap();
-    choose_congestion(&socket, congestion).ok()?;
-    Some((socket.into(), listener.accept().unwrap().0))
+    choose_congestion(&socket, "bbr").expect("the kernel has it (modprobe tcp_bbr)");
+    (socket.into(), listener.accept().unwrap().0)
 }
 
 fn congestion(stream: &Stream) -> String {
@@ -31,17 +31,38 @@ fn after_a_wait(mut stream: Stream) -> String {
 
 #[tokio::test]
 async fn bulk_that_stays_on_the_machine_is_not_paced_unless_that_is_wanted() {
-    let Some((socket, _peer)) = pair("bbr") else { return };
     let mut cx = Context::from_waker(Waker::noop());
+    let (socket, _peer) = pair();
     let mut stream = Stream::tcp(socket);
     assert_eq!(stream.try_send(&mut cx, b"little", false).unwrap(), 6);
     assert_eq!(congestion(&stream), "bbr", "little is not worth the call");
     assert_ne!(after_a_wait(stream), "bbr");
-    for wanted in [
-        Segments { congestion: Some("bbr".into()), ..Segments::default() },
-        Segments { pacing_rate: Some(1_000_000_000), ..Segments::default() },
+    let (socket, _peer) = pair();
+    let wanted = Segments { congestion: Some("bbr".into()), ..Segments::default() };
+    assert_eq!(after_a_wait(Stream::tcp(socket).cut(Some(&wanted))), "bbr");
+    let (socket, _peer) = pair();
+    let lane = Stream::tcp(socket);
+    lane.prepare_lane(&SocketOptions { nodelay: true, keepalive: None, user_timeout: None, segments: None });
+    assert_eq!(after_a_wait(lane), "bbr");
+}
+
+#[test]
+fn the_delay_of_small_writes_ends_before_the_second_that_leaves_by_itself() {
+    for (writes, expected) in [
+        (&[][..], false),
+        (&[false], false),
+        (&[false, false], true),
+        (&[true], false),
+        (&[true, false], false),
+        (&[true, false, false], true),
+        (&[false, true], false),
     ] {
-        let (socket, _peer) = pair("bbr").unwrap();
-        assert_eq!(after_a_wait(Stream::tcp(socket).cut(Some(&wanted))), "bbr", "{wanted:?}");
+        let (socket, _peer) = pair();
+        let mut plain = Plain::tcp(socket);
+        plain.dispel_delay();
+        for has_more in writes {
+            plain.try_send(b"bytes", *has_more).unwrap();
+        }
+        assert_eq!(sends_without_delay(&plain).unwrap(), expected, "more to follow: {writes:?}");
     }
 }
