@@ -31,7 +31,7 @@ pub(crate) fn wants_mptcp(options: &SocketOptions) -> bool {
 pub(crate) fn prepare_listening(options: &SocketOptions, socket: impl AsFd) -> io::Result<()> {
     tcp(options).apply(&socket)?;
     let segments = options.segments.as_deref();
-    if !segments.is_some_and(|segments| segments.congestion.is_some()) {
+    if segments.is_none_or(|segments| segments.congestion.is_none()) {
         spare_listening(socket.as_fd());
     }
     let Some(segments) = segments else { return Ok(()) };
@@ -75,7 +75,7 @@ pub(crate) fn prepare_connecting(
     limit: Duration,
 ) -> io::Result<()> {
     let segments = options.segments.as_deref();
-    if !segments.is_some_and(|segments| segments.congestion.is_some()) {
+    if segments.is_none_or(|segments| segments.congestion.is_none()) {
         spare_connecting(socket.as_fd(), to);
     }
     let Some(segments) = segments else { return Ok(()) };
