@@ -92,8 +92,10 @@ fn lanes_are_carried_by_workers_whoever_was_the_first_to_ask() {
         echo_server()
     ));
     let spent = || ["worker-0", "keeper"].map(|name| cpu_seconds_of(near.pid(), |thread| thread == name));
+    // Random numbers cost each thread some 30 ms once: the keeper's for its first check, maybe while we measure.
+    assert_echo(&mut connect(&listen), "warm");
     let before = spent();
-    exchange(connect(&listen), 40_000_000, 3);
+    exchange(connect(&listen), 120_000_000, 3);
     let after = spent();
     let [worker, keeper] = [0, 1].map(|place| after[place] - before[place]);
     assert!(worker > 2.0 * keeper, "{worker} and {keeper}");
