@@ -197,7 +197,8 @@ impl Plan {
         self.take_turns(&running, |running| running.contender, turn)
     }
 
-    /// A turn for each entrant in each round; another one begins each time.
+    /// A turn for each entrant in each round. Another one begins each time, and every other round goes backwards: what one leaves
+    /// behind in the kernel, as connections in TIME_WAIT, is not always the same other's to bear.
     fn take_turns<T>(
         &self,
         entrants: &[T],
@@ -208,7 +209,8 @@ impl Plan {
         let mut reports: Vec<_> = entrants.iter().map(report).collect();
         for round in 0..self.rounds as usize {
             for place in 0..entrants.len() {
-                let index = (round + place) % entrants.len();
+                let step = if round % 2 == 0 { place } else { entrants.len() - place };
+                let index = (round + step) % entrants.len();
                 let name = reports[index].contender.name();
                 let sample =
                     turn(&entrants[index]).with_context(|| format!("{name}, round {}", round + 1))?;
