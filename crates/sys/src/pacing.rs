@@ -72,7 +72,7 @@ mod tests {
 
     /// Whether a socket is paced behind a call, under such a congestion control before.
     fn is_paced_behind(socket: impl AsFd, before: &str, call: impl Fn(BorrowedFd<'_>)) -> bool {
-        choose_congestion(&socket, before).expect("the kernel has it (modprobe tcp_bbr)");
+        choose_congestion(&socket, before).expect("BBR, which root may load: run it as root");
         call(socket.as_fd());
         is_paced(socket.as_fd())
     }

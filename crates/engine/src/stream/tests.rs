@@ -13,7 +13,7 @@ fn pair() -> (OwnedFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     socket.set_nonblocking(true).unwrap();
-    choose_congestion(&socket, "bbr").expect("the kernel has it (modprobe tcp_bbr)");
+    choose_congestion(&socket, "bbr").expect("BBR, which root may load: run it as root");
     (socket.into(), listener.accept().unwrap().0)
 }
 
